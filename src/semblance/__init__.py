@@ -1,0 +1,23 @@
+"""Semblance trains image encoders without labels by joint embedding."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["embed", "evaluate", "load_backbone", "methods", "train"]
+
+_HOMES = {"train": "api", "evaluate": "api", "embed": "api", "load_backbone": "nets.export"}
+
+
+def methods() -> list[str]:
+    """Names of the methods that train() takes."""
+    from .systems import names
+
+    return names()
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: torch takes seconds, and `semblance --help` needs none of it."""
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,147 @@
+"""The public functions; their keyword arguments are the flags of the command line."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+
+def train(
+    method: str = "simclr",
+    *,
+    data: str = "shapes",
+    recipe: str | None = None,
+    backbone: str | None = None,
+    image_size: int | None = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    batch_size: int | None = None,
+    micro_batch: int | None = None,
+    optimizer: str | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    warmup_epochs: float | None = None,
+    clip_grad: float | None = None,
+    hyper: dict[str, float] | None = None,
+    without: list[str] | None = None,
+    seed: int = 0,
+    devices: int = 1,
+    precision: Literal["auto", "32", "bf16", "64"] = "auto",
+    channels_last: bool | None = None,
+    compile: bool | None = None,
+    workers: int = 2,
+    eval_every: int | None = None,
+    data_root: str = "data",
+    download: bool = False,
+    resume: bool = False,
+    out: str | None = None,
+) -> dict[str, Any]:
+    """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
+
+    Parameters
+    ----------
+    method
+        The system to train with, see `semblance methods`.
+    data
+        A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
+        download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. Labels, where there are any, serve evaluation
+        only.
+    recipe
+        quick (minutes on a CPU, the default for shapes and digits), small (32 to 96 px, the default otherwise) or
+        imagenet (as published).
+    backbone
+        Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
+    image_size
+        Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger.
+    epochs
+        Passes over the data. Default: the recipe's.
+    max_steps
+        Stop after so many steps; the schedule ends there too.
+    batch_size
+        Samples of one step over all devices; the recipe's learning rate is scaled by it.
+    micro_batch
+        Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms
+        then see a micro-batch.
+    optimizer
+        sgd, adamw, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's.
+    lr
+        Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256.
+    weight_decay
+        Default: the recipe's.
+    warmup_epochs
+        Epochs of linear warm-up, at most half the run. Default: the recipe's.
+    clip_grad
+        Largest norm of the whole gradient. Default: not clipped.
+    hyper
+        Hyper-parameters of the method by name, e.g. --hyper.temperature 0.2.
+    without
+        Guards against collapse to switch off, to watch what they prevent.
+    seed
+        Every random choice follows from it.
+    devices
+        Devices (GPUs, or processes on a CPU) on this machine.
+    precision
+        auto takes bf16 where the hardware computes in it, else 32; 64 is for checking.
+    channels_last
+        Memory layout of images. Default: measured at the start.
+    compile
+        Use torch.compile. Default: where a long run gains by it.
+    workers
+        Processes that decode pictures of sets too large for memory.
+    eval_every
+        Epochs between kNN evaluations; 0 for none before the end. Default: six in all.
+    data_root
+        Folder in which torchvision's sets are looked for.
+    download
+        Fetch the named set into data_root where it is missing.
+    resume
+        Go on with the run in --out from its last checkpoint; all other flags are the run's own.
+    out
+        Folder of the run. Default: runs/METHOD-DATA-1, -2, ...
+    """
+    flags = dict(locals())
+    resume, out = flags.pop("resume"), flags.pop("out")
+    flags["without"], flags["hyper"] = list(without or []), dict(hyper or {})
+    from .engine.run import train as run
+
+    return run(flags, resume=resume, out=out)
+
+
+def evaluate(
+    run: str, *, data: str | None = None, data_root: str = "data", download: bool = False
+) -> list[dict[str, Any]]:
+    """Measure a trained backbone by kNN and a linear probe, next to raw pixels.
+
+    Parameters
+    ----------
+    run
+        A run folder, or its backbone.safetensors.
+    data
+        Labelled pictures, as for train. Default: those of the run.
+    data_root
+        Folder in which torchvision's sets are looked for.
+    download
+        Fetch the named set into data_root where it is missing.
+    """
+    from .evaluation.run import evaluate as measure
+
+    return measure(run, data=data, data_root=data_root, download=download)
+
+
+def embed(run: str, *, data: str, out: str | None = None, data_root: str = "data", download: bool = False) -> Any:
+    """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
+
+    Parameters
+    ----------
+    run
+        A run folder, or its backbone.safetensors.
+    data
+        Pictures, as for train.
+    out
+        A .npz to write: features, names and, where there are any, labels.
+    data_root
+        Folder in which torchvision's sets are looked for.
+    download
+        Fetch the named set into data_root where it is missing.
+    """
+    from .evaluation.run import embed as run_embed
+
+    return run_embed(run, data=data, out=Path(out) if out else None, data_root=data_root, download=download)

@@ -1,0 +1,126 @@
+"""The resolved configuration of a run: every value, where it came from the recipe or from the user."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from . import systems
+from .errors import UserError, unknown
+from .systems import Method, Recipe
+from .views.view import View
+
+Precision = Literal["auto", "32", "bf16", "64"]
+EMBEDDED = ("shapes", "digits")  # data that needs no download, for a CPU's few minutes
+
+
+class TrainConfig(BaseModel):
+    """Everything a run depends on. Rates are those of the actual batch, after scaling."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    data: str
+    data_root: str
+    download: bool
+    recipe: str
+    backbone: str
+    image_size: PositiveInt
+    views: list[dict[str, Any]]
+    epochs: PositiveInt
+    max_steps: PositiveInt | None
+    batch_size: int = Field(ge=2)
+    micro_batch: PositiveInt | None
+    optimizer: str
+    lr: float = Field(ge=0)
+    bias_lr: float = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    decay_1d: bool
+    warmup_epochs: float = Field(ge=0)
+    final_lr: float = Field(ge=0, le=1)
+    clip_grad: float | None = Field(gt=0)
+    seed: int
+    devices: PositiveInt
+    precision: Precision
+    channels_last: bool | None  # None: measured at the start of the run
+    compile: bool | None
+    workers: int = Field(ge=0)
+    eval_every: int = Field(ge=0)
+    without: list[str]
+    hyper: dict[str, bool | int | float]
+
+    def make_views(self) -> tuple[View, ...]:
+        tuples = lambda v: {k: tuple(x) if isinstance(x, list) else x for k, x in v.items()}  # noqa: E731
+        return tuple(View(**tuples(v)) for v in self.views)
+
+    def save(self, path: Path) -> None:
+        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainConfig":
+        """Read config.yaml of a run folder."""
+        if not path.is_file():
+            raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
+        return cls.model_validate(yaml.safe_load(path.read_text()))
+
+
+def resolve(method: str, data: str, native_size: int, flags: dict[str, Any]) -> TrainConfig:
+    """Fill what the user left open (None) from the method's recipe; every problem is reported at once.
+
+    native_size: side in pixels of the pictures as they are stored, which decides the size of views where the recipe
+    is for small images.
+    """
+    problems: list[str] = []
+    cls = systems.get(method)
+    name = flags.pop("recipe") or ("quick" if data in EMBEDDED else "small")
+    if name not in cls.recipes:
+        raise unknown("recipe", name, cls.recipes)
+    recipe = cls.recipes[name]
+    size = flags.pop("image_size") or (recipe.image_size if native_size <= 64 else min(96, native_size))
+    if name == "imagenet":
+        size = recipe.image_size
+    given = {k: v for k, v in flags.items() if v is not None}
+    batch_size = given.get("batch_size", recipe.batch_size)
+    scale = batch_size / 256
+    lr = given.get("lr", recipe.lr * scale)
+    values = {
+        "method": method, "data": data, "recipe": name, "image_size": size,
+        "backbone": recipe.backbone if size <= 64 else recipe.backbone.removesuffix("-cifar"),
+        "views": [asdict(v) for v in resized(recipe, size)],
+        "epochs": recipe.epochs, "batch_size": batch_size, "optimizer": recipe.optimizer,
+        "lr": lr, "bias_lr": lr if recipe.bias_lr is None or "lr" in given else recipe.bias_lr * scale,
+        "weight_decay": recipe.weight_decay, "decay_1d": recipe.decay_1d, "warmup_epochs": recipe.warmup_epochs,
+        "final_lr": recipe.final_lr, "max_steps": None, "micro_batch": None, "clip_grad": None,
+        "channels_last": None, "compile": None,
+    } | given  # fmt: skip
+    values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
+    values["hyper"] = dict(recipe.hyper) | given.get("hyper", {})
+    problems += _method_problems(cls, values["without"], given.get("hyper", {}))
+    from .engine.optimizers import NAMES
+
+    if values["optimizer"] not in NAMES:
+        problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
+    try:
+        config = TrainConfig.model_validate(values)
+    except ValidationError as error:
+        problems += [f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+    if problems:
+        raise UserError("\n".join(problems))
+    return config
+
+
+def resized(recipe: Recipe, size: int) -> tuple[View, ...]:
+    """The recipe's views for another image size, small crops in proportion."""
+    return tuple(replace(v, size=round(v.size * size / recipe.image_size)) for v in recipe.views)
+
+
+def _method_problems(cls: type[Method], without: Sequence[str], hyper: dict[str, Any]) -> list[str]:
+    """Guards and hyper-parameters that the method does not have."""
+    options = [n for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    return [str(unknown(f"guard of {cls.title}", g, cls.guards)) for g in without if g not in cls.guards] + [
+        str(unknown(f"hyper-parameter of {cls.title}", h, options)) for h in hyper if h not in options
+    ]

@@ -1,0 +1,108 @@
+"""One picture: file bytes to a square uint8 RGB canvas."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+Image.preinit()  # the common formats first, to be tried first
+Image.init()
+
+# Pillow hands EPS to Ghostscript, which runs what the file says; the others it registers but cannot decode.
+_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+_FORMATS = [name for name in Image.ID if name not in _REFUSED]
+_READABLE = {*_FORMATS, "MPO"}  # MPO is opened by the JPEG reader
+EXTENSIONS = frozenset(ext for ext, name in Image.registered_extensions().items() if name in _READABLE)
+
+# JPEG decodes at 1/2, 1/4 or 1/8 scale cheaply. From 3 times the canvas on, that differs from the full decode by less
+# than one grey level in the mean: 0.35 at most over photographs, 0.97 on white noise (at 2 times: 0.62 and 1.76).
+_DRAFT_MARGIN = 3
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(data: bytes, canvas: int) -> tuple[Tensor, tuple[int, int]]:
+    """Picture in the bytes of an image file as uint8 (3, canvas, canvas), and its upright (height, width).
+
+    Antialiased bicubic resize; a picture of canvas x canvas comes back bit for bit. EXIF orientation is applied,
+    transparency lies on white, 16-bit values are scaled to 8 bits, the first frame of an animation is taken.
+    Raises OSError or ValueError with a short reason where the bytes hold no readable picture.
+    """
+    try:
+        with _open(data) as image:
+            width, height = image.size
+            draft = image.draft(None, (_DRAFT_MARGIN * canvas,) * 2)
+            # The box keeps the geometry where the reduced size is not a whole number of pixels.
+            box = draft[1] if draft else None
+            image.load()
+            orientation = image.getexif().get(_EXIF_ORIENTATION)
+            square = _eight_bit(image).resize((canvas, canvas), Image.Resampling.BICUBIC, box)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # on broken bytes Pillow's readers raise SyntaxError, struct.error, KeyError, ...
+        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error
+    if orientation in _UPRIGHT:
+        square = square.transpose(_UPRIGHT[orientation])
+        if orientation >= 5:
+            width, height = height, width
+    return channels_first(np.asarray(square)), (height, width)
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """Stored (height, width), before EXIF orientation, from the header alone; raises as `decode` does."""
+    with _open(data) as image:
+        return image.height, image.width
+
+
+def resize(pixels: np.ndarray, canvas: int) -> Tensor:
+    """uint8 (H, W) or (H, W, 1 | 3 | 4) as (3, canvas, canvas), resized as files are; alpha lies on white."""
+    image = _eight_bit(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels))
+    return channels_first(np.asarray(image.resize((canvas, canvas), Image.Resampling.BICUBIC)))
+
+
+def channels_first(pixels: np.ndarray) -> Tensor:
+    """uint8 (H, W) or (H, W, 3) as a (3, H, W) tensor of its own memory."""
+    planes = np.broadcast_to(pixels, (3, *pixels.shape)) if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return torch.from_numpy(np.array(planes, order="C"))
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise ValueError("empty file")
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image, or damaged at its head") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"refused as too large: {error}") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """The picture in mode L or RGB, alpha composited on white."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_deep_grey(np.asarray(image)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.mode == "1":
+        return image.convert("L")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _deep_grey(values: np.ndarray) -> np.ndarray:
+    """uint8 of 16-bit integers, of wider ones that hold 16-bit values, or of floats in 0 to 1."""
+    top = 1.0 if values.dtype.kind == "f" else 65535
+    if not (values.min() >= 0 and values.max() <= top):  # false for NaN too
+        raise ValueError(f"grey values outside 0 to {top}: their scale is unknown")
+    return (values * (255 / top)).round().astype(np.uint8)

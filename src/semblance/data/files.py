@@ -1,0 +1,91 @@
+"""A set of image files, wherever they lie, as pictures to train on and to evaluate on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semblance.data.canvas import choose_canvas
+from semblance.data.decode import EXTENSIONS, decode, read_size
+from semblance.data.images import Images, Source
+from semblance.data.memory import Limits, decode_all, reason, too_large
+from semblance.data.splits import Part, split
+from semblance.errors import UserError
+
+_SAMPLE = 100
+
+
+@dataclass
+class Files:
+    """Image files to be split and decoded.
+
+    items: one per file; str(item) is its name, relative, with `/` between folders.
+    read: the bytes of an item's file; can be pickled where on_disk.
+    on_disk: whether files can be read again later, so that they need not fit in memory.
+    """
+
+    path: Path
+    items: Sequence[Any]
+    read: Callable[[Any], bytes]
+    on_disk: bool = True
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this relative name is taken for a picture: by extension, unless hidden or made by macOS."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in EXTENSIONS and not any(p.startswith(".") or p == "__MACOSX" for p in path.parts)
+
+
+def load_files(files: Files, image_size: int, limits: Limits) -> Source:
+    """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand."""
+    if not files.items:
+        raise UserError(f"No images found in {files.path} (looked for {' '.join(sorted(EXTENSIONS))}).")
+    by_name = {str(item): item for item in files.items}
+    parts = split(list(by_name))
+    canvas = choose_canvas(_sample_sizes(files, [by_name[name] for name in parts.train.names]), image_size)
+    count = len(parts.train.names) + (len(parts.test.names) if parts.test else 0)
+    fits = count * 3 * canvas**2 <= limits.bytes
+    if not fits and not files.on_disk:
+        raise too_large(files.path, count * 3 * canvas**2, limits, "unpack it and give the folder")
+    read_picture = partial(_decode_item, files.read)
+
+    def images(part: Part) -> Images:
+        items = [by_name[name] for name in part.names]
+        labels = None if part.labels is None else torch.tensor(part.labels)
+        if not fits:
+            return Images(files.path.name, canvas, items, labels=labels, classes=parts.classes, decode=read_picture)
+        pixels, sizes, kept, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
+        if not kept:
+            raise _none_readable(files.path, skipped)
+        return Images(
+            files.path.name, canvas, [items[i] for i in kept], pixels, sizes,
+            None if labels is None else labels[kept], parts.classes, skipped=skipped,
+        )  # fmt: skip
+
+    return Source(images(parts.train), images(parts.test) if parts.test else None)
+
+
+def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
+    return decode(read(item), canvas)
+
+
+def _sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:
+    """Sizes of about a hundred files spread over the set."""
+    sizes, skipped = [], []
+    for item in items[:: -(-len(items) // _SAMPLE)]:
+        try:
+            sizes.append(read_size(files.read(item)))
+        except (OSError, ValueError) as error:
+            skipped.append((str(item), reason(error)))
+    if not sizes:
+        raise _none_readable(files.path, skipped)
+    return sizes
+
+
+def _none_readable(path: Path, skipped: list[tuple[str, str]]) -> UserError:
+    name, why = skipped[0]
+    return UserError(f"None of {len(skipped)} files tried in {path} can be read as an image; {name}: {why}.")

@@ -1,0 +1,76 @@
+"""What every data source turns into: pictures as square uint8 canvases, decoded once or on demand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Images:
+    """A set of N pictures, read through one door whether they lie in memory or on disk.
+
+    Every picture is stored resized to a square canvas of `canvas` pixels, whatever its aspect; `sizes` keeps the
+    original height and width, so that crops are drawn on the true shape (an affine, separable change of the same
+    resampling). Labels serve evaluation only.
+
+    pixels: uint8 (N, 3, canvas, canvas), or None when pictures are decoded on demand by `decode(item, canvas)`,
+        which returns the uint8 (3, canvas, canvas) picture and its (height, width).
+    items: what `decode` takes, one per picture (a path, a member of a tar, ...); also the names shown to people.
+    sizes: int32 (N, 2) heights and widths, known when `pixels` is.
+    labels: int64 (N,) class indices into `classes`, or None.
+    skipped: (name, reason) of each file that could not be read.
+    """
+
+    name: str
+    canvas: int
+    items: Sequence[Any]
+    pixels: Tensor | None = None
+    sizes: Tensor | None = None
+    labels: Tensor | None = None
+    classes: list[str] = field(default_factory=list)
+    decode: Callable[[Any, int], tuple[Tensor, tuple[int, int]]] | None = None
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, index: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures of the given indices: uint8 (n, 3, canvas, canvas) and int32 sizes (n, 2)."""
+        index = torch.as_tensor(index)
+        if self.pixels is not None and self.sizes is not None:
+            return self.pixels[index], self.sizes[index]
+        assert self.decode is not None
+        pictures, sizes = zip(*(self._decode_or_next(int(i)) for i in index), strict=True)
+        return torch.stack(pictures), torch.tensor(sizes, dtype=torch.int32)
+
+    def _decode_or_next(self, i: int) -> tuple[Tensor, tuple[int, int]]:
+        """Decode picture i; where its file is unreadable, the next readable one stands in, and it is reported."""
+        assert self.decode is not None
+        for step in range(len(self)):
+            item = self.items[(i + step) % len(self)]
+            try:
+                return self.decode(item, self.canvas)
+            except (OSError, ValueError) as error:
+                if (str(item), str(error)) not in self.skipped:
+                    self.skipped.append((str(item), str(error)))
+        raise OSError(f"none of the {len(self)} pictures of {self.name} can be decoded")
+
+    def subset(self, index: Sequence[int] | Tensor) -> "Images":
+        """The pictures of the given indices as a set of their own."""
+        index = torch.as_tensor(index)
+        pick = lambda t: None if t is None else t[index]  # noqa: E731
+        return Images(
+            self.name, self.canvas, [self.items[i] for i in index.tolist()], pick(self.pixels), pick(self.sizes),
+            pick(self.labels), self.classes, self.decode, self.skipped,
+        )  # fmt: skip
+
+
+@dataclass
+class Source:
+    """Pictures to train on and, where there are labels, held-out pictures to evaluate on."""
+
+    train: Images
+    test: Images | None = None

@@ -1,0 +1,78 @@
+"""The folder of a run: what lies where, and how it is written so that nothing is lost."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .checkpoint import write_atomically
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """config.yaml, metrics.jsonl, summary.json, checkpoints/last.ckpt, backbone.safetensors, report.html."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def backbone(self) -> Path:
+        return self.path / "backbone.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @classmethod
+    def new(cls, out: str | Path | None, name: str) -> "RunFolder":
+        """An empty folder: `out`, or runs/NAME-1, -2, ..."""
+        if out is None:
+            out = next(p for i in range(1, 10**6) if not (p := Path("runs") / f"{name}-{i}").exists())
+        path = Path(out)
+        if (path / "config.yaml").exists():
+            raise UserError(f"{path} already holds a run. Continue it with --resume, or choose another --out.")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot write to {path}: {error.strerror}. Choose another --out.") from error
+        return cls(path)
+
+    def log(self, **numbers: Any) -> None:
+        """Append one line to metrics.jsonl."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(numbers) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut short by a crash is dropped."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text().split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def rewind(self, step: int) -> None:
+        """Drop what was logged after the checkpoint of `step`."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self.metrics, lambda file: file.write(text.encode()))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_atomically(self.summary, lambda file: file.write(json.dumps(summary, indent=2).encode()))
+
+    def read_summary(self) -> dict[str, Any]:
+        return json.loads(self.summary.read_text()) if self.summary.exists() else {}

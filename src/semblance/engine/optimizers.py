@@ -1,0 +1,95 @@
+"""Optimisers by name, among them the variants of LARS that the papers used, which are not interchangeable."""
+
+from collections.abc import Callable
+from math import cos, pi
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from ..errors import unknown
+
+
+class LARS(Optimizer):
+    """SGD with momentum whose step length is tied to the norm of each tensor (You et al. 2017).
+
+    The local rate q = eta |w| / denominator where both are positive, else 1. Variants, by their authors' code:
+
+    - "lars": denominator |g + wd w|, lr outside the momentum (google-deepmind/deepmind-research:
+      byol/utils/optimizers.py; facebookresearch/barlowtwins, vicreg, dino, moco-v3).
+    - "lars-simclr": the same with lr inside the momentum buffer (google-research/simclr: lars_optimizer.py).
+    - "larc": denominator |g| + wd |w| + 1e-8, neither adapted nor decayed where a norm is 0 (NVIDIA/apex:
+      apex/parallel/LARC.py without clipping, as in facebookresearch/swav).
+    - "lars-clip": as larc with q = min(q / lr, 1), so that lr is a ceiling (vturrisi/solo-learn: solo/utils/lars.py).
+
+    Groups with adapt=False take plain momentum steps. Tensors without gradient are left untouched.
+    """
+
+    def __init__(self, params, lr: float, *, variant: str = "lars", momentum=0.9, weight_decay=0.0, eta=1e-3) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "adapt": True})
+        self.variant = variant
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        assert closure is None
+        for group in self.param_groups:
+            for w in group["params"]:
+                if w.grad is not None:
+                    self._step(w, group)
+
+    def _step(self, w: Tensor, group: dict) -> None:
+        lr, decay = group["lr"], group["weight_decay"]
+        update = w.grad + decay * w
+        if group["adapt"]:
+            norm, apex = w.norm(), self.variant in ("larc", "lars-clip")
+            denominator = w.grad.norm() + decay * norm + 1e-8 if apex else update.norm()
+            defined = (norm > 0) & ((w.grad.norm() if apex else denominator) > 0)
+            q = group["eta"] * norm / denominator
+            if self.variant == "lars-clip":
+                q = (q / lr).clamp(max=1.0) if lr > 0 else torch.ones_like(q)
+            update = torch.where(defined, q * update, w.grad if apex else update)
+        inside, outside = (lr, 1.0) if self.variant == "lars-simclr" else (1.0, lr)
+        state = self.state[w]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(w)
+        state["momentum"].mul_(group["momentum"]).add_(update, alpha=inside)
+        w.sub_(state["momentum"], alpha=outside)
+
+
+NAMES = ("sgd", "adamw", "lars", "lars-simclr", "larc", "lars-clip")
+
+
+def make_optimizer(
+    name: str, module: nn.Module, *, weight_decay: float, bias_lr_ratio: float = 1.0, decay_1d: bool = False
+) -> Optimizer:
+    """An optimiser over the trainable parameters, in two groups: matrices and kernels, and 1-D tensors (biases, norms).
+
+    The groups' "peak" multiplies the learning rate; 1-D tensors are neither decayed nor adapted unless decay_1d.
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    flat = [p for p in trainable if p.ndim <= 1]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay, "peak": 1.0},
+        {"params": flat, "weight_decay": weight_decay if decay_1d else 0.0, "peak": bias_lr_ratio, "adapt": decay_1d},
+    ]
+    if name in ("sgd", "adamw"):
+        for group in groups:
+            group.pop("adapt", None)
+        return SGD(groups, lr=0.0, momentum=0.9) if name == "sgd" else AdamW(groups, lr=0.0)
+    if name not in NAMES:
+        raise unknown("optimizer", name, NAMES)
+    return LARS(groups, lr=0.0, variant=name, eta=0.02 if name == "lars-clip" else 1e-3)
+
+
+def warmup_cosine(step: int, total: int, warmup: int, final: float = 0.0) -> float:
+    """Fraction of the peak learning rate at a step: linear from 0 over `warmup` steps, then a cosine to `final`."""
+    if step < warmup:
+        return step / warmup
+    t = (step - warmup) / max(1, total - warmup)
+    return final + (1 - final) * (1 + cos(pi * t)) / 2
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """The learning rate of this step, for every group at its own ratio."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["peak"]

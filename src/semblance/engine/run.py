@@ -1,0 +1,185 @@
+"""A run from flags to results: data, method, loop, table, backbone, report."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from .. import data as sources
+from .. import systems
+from ..config import EMBEDDED, TrainConfig, resolve
+from ..data.images import Source
+from ..errors import UserError
+from ..evaluation.features import features, raw_pixels
+from ..evaluation.table import held_out, knn_accuracy, labelled, print_table, row
+from ..nets.backbones import backbone
+from ..nets.batchnorm import synchronise
+from ..nets.export import save_backbone
+from ..report.run import run_report
+from .folder import RunFolder
+from .loop import Trained, fit
+from .precision import choose_precision, fastest_layout
+
+console = Console(stderr=True)
+
+
+def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None = None) -> dict[str, Any]:
+    """Train as the flags say, or go on with the run in `out`; returns what summary.json holds."""
+    started = time.perf_counter()
+    if resume:
+        if out is None:
+            raise UserError("--resume needs --out FOLDER, the folder of the run to go on with.")
+        folder = RunFolder(Path(out))
+        config = TrainConfig.load(folder.config)
+        source = _load(config.data, config.image_size, config.model_dump())
+    else:
+        method, data = flags.pop("method"), flags.pop("data")
+        systems.get(method)  # before the data is read, so that a typo costs no time
+        source = _load(data, flags["image_size"], flags)
+        config = resolve(method, data, source.train.canvas, flags)
+        _check_size(source, config)
+        folder = None
+    fabric = Fabric(devices=config.devices, strategy="ddp" if config.devices > 1 else "auto")
+    fabric.launch()
+    device = fabric.device
+    torch.manual_seed(config.seed)
+    cls = systems.get(config.method)
+    model = cls(backbone(config.backbone), config.without, **config.hyper)
+    precision = choose_precision(config.precision, device)
+    if precision == "64":
+        model.double()
+    model.to(device)
+    if folder is None:
+        config = _measure(config, model.backbone, precision, device, len(source.train))
+        if fabric.is_global_zero:
+            folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
+            config.save(folder.config)
+        folder = fabric.broadcast(folder)
+        config = fabric.broadcast(config)
+    if fabric.is_global_zero:
+        _announce(config, source, device)
+    model.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+    if config.compile:
+        for part in model.modules():  # teachers too
+            if type(part) is type(model.backbone):
+                part.compile()
+    untrained = _table_features(model.backbone, source, config) if labelled(source) and fabric.is_global_zero else None
+    if fabric.world_size > 1:
+        synchronise(model)
+
+    def evaluate() -> dict[str, float]:
+        return {"knn_top1": knn_accuracy(*_table_features(model.backbone, source, config), source)}
+
+    trained = fit(
+        model, source.train, config, folder, device, resume=resume, evaluate=evaluate if labelled(source) else None
+    )
+    if not fabric.is_global_zero:
+        return {}
+    if not trained.finished:
+        console.print(f"Stopped after step {trained.step} of {trained.total}; all of it is saved. Go on with:")
+        print(f"semblance train --resume --out {folder.path}")
+        sys.exit(130)
+    return _finish(model, source, config, folder, trained, untrained, started)
+
+
+def _load(data: str, image_size: int | None, flags: dict[str, Any]) -> Source:
+    return sources.load(data, image_size=image_size or (32 if data in EMBEDDED else 96), data_root=flags["data_root"], download=flags["download"])
+
+
+def _check_size(source: Source, config: TrainConfig) -> None:
+    if len(source.train) < config.batch_size:
+        raise UserError(
+            f"{source.train.name} has {len(source.train)} pictures to train on, fewer than a batch of "
+            f"{config.batch_size}. Give more pictures, or --batch-size {max(2, len(source.train) // 4)}."
+        )
+
+
+def _measure(config: TrainConfig, model: torch.nn.Module, precision: str, device: torch.device, n: int) -> TrainConfig:
+    """The configuration with the open choices of the hardware made, so that a resumed run makes them alike."""
+    choices: dict[str, Any] = {"precision": precision}
+    if config.channels_last is None or config.compile is None:
+        images = config.epochs * n * len(config.views) * 1.0
+        measured = fastest_layout(model, size=config.image_size, precision=precision, device=device, images=images)
+        if config.channels_last is None:
+            choices["channels_last"] = measured[0]
+        if config.compile is None:
+            choices["compile"] = measured[1]
+    return config.model_copy(update=choices)
+
+
+def _slug(data: str) -> str:
+    """A short file name for a data source."""
+    return "".join(c if c.isalnum() else "-" for c in Path(data).name.split(".")[0]) or "data"
+
+
+def _announce(config: TrainConfig, source: Source, device: torch.device) -> None:
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    layout = "channels last" if config.channels_last else "channels first"
+    console.print(
+        f"[bold]{systems.get(config.method).title}[/] on {len(source.train):,} pictures of {config.data}, "
+        f"{config.backbone} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
+        f"{config.precision} {layout}{', compiled' if config.compile else ''}, {where}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _table_features(model: torch.nn.Module, source: Source, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of the training and the held-out pictures."""
+    options = {"size": config.image_size, "precision": config.precision}
+    train, test = (features(model, images, **options) for images in (source.train, held_out(source)))
+    return train, test
+
+
+def _finish(
+    model: systems.Method, source: Source, config: TrainConfig, folder: RunFolder, trained: Trained,
+    untrained: tuple[torch.Tensor, torch.Tensor] | None, started: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure what was learnt, and leave backbone.safetensors, summary.json and report.html."""
+    save_backbone(folder.backbone, model.backbone, config.backbone, config.image_size)
+    pictures = held_out(source)
+    table = []
+    if untrained is not None:
+        with console.status("Measuring kNN and linear accuracy"):
+            table = [
+                row("raw pixels", *raw_pixels(source.train, pictures), source),
+                row("untrained backbone", *untrained, source),
+                row("trained backbone", *(latest := _table_features(model.backbone, source, config)), source),
+            ]
+    cls = type(model)
+    summary: dict[str, Any] = {
+        "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper, "data": config.data,
+        "backbone": config.backbone, "train_images": len(source.train),
+        "test_images": len(pictures) if source.test is not None else 0, "steps": trained.step, "table": table,
+        "samples_per_second": trained.step * config.batch_size / trained.seconds, "training_seconds": trained.seconds,
+        "skipped": source.train.skipped,
+    }  # fmt: skip
+    if table:
+        summary |= {name: table[-1][name] for name in ("knn_top1", "linear_top1")}
+    shown = pictures.subset(range(0, len(pictures), max(1, len(pictures) // 2000)))
+    vectors = latest[1][:: max(1, len(pictures) // 2000)] if table else features(
+        model.backbone, shown, size=config.image_size, precision=config.precision
+    )
+    constants = model.constants(config.batch_size)
+    with console.status("Drawing the report"):
+        run_report(folder, config, summary, constants, source.train, shown, vectors)
+    summary["seconds"] = time.perf_counter() - started
+    folder.write_summary(summary)
+    _print(summary, folder)
+    return summary
+
+
+def _print(summary: dict[str, Any], folder: RunFolder) -> None:
+    """The result as a person wants to see it."""
+    out = Console()
+    if summary["table"]:
+        print_table(summary["table"], summary["test_images"])
+    if skipped := summary["skipped"]:
+        out.print(f"{len(skipped)} unreadable files were skipped:", *(f"  {n}: {why}" for n, why in skipped), sep="\n")
+    out.print(
+        f"{summary['samples_per_second']:,.0f} images/s; {summary['seconds']:.0f} s in all. "
+        f"Look at {folder.report}; the backbone is {folder.backbone}.", highlight=False, soft_wrap=True,
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""The seam: embeddings are local, the objective is global, and the gradient crosses once (docs/architecture.md).
+
+    z    = method.embed(views)                 this rank's samples
+    leaf = gather(z), detached                 the global batch
+    loss = method.objective(leaf)              the same number on every rank
+    loss.backward(); z.backward(leaf.grad of own rows)
+
+The gradient of every parameter, summed over ranks, is then the exact gradient of the loss of the global batch.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..systems.method import Embeddings
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of ranks)."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def shard(n: int) -> list[int]:
+    """How many of n samples each rank holds: contiguous blocks whose sizes differ by one at most."""
+    size = world()[1]
+    return [n // size + (r < n % size) for r in range(size)]
+
+
+def own_rows(n: int) -> slice:
+    """The rows of a batch of n that this rank holds."""
+    rank, counts = world()[0], shard(n)
+    return slice(sum(counts[:rank]), sum(counts[: rank + 1]))
+
+
+def gather(x: Tensor, n: int) -> Tensor:
+    """Rows of all ranks in order, without gradient: (own, ...) -> (n, ...)."""
+    counts = shard(n)
+    if len(counts) == 1:
+        return x.detach()
+    padded = x.new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is up on any rank."""
+    if world()[1] == 1:
+        return flag
+    flags = [False] * world()[1]
+    dist.all_gather_object(flags, flag)
+    return any(flags)
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norms normalise by the batch but leave their running statistics alone (a second look at the same batch)."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for m in norms:
+        m.track_running_stats = False
+    try:
+        yield
+    finally:
+        for m in norms:
+            m.track_running_stats = True
+
+
+def backward(
+    embed: Callable[[slice], Embeddings],
+    objective: Callable[[Embeddings], tuple[Tensor, dict[str, Tensor]]],
+    method: nn.Module,
+    rows: int,
+    micro_batch: int,
+    batch: int,
+) -> tuple[Tensor, dict[str, Tensor], Embeddings]:
+    """Loss of the global batch and its exact gradient in the parameters of this rank's share.
+
+    embed: of a slice of this rank's rows. rows: of this rank; batch: of all ranks. With rows > micro_batch each micro-
+    batch is embedded twice, first without a graph, then with one (gradient caching, Gao et al. 2021): memory of
+    a micro-batch, gradient of the batch. Batch norm then takes its statistics from the micro-batch.
+    Returns the loss, the numbers to log, and the detached embeddings of the global batch.
+    """
+    parts = [slice(i, min(i + micro_batch, rows)) for i in range(0, rows, micro_batch)]
+    if len(parts) == 1:
+        z = embed(parts[0])
+        local = {name: t.detach() for name, t in z.items()}
+        graded = {name for name, t in z.items() if t.requires_grad}
+    else:
+        with torch.no_grad():
+            pieces = [embed(part) for part in parts]
+        local = {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
+        graded = set(local)
+    leaves = {name: gather(t, batch).to(_exact(t.dtype)).requires_grad_(name in graded) for name, t in local.items()}
+    with torch.enable_grad():
+        loss, numbers = objective(leaves)
+    loss.backward()
+    for p in method.parameters():  # used in the objective itself: whole on every rank, where the rest is a share
+        if p.grad is not None:
+            p.grad /= world()[1]
+    own = own_rows(batch)
+    for i, part in enumerate(parts):
+        if len(parts) > 1:
+            with frozen_statistics(method):
+                z = embed(part)
+        grads = {n: leaves[n].grad[own][part] for n, t in z.items() if t.requires_grad and leaves[n].grad is not None}
+        torch.autograd.backward([z[n] for n in grads], [g.to(z[n].dtype) for n, g in grads.items()])
+    return loss.detach(), numbers, {name: t.detach() for name, t in leaves.items()}
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """The objective is computed in float32 or better."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def reduce_gradients(module: nn.Module) -> None:
+    """Sum the gradients of all parameters over the ranks, in one collective per dtype."""
+    if world()[1] == 1:
+        return
+    grads = [p.grad for p in module.parameters() if p.grad is not None]
+    for dtype in {g.dtype for g in grads}:
+        same = [g for g in grads if g.dtype == dtype]
+        flat = torch.cat([g.reshape(-1) for g in same])
+        dist.all_reduce(flat)
+        for g, summed in zip(same, flat.split([g.numel() for g in same]), strict=True):
+            g.copy_(summed.view_as(g))

@@ -1,0 +1,16 @@
+"""The one error type a user is meant to read: it says what is wrong and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake in the input, not in the program; the command line prints it without a traceback."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """An error for a name nobody knows, with the nearest known one."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return UserError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(known)}.")

@@ -1,0 +1,163 @@
+"""A linear classifier on frozen features: how much of the classes can be read off them."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import UserError
+from .knn import check_features, check_labels
+
+LRS = (1.0, 3.0, 10.0, 30.0, 100.0)
+WEIGHT_DECAYS = (0.0, 1e-5, 1e-4)
+MOMENTUM = 0.9
+MIN_STEPS = 300  # small data sets are passed over more often
+HELD_OUT = 10  # one training row in this many chooses the setting
+
+
+@dataclass
+class LinearProbe:
+    """Accuracies in [0, 1] on the test set, and the setting chosen by `validation_top1` within the training set."""
+
+    top1: float
+    mean_per_class: float
+    lr: float
+    weight_decay: float
+    validation_top1: float
+
+
+def linear_probe(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    *,
+    classes: int,
+    seed: int = 0,
+    epochs: int = 10,
+    batch_size: int = 256,
+    lrs: Sequence[float] = LRS,
+    weight_decays: Sequence[float] = WEIGHT_DECAYS,
+    progress: Callable[[float], None] | None = None,
+) -> LinearProbe:
+    """Softmax regression on standardised features: float (N, D), int (N,), (M, D), (M,) -> accuracies in [0, 1].
+
+    Every learning rate with every weight decay is trained at once on nine tenths of the training set, the rest
+    chooses among them, and the chosen one is trained again on the whole training set. The test set only measures.
+    `mean_per_class` is over the classes that the test set holds. `progress` is told the fraction done.
+
+    SGD with momentum 0.9 and cosine decay, batch norm without parameters before the layer as in the probe of MAE
+    (facebookresearch/mae: main_linprobe.py); features are also divided by sqrt(D), so that a learning rate means the
+    same for every backbone. Data sets too small for 300 steps get more epochs. Weights, gradients and momenta of all
+    heads take 3 D * classes * heads floats; float32 features are not copied. Raises UserError for unusable input.
+    """
+    check_features(train)
+    check_labels(train_labels, train, classes)
+    check_features(test, train.shape[1])
+    check_labels(test_labels, test, classes)
+    if len(train) < 2:
+        raise UserError("A linear probe needs at least 2 training rows, one of them to choose its setting.")
+    labels, truth = (y.to(train.device, torch.int64) for y in (train_labels, test_labels))
+    rows, test_rows = Rows.standardised(train, test)
+    epochs = max(epochs, math.ceil(MIN_STEPS * batch_size / len(train)))
+    done = itertools.count(1)
+
+    def fit(index: Tensor, settings: Sequence[tuple[float, float]]) -> Tensor:
+        def tick() -> None:
+            if progress:
+                progress(next(done) / (2 * epochs))
+
+        return fit_heads(rows, labels, index, settings, classes, seed, epochs, batch_size, tick)
+
+    settings = list(itertools.product(lrs, weight_decays))
+    fitting, validation = hold_out(labels, seed)
+    accuracy, loss = _validate(rows, labels, validation.split(batch_size), fit(fitting, settings), classes)
+    best = max(range(len(settings)), key=lambda i: (accuracy[i], -loss[i]))
+    weight = fit(torch.arange(len(train)), [settings[best]])
+
+    everything = torch.arange(len(test), device=test.device)
+    predictions = torch.cat([(test_rows[index] @ weight).argmax(1) for index in everything.split(batch_size)])
+    correct = (predictions == truth).double()
+    counts = truth.bincount(minlength=classes)
+    per_class = truth.bincount(correct, minlength=classes)[counts > 0] / counts[counts > 0]
+    return LinearProbe(correct.mean().item(), per_class.mean().item(), *settings[best], accuracy[best])
+
+
+@dataclass
+class Rows:
+    """Features (N, D), read as float32 (n, D + 1): standardised, a bias column appended, of mean squared norm 1."""
+
+    features: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def standardised(cls, train: Tensor, *others: Tensor) -> list["Rows"]:
+        """Rows of each set by the statistics of the first; columns constant up to rounding become 0."""
+        std, mean = torch.std_mean(train.float(), 0, correction=0)
+        scale = torch.where(std > 1e-6 * mean.abs(), 1 / std, 0) / math.sqrt(len(mean) + 1)
+        return [cls(features, mean, scale) for features in (train, *others)]
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        x = (self.features[index].float() - self.mean) * self.scale
+        return F.pad(x, (0, 1), value=1 / math.sqrt(x.shape[1] + 1))
+
+
+def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Row numbers to fit on and every tenth to validate on, drawn class by class: int64 (n,), (ceil(N / 10),)."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order[labels.cpu()[order].argsort(stable=True)]
+    held = torch.arange(len(order)) % HELD_OUT == 0
+    return order[~held], order[held]
+
+
+@torch.no_grad()
+def fit_heads(
+    rows: Rows,
+    labels: Tensor,
+    index: Tensor,
+    settings: Sequence[tuple[float, float]],
+    classes: int,
+    seed: int,
+    epochs: int,
+    batch_size: int,
+    tick: Callable[[], None],
+) -> Tensor:
+    """One softmax head for each (lr, weight decay), trained from 0 on the indexed rows: float32 (D + 1, H * classes).
+
+    The heads share their batches and each product, yet none sees another: every one is as if trained alone.
+    """
+    device = labels.device
+    lr, weight_decay = torch.tensor(settings, device=device).repeat_interleave(classes, 0).T
+    weight = torch.zeros(rows.features.shape[1] + 1, len(lr), device=device)
+    velocity = torch.zeros_like(weight)
+    generator = torch.Generator().manual_seed(seed)
+    steps = math.ceil(len(index) / batch_size)
+    for epoch in range(epochs):
+        order = index[torch.randperm(len(index), generator=generator)].to(device)
+        for step, batch in enumerate(order.tensor_split(steps), epoch * steps):
+            x, y = rows[batch], labels[batch]
+            error = (x @ weight).view(len(x), -1, classes).softmax(2) - F.one_hot(y, classes)[:, None]
+            gradient = (x.T @ error.flatten(1)).div_(len(x)).addcmul_(weight, weight_decay)
+            velocity.mul_(MOMENTUM).add_(gradient)
+            weight.addcmul_(velocity, lr, value=-0.5 * (1 + math.cos(math.pi * step / (epochs * steps))))
+        tick()
+    return weight
+
+
+def _validate(
+    rows: Rows, labels: Tensor, batches: Sequence[Tensor], weight: Tensor, classes: int
+) -> tuple[list[float], list[float]]:
+    """Top-1 and mean cross-entropy of each head."""
+    correct, loss = [], []
+    for batch in batches:
+        index = batch.to(labels.device)
+        log_p = (rows[index] @ weight).view(len(index), -1, classes).log_softmax(2)
+        truth = labels[index][:, None]
+        correct.append(log_p.argmax(2) == truth)
+        loss.append(-log_p.gather(2, truth[:, :, None].expand(-1, log_p.shape[1], 1))[:, :, 0])
+    return torch.cat(correct).double().mean(0).tolist(), torch.cat(loss).mean(0).tolist()

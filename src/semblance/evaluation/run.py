@@ -1,0 +1,61 @@
+"""Evaluation and embedding with the backbone of a finished run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from .. import data as sources
+from ..config import TrainConfig
+from ..data.images import Source
+from ..errors import UserError
+from ..nets.export import load_with_metadata
+from ..engine.precision import choose_precision
+from .features import features, raw_pixels
+from .table import labelled, print_table, row
+
+
+def _open(run: str, data: str | None, data_root: str, download: bool) -> tuple[torch.nn.Module, int, str, Source]:
+    """The backbone on the best device, its image size and precision, and the pictures."""
+    model, about = load_with_metadata(run)
+    if data is None:
+        data = TrainConfig.load((Path(run) if Path(run).is_dir() else Path(run).parent) / "config.yaml").data
+    size = about["image_size"]
+    source = sources.load(data, image_size=size, data_root=data_root, download=download)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(device), size, choose_precision("auto", device), source
+
+
+def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> list[dict[str, Any]]:
+    """The table of a backbone on labelled pictures: raw pixels, then the trained backbone."""
+    model, size, precision, source = _open(run, data, data_root, download)
+    if source.test is None or not labelled(source):
+        raise UserError(
+            f"{source.train.name} has no labels to measure accuracy on. Put the pictures of each class in a folder "
+            "of its own, or name a labelled set, e.g. --data cifar10."
+        )
+    with Console(stderr=True).status("Measuring kNN and linear accuracy"):
+        train, test = (features(model, i, size=size, precision=precision) for i in (source.train, source.test))
+        table = [
+            row("raw pixels", *raw_pixels(source.train, source.test), source),
+            row("trained backbone", train, test, source),
+        ]
+    print_table(table, len(source.test))
+    return table
+
+
+def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor:
+    """Features of every picture, in the order training, held out."""
+    model, size, precision, source = _open(run, data, data_root, download)
+    parts = [part for part in (source.train, source.test) if part is not None]
+    vectors = torch.cat([features(model, part, size=size, precision=precision) for part in parts])
+    if out is not None:
+        arrays: dict[str, Any] = {"features": vectors.numpy(), "names": np.array([str(i) for p in parts for i in p.items])}
+        if all(part.labels is not None for part in parts):
+            arrays["labels"] = torch.cat([part.labels for part in parts if part.labels is not None]).numpy()
+        np.savez(out, **arrays)
+        Console().print(f"Wrote {vectors.shape[0]:,} features of {vectors.shape[1]} numbers to {out}.", highlight=False)
+    return vectors

@@ -1,0 +1,80 @@
+"""Backbones by name: timm's, torchvision's, and their ResNets made for small images."""
+
+import re
+from typing import Any
+
+from torch import nn
+
+from ..errors import UserError, unknown
+
+# timm's ResNet-18 with one block per stage; widths by suffix, e.g. resnet10-w32
+_NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?")
+
+
+def backbone(name: str) -> nn.Module:
+    """A backbone with random weights that maps (N, 3, H, W) to pooled features (N, num_features).
+
+    name: any timm model ("resnet50", "vit_small_patch16_224"), "torchvision/NAME", or "resnet10" (ResNet-18 with one
+    block per stage). Suffixes: "-w32" sets the width of the first stage of timm's basic-block ResNets; "-cifar" gives
+    a ResNet the usual stem of small images (3x3, stride 1, no max-pool).
+    """
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise UserError(f"Backbone {name!r} is not a name like resnet18, resnet18-cifar, resnet10-w32-cifar, torchvision/resnet18.")
+    base, width = match["base"], match["width"]
+    model = _torchvision(base.removeprefix("torchvision/")) if base.startswith("torchvision/") else _timm(base, width)
+    if match["cifar"]:
+        _small_stem(model, name)
+    return model
+
+
+def _timm(base: str, width: str | None) -> nn.Module:
+    import timm
+
+    options: dict[str, Any] = {}
+    if base == "resnet10":
+        base, options = "resnet18", {"layers": (1, 1, 1, 1)}
+    if not timm.is_model(base):
+        raise unknown("backbone", base, ["resnet10", *timm.list_models()]) if len(base) < 3 else _unknown(base)
+    if width:
+        if base not in ("resnet18", "resnet34"):
+            raise UserError(f"Backbone suffix -w{width} works on resnet10, resnet18 and resnet34, not on {base}.")
+        w = int(width)
+        # a deep stem is timm's only one of free width; the -cifar stem replaces it
+        options |= {"channels": (w, 2 * w, 4 * w, 8 * w), "stem_type": "deep", "stem_width": w // 2}
+    return timm.create_model(base, num_classes=0, **options)
+
+
+def _unknown(base: str) -> UserError:
+    """Names like it only: timm has more than a thousand."""
+    from difflib import get_close_matches
+
+    import timm
+
+    close = get_close_matches(base, ["resnet10", *timm.list_models()], n=3, cutoff=0.5)
+    hint = f"Did you mean {', '.join(close)}? " if close else ""
+    return UserError(f"Unknown backbone {base!r}. {hint}Any timm model works, or torchvision/NAME.")
+
+
+def _torchvision(base: str) -> nn.Module:
+    import torchvision.models
+
+    if base not in torchvision.models.list_models(module=torchvision.models):
+        raise unknown("torchvision backbone", base, torchvision.models.list_models(module=torchvision.models))
+    model = torchvision.models.get_model(base)
+    head = next((h for h in ("fc", "classifier", "heads", "head") if hasattr(model, h)), None)
+    if head is None:
+        raise UserError(f"torchvision/{base} has no classifier that can be taken off; use the timm model of that name.")
+    linear = [m for m in getattr(model, head).modules() if isinstance(m, nn.Linear)][0]
+    model.num_features = linear.in_features
+    setattr(model, head, nn.Identity())
+    return model
+
+
+def _small_stem(model: nn.Module, name: str) -> None:
+    """The stem of small images: 3x3, stride 1, no max-pool; keys of the state dict stay as they are."""
+    if not (hasattr(model, "conv1") and hasattr(model, "maxpool") and hasattr(model, "bn1")):
+        raise UserError(f"The suffix -cifar works on ResNets, not on {name.removesuffix('-cifar')}.")
+    model.conv1 = nn.Conv2d(3, model.bn1.num_features, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()

@@ -1,0 +1,51 @@
+"""Batch norm over the batch of all ranks, on any device (torch's SyncBatchNorm refuses CPUs)."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from ..errors import UserError
+
+
+class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Normalises (N, C, ...) by the statistics of all ranks' samples; ranks may hold different numbers of them."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
+        axes = [0, *range(2, x.ndim)]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
+        dist.all_reduce(count)
+        mean = all_reduce(x.sum(axes)) / count
+        centred = x - mean.view(shape)
+        variance = all_reduce(centred.square().sum(axes)) / count
+        if self.track_running_stats:
+            self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        y = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y.to(input.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+def synchronise(module: nn.Module) -> nn.Module:
+    """Turn every batch norm of a module into one over all ranks, its parameters and buffers kept."""
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if type(module) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+            raise UserError(f"{type(module).__name__} cannot be synchronised over ranks on this device.")
+        module.__class__ = GlobalBatchNorm
+        return module
+    for child in module.children():
+        synchronise(child)
+    return module

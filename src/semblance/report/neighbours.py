@@ -1,0 +1,105 @@
+"""Which pictures the encoder holds to be alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import Gallery
+from .pictures import address
+
+QUERIES = 12
+NEIGHBOURS = 8
+
+
+@dataclass
+class Embedded:
+    """A gallery as numpy arrays, rows with non-finite features left out and features scaled to unit length."""
+
+    pictures: np.ndarray
+    features: np.ndarray
+    labels: np.ndarray | None
+    classes: list[str]
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, gallery: Gallery) -> "Embedded":
+        """The gallery with what is wrong with its features said in `warnings`."""
+        features = gallery.features.detach().float().cpu().numpy()
+        good = np.isfinite(features).all(axis=1)
+        features = features[good]
+        features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        labels = gallery.labels.cpu().numpy()[good] if gallery.labels is not None else None
+        warnings = []
+        if not good.all():
+            warnings.append(f"{(~good).sum():,} of {len(good):,} gallery pictures have features that are not finite.")
+        embedded = cls(gallery.pictures.cpu().numpy()[good], features, labels, gallery.classes, warnings)
+        if len(features) > 1 and embedded.collapsed:
+            warnings.append(
+                "The encoder has collapsed: it gives every gallery picture the same direction, so the neighbours below "
+                "are arbitrary and no map is drawn."
+            )
+        return embedded
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether all features point the same way, up to rounding."""
+        return bool(np.linalg.norm(self.features.std(axis=0)) < 1e-4)
+
+    def name(self, index: int) -> str:
+        """The class name of a picture; empty without labels."""
+        if self.labels is None:
+            return ""
+        label = int(self.labels[index])
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+
+
+@dataclass
+class Neighbour:
+    """A picture beside a query: `verdict` is "same", "other" or, without labels, empty."""
+
+    image: str
+    name: str
+    similarity: float
+    verdict: str
+
+
+@dataclass
+class Search:
+    """Rows of a query followed by its neighbours; `agreement` is over all pictures, not the rows alone."""
+
+    rows: list[tuple[Neighbour, list[Neighbour]]]
+    agreement: float | None
+    count: int
+
+
+def search(seen: Embedded) -> Search | None:
+    """The nearest pictures by cosine of a dozen queries; None where there is nothing to compare with."""
+    count = len(seen.features)
+    if count < 2:
+        return None
+    similarity = seen.features @ seen.features.T
+    np.fill_diagonal(similarity, -np.inf)
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(NEIGHBOURS, count - 1)]
+
+    def neighbour(query: int, index: int) -> Neighbour:
+        verdict = ""
+        if seen.labels is not None and query != index:
+            verdict = "same" if seen.labels[query] == seen.labels[index] else "other"
+        return Neighbour(address(seen.pictures[index], 80), seen.name(index), float(similarity[query, index]), verdict)
+
+    rows = [(neighbour(q, q), [neighbour(q, n) for n in nearest[q]]) for q in _queries(seen.labels, count)]
+    agreement = None if seen.labels is None else float((seen.labels[nearest] == seen.labels[:, None]).mean())
+    return Search(rows, agreement, count)
+
+
+def _queries(labels: np.ndarray | None, count: int) -> list[int]:
+    """Indices spread evenly over the classes, or over the gallery without labels; the same on every call."""
+    if labels is None:
+        return sorted(set(np.linspace(0, count - 1, min(QUERIES, count)).astype(int).tolist()))
+    rank = np.empty(count, dtype=int)  # the how-many-th of its class a picture is
+    for label in np.unique(labels):
+        members = labels == label
+        rank[members] = np.arange(members.sum())
+    first = np.lexsort((labels, rank))[: max(QUERIES, len(np.unique(labels)))]
+    chosen = first[np.linspace(0, len(first) - 1, min(QUERIES, len(first))).astype(int)]
+    return sorted(chosen.tolist(), key=lambda index: (labels[index], index))

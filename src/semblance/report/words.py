@@ -1,0 +1,130 @@
+"""Numbers turned into the words of the report."""
+
+import math
+from typing import Any
+
+ACCURACIES = {
+    "knn_top1": "Nearest neighbours (k-NN)",
+    "linear_top1": "Linear classifier",
+    "linear_mean_per_class": "Linear classifier, mean over classes",
+}
+_HEADER = {"method", "family", "paper", "data", "backbone", "seconds", "samples_per_second"}
+_SHOWN = _HEADER | {"table", "skipped", "test_images"}
+
+
+def finite(value: Any) -> bool:
+    """Whether a value is a number that can be drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any) -> str:
+    """A number to four digits, thousands grouped; anything else as it is written."""
+    if value is None:
+        return "–"
+    if not finite(value):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def percent(fraction: Any) -> str:
+    """A fraction in [0, 1] as "71.2 %", the space one that does not break."""
+    return f"{100 * fraction:.1f}\u00a0%" if finite(fraction) else "–"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units that say something."""
+    minutes = int(seconds) // 60
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.3g} s"
+
+
+def facts(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The few numbers of a run worth a tile of their own: (value, what it is)."""
+    found = []
+    for key, write, name in (
+        ("step", number, "steps"),
+        ("epoch", number, "epochs"),
+        ("loss", number, "final loss"),
+    ):
+        values = [line[key] for line in metrics if finite(line.get(key))]
+        if values:
+            found.append((write(values[-1]), name))
+    if finite(summary.get("samples_per_second")):
+        found.append((f"{summary['samples_per_second']:,.0f}", "pictures per second"))
+    if finite(summary.get("seconds")):
+        found.append((duration(summary["seconds"]), "training time"))
+    return found
+
+
+def warnings(metrics: list[dict[str, Any]]) -> list[str]:
+    """What went wrong in training, as sentences."""
+    losses = [line for line in metrics if "loss" in line]
+    lost = [line.get("step") for line in losses if not finite(line["loss"])]
+    if not lost:
+        return []
+    return [f"The loss was not a finite number in {len(lost):,} of {len(losses):,} log lines, first at step {lost[0]}."]
+
+
+def accuracies(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, float | None]]]]:
+    """Per measure that any encoder has: its name and every encoder with its fraction (None where missing)."""
+    table = summary.get("table") or []
+    keys = [*ACCURACIES, *(key for row in table for key in row if key not in ACCURACIES and key != "encoder")]
+    return [
+        (
+            ACCURACIES.get(key, key.replace("_", " ")),
+            [(row["encoder"], row[key] if finite(row.get(key)) else None) for row in table],
+        )
+        for key in dict.fromkeys(keys)
+        if any(finite(row.get(key)) for row in table)
+    ]
+
+
+def verdict(summary: dict[str, Any]) -> str:
+    """One sentence on how the trained encoder compares with the others; empty where it was not scored.
+
+    A difference below the 95 % interval of two independent proportions over `test_images` counts as level. Both are
+    measured on the same pictures, so the true interval is narrower: the sentence errs on the careful side.
+    """
+    table = summary.get("table") or []
+    trained: dict[str, Any] = next((row for row in table if row["encoder"].startswith("trained")), {})
+    key = next((key for key in ("linear_top1", "knn_top1") if finite(trained.get(key))), None)
+    if key is None:
+        return ""
+    count = summary.get("test_images")
+    subject = "A linear classifier on" if key == "linear_top1" else "Nearest neighbours in"
+    of = f"{count:,} test pictures" if finite(count) else "the test pictures"
+    compared = [
+        _compared(trained[key], row[key], row["encoder"], count if finite(count) else None)
+        for row in table
+        if row is not trained and finite(row.get(key))
+    ]
+    sentence = f"{subject} the {trained['encoder']} names {percent(trained[key])} of {of} correctly"
+    return f"{sentence}: {' and '.join(compared)}." if compared else f"{sentence}."
+
+
+def _compared(mine: float, other: float, name: str, count: int | None) -> str:
+    points = f"{100 * (mine - other):+.1f} points".replace("-", "−")
+    noise = 1.96 * math.sqrt((mine * (1 - mine) + other * (1 - other)) / count) if count else 0.0
+    name = f"the {name}" if name.endswith("backbone") else name
+    if mine == other:
+        return f"level with {name}"
+    if abs(mine - other) <= noise:
+        return f"within sampling noise of {name} ({points})"
+    return f"{points} {'above' if mine > other else 'below'} {name}"
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested dict as rows of dotted name and written value."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            rows += flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows
+
+
+def unshown(summary: dict[str, Any]) -> dict[str, Any]:
+    """The entries of the summary that have no place of their own on the page, numbers rounded."""
+    return {key: number(value) if finite(value) else value for key, value in summary.items() if key not in _SHOWN}

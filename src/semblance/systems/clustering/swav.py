@@ -1,0 +1,111 @@
+"""SwAV: predict the balanced soft cluster assignment of one view from another."""
+
+from collections.abc import Collection
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...losses import sinkhorn, swapped_prediction
+from ...nets.heads import mlp
+from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+
+
+class SwAV(Method):
+    """Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments";
+    facebookresearch/swav.
+
+    The views of the largest size are the ones whose codes are computed. Deviation: the queue holds `queue` embeddings
+    in all, whatever the number of ranks.
+    """
+
+    family = "clustering"
+    title = "SwAV"
+    paper = "Caron et al. 2020, arXiv:2006.09882"
+    guards = {"sinkhorn": "codes are balanced over the prototypes"}
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,  # of Sinkhorn
+        iterations: int = 3,
+        prototypes: int = 3000,
+        hidden: int = 2048,
+        dim: int = 128,
+        freeze_epochs: float = 1.0,  # while which the prototypes stay as they are (313 steps at a batch of 4096)
+        queue: int = 0,  # embeddings of past batches that help to balance the codes; 3840 for batches of 256
+        queue_epoch: int = 15,
+    ) -> None:
+        super().__init__(backbone, without)
+        self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
+        self.freeze_epochs, self.queue_epoch = freeze_epochs, queue_epoch
+        self.projector = mlp(backbone.num_features, hidden, dim)
+        self.prototypes = nn.Linear(dim, prototypes, bias=False)
+        self.register_buffer("queue", torch.zeros(2, queue, dim))
+        self._normalise_prototypes()
+
+    @torch.no_grad()
+    def _normalise_prototypes(self) -> None:
+        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        sizes = sorted({view.shape[-1] for view in views}, reverse=True)  # one forward per resolution
+        features = [self.backbone(torch.cat([v for v in views if v.shape[-1] == size])) for size in sizes]
+        z = F.normalize(self.projector(torch.cat(features)), dim=1).view(len(views), len(views[0]), -1)
+        large = sum(view.shape[-1] == sizes[0] for view in views)
+        return {"large": z[:large].transpose(0, 1), "small": z[large:].transpose(0, 1)}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = self.prototypes.weight
+        if clock.step < self.freeze_epochs * clock.steps_per_epoch:
+            weight = weight.detach()  # no gradient at all, so weight decay and LARC skip it too
+        scores = [crop @ weight.T for crop in torch.cat([z["large"], z["small"]], 1).unbind(1)]
+        codes = [self.codes(s.detach(), i) for i, s in enumerate(scores[: z["large"].shape[1]])]
+        loss = swapped_prediction(scores, codes, self.temperature)
+        used = codes[0].argmax(1).unique().numel() / len(weight)
+        return loss, {"embedding_std": embedding_std(z["large"][:, 0]), "prototypes_used": torch.tensor(used)}
+
+    @torch.no_grad()
+    def codes(self, scores: Tensor, crop: int) -> Tensor:
+        """Codes (B, K) of the scores (B, K) of a large crop, balanced with its queue once that is full."""
+        if not self.has("sinkhorn"):
+            return F.softmax(scores / self.epsilon, dim=1)
+        batch, queue = len(scores), self.queue[crop]
+        if len(queue) and queue[-1].any():
+            scores = torch.cat([queue @ self.prototypes.weight.T, scores])
+        return sinkhorn(scores, self.epsilon, self.iterations)[-batch:]
+
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        self._normalise_prototypes()
+        if self.queue.shape[1] and clock.epoch >= self.queue_epoch:
+            newest = z["large"].transpose(0, 1)
+            self.queue.copy_(torch.cat([newest, self.queue], 1)[:, : self.queue.shape[1]])
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        k = len(self.prototypes.weight)
+        return {f"ln {k}: all predictions uniform": log(k)}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=4096, epochs=800,
+            views=(
+                View(224, count=2, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
+                View(96, count=6, scale=(0.05, 0.14), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
+            ),
+            optimizer="larc", lr=0.3, weight_decay=1e-6, final_lr=0.001, decay_1d=True,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
+            views=(View(32, count=2, scale=(0.14, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="adamw", lr=2e-3, weight_decay=1e-6, hyper={"prototypes": 512},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="adamw", lr=2e-3, weight_decay=1e-4, hyper={"prototypes": 256, "hidden": 512},
+        ),
+    }  # fmt: skip

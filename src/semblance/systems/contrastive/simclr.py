@@ -1,0 +1,75 @@
+"""SimCLR: two views of an image attract, all other embeddings of the batch repel."""
+
+from collections.abc import Collection
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...losses import nt_xent
+from ...nets.heads import mlp
+from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+
+
+class SimCLR(Method):
+    """Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations"; google-research/simclr.
+
+    Deviations: images are normalised by mean and deviation (the authors keep [0, 1]); blur draws its sigma per image
+    (theirs per batch); the loss is the mean over the 2N anchors, half of the authors' sum (LARS does not see it, but
+    biases and norms do).
+    """
+
+    family = "contrastive"
+    title = "SimCLR"
+    paper = "Chen et al. 2020, arXiv:2002.05709"
+    guards = {"negatives": "the other 2N - 2 embeddings of the batch repel"}
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        temperature: float = 0.1,  # 0.5 for CIFAR-10 (README.md of the authors)
+        hidden: int = 2048,  # width of the projector
+        layers: int = 3,  # of the projector; 2 in the first version
+        dim: int = 128,
+    ) -> None:
+        super().__init__(backbone, without)
+        self.temperature = temperature
+        widths = [backbone.num_features, *[hidden] * (layers - 1), dim]
+        self.projector = mlp(*widths, bias=False, output_bias=False, output_norm=True)
+        norm = self.projector[-1]
+        norm.bias.requires_grad_(False)  # the authors' last batch norm scales but does not shift
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        n = len(views[0])
+        z = self.projector(self.backbone(torch.cat(views)))  # one forward: the views share batch statistics
+        return {"z1": z[:n], "z2": z[n:]}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        z1, z2 = z["z1"], z["z2"]
+        alignment = F.cosine_similarity(z1, z2).mean()
+        loss = nt_xent(z1, z2, self.temperature) if self.has("negatives") else -alignment / self.temperature
+        return loss, {"positive_similarity": alignment, "embedding_std": embedding_std(z1)}
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        return {"ln(2N - 1): all embeddings equal": log(2 * batch_size - 1)} if self.has("negatives") else {}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=4096, epochs=1000,
+            views=(View(224, count=2, bicubic=True, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),),
+            optimizer="lars-simclr", lr=0.3, weight_decay=1e-6,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=512, epochs=200,
+            views=(View(32, count=2, bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"temperature": 0.2, "layers": 2},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"temperature": 0.2, "layers": 2, "hidden": 512},
+        ),
+    }  # fmt: skip

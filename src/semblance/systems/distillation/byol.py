@@ -1,0 +1,92 @@
+"""BYOL: predict what a slowly moving copy of the network says of another view; no negatives."""
+
+from collections.abc import Collection
+from copy import deepcopy
+from math import cos, pi
+
+import torch
+from torch import Tensor, nn
+
+from ...losses import byol_regression
+from ...nets.heads import mlp
+from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std
+
+
+class BYOL(Method):
+    """Grill et al. 2020, "Bootstrap Your Own Latent"; google-deepmind/deepmind-research: byol/.
+
+    Deviations: the target starts as a copy of the online network (theirs from a draw of its own); brightness jitter is
+    multiplicative (theirs additive).
+    """
+
+    family = "distillation"
+    title = "BYOL"
+    paper = "Grill et al. 2020, arXiv:2006.07733"
+    guards = {
+        "stop_gradient": "no gradient reaches the target",
+        "predictor": "only the online branch has a predictor",
+        "ema": "the target follows the online network slowly",
+    }
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        momentum: float = 0.996,  # of the target at first; rises to 1 by a cosine
+        hidden: int = 4096,
+        dim: int = 256,
+    ) -> None:
+        super().__init__(backbone, without)
+        self.momentum = momentum
+        self.projector = mlp(backbone.num_features, hidden, dim, output_bias=False)
+        self.predictor = mlp(dim, hidden, dim, output_bias=False) if self.has("predictor") else nn.Identity()
+        self.target = deepcopy(nn.Sequential(backbone, self.projector)).requires_grad_(False)
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        z1, z2 = (self.projector(self.backbone(view)) for view in views)
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        if self.has("stop_gradient"):
+            with torch.no_grad():
+                z1, z2 = (self.target(view) for view in views)
+        return {"p1": p1, "p2": p2, "target1": z1, "target2": z2}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = byol_regression(z["p1"], z["target2"]) + byol_regression(z["p2"], z["target1"])
+        return loss, {"embedding_std": embedding_std(z["p1"]), "target_momentum": torch.tensor(self.tau(clock))}
+
+    def tau(self, clock: Clock) -> float:
+        """Momentum of the target: from its first value to 1 by half a cosine."""
+        if not self.has("ema"):
+            return 0.0
+        return 1 - (1 - self.momentum) * (1 + cos(pi * clock.progress)) / 2
+
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        ema(self.target, nn.Sequential(self.backbone, self.projector), self.tau(clock))
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        return {"4: prediction and target unrelated": 4.0, "0: equal (with std near 0: collapsed)": 0.0}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=4096, epochs=1000,
+            views=(
+                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=1.0),
+                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.1, solarize_p=0.2),
+            ),
+            optimizer="lars", lr=0.2, weight_decay=1.5e-6,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
+            views=(
+                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1)),
+                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), solarize_p=0.2),
+            ),
+            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"momentum": 0.99, "hidden": 2048},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"momentum": 0.97, "hidden": 512},
+        ),
+    }  # fmt: skip

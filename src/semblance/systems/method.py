@@ -1,0 +1,102 @@
+"""The contract of a method: what a system must say for the engine to train it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..views.view import View
+
+Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a run that goes with a method and a scale of images."""
+
+    backbone: str
+    image_size: int  # of evaluation; the views carry their own sizes
+    views: tuple[View, ...]
+    batch_size: int
+    epochs: int
+    optimizer: str  # a name of engine/optimizers.py
+    lr: float  # at a batch of 256, scaled linearly
+    weight_decay: float
+    warmup_epochs: float = 10.0
+    final_lr: float = 0.0  # fraction of the peak that the cosine ends at
+    bias_lr: float | None = None  # of 1-D tensors at a batch of 256, where it differs from lr
+    decay_1d: bool = False  # weight decay (and LARS adaptation) on biases and norms too
+    hyper: Mapping[str, Any] = field(default_factory=dict)  # arguments of the method that differ from the paper's
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a run stands: before step `step` of `total_steps`."""
+
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+
+    @property
+    def epoch(self) -> int:
+        return self.step // self.steps_per_epoch
+
+    @property
+    def progress(self) -> float:
+        return self.step / self.total_steps
+
+
+class Method(nn.Module):
+    """A system of joint embedding, split at the seam (docs/architecture.md).
+
+    `embed` is heavy and local: the views of some samples in, embeddings out; teachers run here without gradient.
+    `objective` is light and global: the embeddings of the whole batch in float32, a scalar out.
+    State (queues, banks, centres) is buffers. Paper defaults stand in the signature of `__init__`.
+    """
+
+    family: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
+    recipes: ClassVar[dict[str, Recipe]]
+
+    def __init__(self, backbone: nn.Module, without: Collection[str] = ()) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.without = frozenset(without)
+
+    def has(self, guard: str) -> bool:
+        """Whether a guard is on."""
+        assert guard in self.guards
+        return guard not in self.without
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        """Crops of b samples, each float (b, 3, size, size), to embeddings whose first axis is b."""
+        raise NotImplementedError
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        """Embeddings of the global batch and dataset indices (B,) to the loss and named numbers to log."""
+        raise NotImplementedError
+
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        """After the optimiser's step: moving averages, queues, banks."""
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        """Levels of the loss that tell something, by what they tell."""
+        return {}
+
+
+@torch.no_grad()
+def ema(target: nn.Module, online: nn.Module, momentum: float) -> None:
+    """Move the target's parameters (not its buffers) towards the online ones: t <- m t + (1 - m) o."""
+    for t, o in zip(target.parameters(), online.parameters(), strict=True):
+        t.lerp_(o, 1 - momentum)
+
+
+@torch.no_grad()
+def embedding_std(z: Tensor) -> Tensor:
+    """Mean over dimensions of the standard deviation of normalised embeddings, times sqrt(D): near 1 when healthy,
+    near 0 when collapsed (Chen & He 2021). z: (N, D)."""
+    return nn.functional.normalize(z, dim=1).std(0).mean() * z.shape[1] ** 0.5

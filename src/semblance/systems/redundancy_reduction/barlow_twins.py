@@ -1,0 +1,73 @@
+"""Barlow Twins: every dimension agrees between the views and tells something the others do not."""
+
+from collections.abc import Collection
+
+from torch import Tensor, nn
+
+from ...losses import barlow_twins, cross_correlation
+from ...nets.heads import mlp
+from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+
+
+class BarlowTwins(Method):
+    """Zbontar et al. 2021, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction";
+    facebookresearch/barlowtwins.
+
+    Deviation: the gradient of the global batch is exact; the authors' is 1/world_size of it on biases and norms,
+    since their collective carries no gradient.
+    """
+
+    family = "redundancy reduction"
+    title = "Barlow Twins"
+    paper = "Zbontar et al. 2021, arXiv:2103.03230"
+    guards = {"decorrelation": "the off-diagonal of the cross-correlation is driven to zero"}
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        lambda_: float = 0.0051,  # weight of the off-diagonal
+        dim: int = 8192,  # width of the projector's three layers
+    ) -> None:
+        super().__init__(backbone, without)
+        self.lambda_ = lambda_ if self.has("decorrelation") else 0.0
+        self.dim = dim
+        self.projector = mlp(backbone.num_features, dim, dim, dim, bias=False, output_bias=False)
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        z1, z2 = (self.projector(self.backbone(view)) for view in views)
+        return {"z1": z1, "z2": z2}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        z1, z2 = z["z1"], z["z2"]
+        loss = barlow_twins(z1, z2, self.lambda_)
+        on_diagonal = cross_correlation(z1.detach(), z2.detach()).diagonal().mean()
+        return loss, {"on_diagonal": on_diagonal, "embedding_std": embedding_std(z1)}
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        return {"D: the views do not agree at all": float(self.dim), "0: optimum": 0.0}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=2048, epochs=1000,
+            views=(
+                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=1.0),
+                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.1, solarize_p=0.2),
+            ),
+            optimizer="lars", lr=0.2, bias_lr=0.0048, weight_decay=1e-6, final_lr=0.001,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
+            views=(
+                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1)),
+                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), solarize_p=0.2),
+            ),
+            optimizer="lars", lr=0.2, bias_lr=0.0048, weight_decay=1e-4, hyper={"dim": 2048},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="adamw", lr=2e-3, weight_decay=1e-4, hyper={"dim": 512},
+        ),
+    }  # fmt: skip

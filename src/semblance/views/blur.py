@@ -1,0 +1,31 @@
+"""Gaussian blur with a sigma of its own for every image, as one band matrix per axis and image."""
+
+import torch
+from torch import Tensor
+
+from .crop import separable
+
+
+def kernel_size(size: int) -> int:
+    """SimCLR's rule: a tenth of the image's side, made odd (224 -> 23, 32 -> 3)."""
+    return 2 * (size // 20) + 1
+
+
+def blur_matrix(sigma: Tensor, size: int, taps: int) -> Tensor:
+    """Rows that blur `size` pixels with reflected borders: sigma (N,) in pixels -> float32 (N, size, size)."""
+    offset = torch.arange(taps, device=sigma.device) - taps // 2
+    weight = torch.softmax(-0.5 * (offset / sigma[:, None]) ** 2, 1)
+    pixel = torch.arange(size, device=sigma.device)
+    source = (pixel[:, None] + offset).abs()
+    source = torch.where(source >= size, 2 * (size - 1) - source, source)  # reflect at the far border
+    matrix = torch.zeros(len(sigma), size, size, device=sigma.device)
+    return matrix.scatter_add_(2, source.expand(len(sigma), -1, -1), weight[:, None].expand(-1, size, -1))
+
+
+def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
+    """Blur square images (N, C, S, S) with sigma (N,) and an odd number of taps < 2 S.
+
+    Equals torchvision's gaussian_blur(kernel_size=taps, sigma) to 1e-5.
+    """
+    matrix = blur_matrix(sigma, x.shape[-1], taps)
+    return separable(x, matrix, matrix)

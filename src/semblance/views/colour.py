@@ -1,0 +1,64 @@
+"""Colour operations on float images (N, 3, H, W) in [0, 1], with parameters of their own for every image.
+
+Each equals torchvision.transforms.v2.functional on the same parameters to 1e-5 (tests/views/test_colour.py).
+"""
+
+from itertools import permutations
+
+import torch
+from torch import Tensor
+
+ORDERS = torch.tensor(list(permutations(range(4))))  # of brightness, contrast, saturation, hue
+
+
+def grey(x: Tensor) -> Tensor:
+    """Luma of ITU-R 601 with torchvision's constants: (N, 3, H, W) -> (N, 1, H, W)."""
+    return (0.2989 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2])[:, None]
+
+
+def blend(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """One of the three blends for each image; a factor of 1 leaves it alone, so at most one differs from 1.
+
+    factor * x + (1 - factor) * anchor, clamped; the anchor is black, the mean grey, or the grey pixel.
+    """
+    b, c, s = (f[:, None, None, None] for f in (brightness, contrast, saturation))
+    luma = grey(x)
+    anchor = luma.mean((2, 3), keepdim=True).mul_(1 - c) + luma.mul_(1 - s)
+    return (x * (b * c * s)).add_(anchor).clamp_(0, 1)
+
+
+def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by `shift` turns in [-0.5, 0.5]: HSV there and back, without building the HSV image."""
+    r, g, b = x.unbind(1)
+    value = x.amax(1)
+    chroma = value - x.amin(1)
+    safe = torch.where(chroma > 0, chroma, 1.0)
+    sector = torch.where(
+        value == r, (g - b) / safe, torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4)
+    )  # hue in sixths of a turn
+    sector = sector + 6 * shift[:, None, None]
+    offset = torch.tensor([5.0, 3.0, 1.0], device=x.device, dtype=x.dtype)[:, None, None]
+    k = (sector[:, None] + offset).remainder_(6)
+    ramp = torch.minimum(k, 4 - k).clamp_(0, 1)
+    return value[:, None] - chroma[:, None] * ramp
+
+
+def jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and hue, in an order of its own for every image (ColorJitter).
+
+    factors: (N, 4) brightness, contrast and saturation factors (1 = none) and the hue shift in turns (0 = none).
+    order: int64 (N, 4), the operation (0..3) applied first, second, ... to each image.
+    """
+    ones = torch.ones_like(factors[:, 0])
+    for operation in order.unbind(1):
+        b, c, s = (torch.where(operation == i, factors[:, i], ones) for i in range(3))
+        x = blend(x, b, c, s)
+        turned = ((operation == 3) & (factors[:, 3] != 0)).nonzero()[:, 0]
+        if len(turned):
+            x[turned] = shift_hue(x[turned], factors[turned, 3])
+    return x
+
+
+def solarize(x: Tensor, threshold: float) -> Tensor:
+    """Invert the values at or above the threshold."""
+    return torch.where(x >= threshold, 1 - x, x)

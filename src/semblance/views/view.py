@@ -1,0 +1,91 @@
+"""A view: the recipe of one kind of random crop with its distortions, applied to a whole batch on its device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import random
+from .blur import gaussian_blur, kernel_size
+from .colour import ORDERS, grey, jitter, solarize
+from .crop import on_canvas, random_boxes, resized_crop
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
+
+
+@dataclass(frozen=True)
+class View:
+    """Parameters of random crops and distortions, in torchvision's terms; probabilities `*_p` are per image.
+
+    Order: crop, flip, colour jitter, greyscale, blur, solarize, normalise (SimCLR, BYOL, SwAV, Barlow Twins).
+    """
+
+    size: int  # side of the crop in pixels
+    count: int = 1  # how many such crops of each image
+    scale: tuple[float, float] = (0.08, 1.0)  # area fraction of the crop
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    bicubic: bool = False
+    flip_p: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
+    jitter_p: float = 0.8
+    grey_p: float = 0.2
+    blur_p: float = 0.0
+    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels; its kernel is a tenth of the side
+    solarize_p: float = 0.0
+
+    def __call__(self, pictures: Tensor, sizes: Tensor, index: Tensor, key: int) -> Tensor:
+        """One crop of each picture.
+
+        pictures: uint8 (N, 3, S, S) canvases; sizes: int32 (N, 2) original heights and widths; index: int64 (N,)
+        dataset indices, which with `key` fix every random choice. Returns float32 (N, 3, size, size) in [0, 1].
+        """
+        # One row of uniform numbers per image: what happens (6), jitter factors (4), order (1), sigma (1).
+        u = random.uniform(random.key(key, "distort"), index, 12)
+        boxes = random_boxes(random.key(key, "crop"), index, sizes, self.scale, self.ratio)
+        boxes = on_canvas(boxes, sizes, pictures.shape[-1])
+        x = resized_crop(pictures, boxes, self.size, bicubic=self.bicubic, flip=u[:, 0] < self.flip_p)
+        x = x.mul_(1 / 255).clamp_(0, 1)
+        if any(self.jitter):
+            factors = self._jitter_factors(u[:, 6:10])
+            orders = ORDERS.to(x.device)[(u[:, 10] * len(ORDERS)).long()]
+            x = _where(u[:, 1] < self.jitter_p, x, lambda part, at: jitter(part, factors[at], orders[at]))
+        x = _where(u[:, 2] < self.grey_p, x, lambda part, at: grey(part))
+        taps = kernel_size(self.size)
+        sigma = self.sigma[0] + u[:, 11] * (self.sigma[1] - self.sigma[0])
+        x = _where(u[:, 3] < self.blur_p, x, lambda part, at: gaussian_blur(part, sigma[at], taps))
+        return _where(u[:, 4] < self.solarize_p, x, lambda part, at: solarize(part, 0.5))
+
+    def _jitter_factors(self, u: Tensor) -> Tensor:
+        """Factors uniform in [max(0, 1 - s), 1 + s], the hue shift uniform in [-s, s]."""
+        strength = torch.tensor(self.jitter, device=u.device)
+        low = torch.cat([(1 - strength[:3]).clamp(min=0), -strength[3:]])
+        high = torch.cat([1 + strength[:3], strength[3:]])
+        return low + u * (high - low)
+
+
+def _where(chosen: Tensor, x: Tensor, operation) -> Tensor:
+    """Apply an operation to the chosen images only."""
+    at = chosen.nonzero()[:, 0]
+    if len(at):
+        x[at] = operation(x[at], at).expand(-1, 3, -1, -1)
+    return x
+
+
+def normalise(x: Tensor) -> Tensor:
+    """Images in [0, 1] to zero mean and unit variance by ImageNet's statistics."""
+    mean, std = (torch.tensor(c, device=x.device)[:, None, None] for c in (MEAN, STD))
+    return (x - mean) / std
+
+
+def make_views(
+    views: Sequence[View], pictures: Tensor, sizes: Tensor, index: Tensor, *, seed: int, epoch: int
+) -> list[Tensor]:
+    """Every crop of every view of a batch, normalised: a list of float32 (N, 3, size, size).
+
+    Crop v of an image depends on (seed, epoch, dataset index, v) only.
+    """
+    crops = [view for view in views for _ in range(view.count)]
+    return [
+        normalise(view(pictures, sizes, index, random.key(seed, "view", epoch, v))) for v, view in enumerate(crops)
+    ]

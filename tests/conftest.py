@@ -1,0 +1,18 @@
+"""Shared fixtures."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data sets for development; tests that need it skip where it is not."""
+    folder = Path(os.environ.get("SEMBLANCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("real data not present: set SEMBLANCE_DATA to a folder that holds it")
+    return folder

@@ -1,0 +1,75 @@
+"""Splits and classes are told from names."""
+
+import pytest
+
+from semblance.data.splits import is_held_out, split
+
+CLASSES = [f"{kind}/{i}.png" for kind in ("cat", "dog", "fox") for i in range(100)]
+
+
+def test_a_tenth_of_class_folders_is_held_out() -> None:
+    parts = split(CLASSES)
+    assert parts.test is not None and parts.train.labels is not None
+    assert 15 <= len(parts.test.names) <= 45
+    assert sorted(parts.train.names + parts.test.names) == sorted(CLASSES)
+    assert parts.classes == ["cat", "dog", "fox"]
+    assert all(n.startswith(parts.classes[c]) for n, c in zip(parts.train.names, parts.train.labels, strict=True))
+
+
+def test_held_out_pictures_do_not_depend_on_order_or_other_files() -> None:
+    before, after = split(CLASSES).test, split([*reversed(CLASSES), "cat/new.png", "ape/new.png"]).test
+    assert before is not None and after is not None
+    assert {n for n in after.names if "new" not in n} == set(before.names)
+
+
+def test_held_out_pictures_are_the_same_below_another_top_folder() -> None:
+    plain, nested = split(CLASSES).test, split([f"set/pictures/{name}" for name in CLASSES]).test
+    assert plain is not None and nested is not None
+    assert [name.removeprefix("set/pictures/") for name in nested.names] == plain.names
+
+
+def test_hold_out_is_fixed_for_good() -> None:
+    """Changing the hash would silently move test pictures of old runs into training."""
+    assert [i for i in range(40) if is_held_out(f"fox/{i}.png")] == [0, 24, 26, 32]
+
+
+@pytest.mark.parametrize("test", ["test", "val", "valid", "validation", "Test"])
+@pytest.mark.parametrize("top", ["", "set/"])
+def test_train_and_test_folders_are_the_splits(test: str, top: str) -> None:
+    parts = split([f"{top}{part}/{c}/{i}.png" for part in ("train", test, "extra") for c in "ab" for i in range(3)])
+    assert parts.test is not None
+    assert {name.split("/")[-3] for name in parts.train.names} == {"train"}
+    assert {name.split("/")[-3] for name in parts.test.names} == {test}
+    assert parts.test.labels == [0, 0, 0, 1, 1, 1] and parts.classes == ["a", "b"]
+
+
+def test_test_is_preferred_to_val_unless_only_val_has_classes() -> None:
+    train, val = ([f"{part}/{c}/1.png" for c in "ab"] for part in ("train", "val"))
+    with_classes, flat = ["test/a/2.png", "test/b/2.png"], ["test/1.png", "test/2.png"]
+    assert split(train + val + with_classes).test.names == with_classes  # type: ignore[union-attr]
+    assert split(train + val + flat).test.names == val  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.png", "2.png"],
+        ["cat/1.png", "cat/2.png"],
+        ["cat/1.png", "dog/2.png", "3.png"],
+        ["photos/1.png", "photos/more/2.png"],
+    ],
+)
+def test_no_classes_no_labels_no_hold_out(names: list[str]) -> None:
+    parts = split(names)
+    assert parts.train.names == sorted(names)
+    assert parts.train.labels is None and parts.test is None and parts.classes == []
+
+
+def test_train_alone_is_descended_and_held_out_from() -> None:
+    parts = split([f"set/train/{name}" for name in CLASSES])
+    assert parts.test is not None and parts.classes == ["cat", "dog", "fox"]
+
+
+def test_the_class_is_the_first_folder_of_a_split() -> None:
+    parts = split(["train/a/x/1.png", "train/b/2.png", "test/a/y/z/3.png", "test/b/4.png"])
+    assert parts.train.labels == [0, 1] and parts.test is not None and parts.test.labels == [0, 1]

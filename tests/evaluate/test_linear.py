@@ -1,0 +1,194 @@
+"""The linear probe: what it reaches, what it may not look at, and what it must not depend on."""
+
+import math
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from semblance.errors import UserError
+from semblance.evaluation.linear import Rows, fit_heads, hold_out, linear_probe
+
+Data = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def blobs(n: int = 300, m: int = 120, d: int = 12, classes: int = 4, noise: float = 1.5) -> Data:
+    """Classes around random centres: train (n, d), labels (n,), test (m, d), labels (m,)."""
+    g = torch.Generator().manual_seed(0)
+    centres = torch.randn(classes, d, generator=g)
+    labels = torch.arange(n + m) % classes
+    x = centres[labels] + noise * torch.randn(n + m, d, generator=g)
+    return x[:n], labels[:n], x[n:], labels[n:]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    pixels, labels = (torch.from_numpy(a) for a in load_digits(return_X_y=True))
+    pixels, labels = pixels.float(), labels.long()
+    return pixels[:1200], labels[:1200], pixels[1200:], labels[1200:]
+
+
+def test_separable_data_is_separated() -> None:
+    probe = linear_probe(*blobs(noise=0.1), classes=4)
+    assert (probe.top1, probe.mean_per_class, probe.validation_top1) == (1.0, 1.0, 1.0)
+
+
+def test_reaches_logistic_regression(digits: Data) -> None:
+    train, train_labels, test, test_labels = digits
+    scaler = StandardScaler().fit(train)
+    reference = LogisticRegression(max_iter=2000).fit(scaler.transform(train), train_labels)
+    expected = reference.score(scaler.transform(test), test_labels)
+    assert abs(linear_probe(*digits, classes=10).top1 - expected) < 0.015
+
+
+def test_labels_without_relation_are_not_learnt() -> None:
+    train, labels, test, test_labels = blobs(n=400, m=2000)
+    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
+    assert abs(linear_probe(train, shuffled, test, test_labels, classes=4).top1 - 0.25) < 0.15
+
+
+def test_test_labels_only_measure() -> None:
+    """Neither setting nor predictions follow the test labels: each picture is predicted as exactly one class."""
+    train, labels, test, test_labels = blobs()
+    probe = linear_probe(train, labels, test, test_labels, classes=4)
+    constant = [linear_probe(train, labels, test, torch.full_like(test_labels, c), classes=4) for c in range(4)]
+    settings = {(p.lr, p.weight_decay, p.validation_top1) for p in [probe, *constant]}
+    assert len(settings) == 1
+    assert sum(p.top1 for p in constant) == pytest.approx(1)
+    alone = [linear_probe(train, labels, test[i : i + 1], test_labels[i : i + 1], classes=4).top1 for i in range(8)]
+    assert linear_probe(train, labels, test[:8], test_labels[:8], classes=4).top1 == sum(alone) / 8
+
+
+def test_the_validation_rows_choose_the_setting() -> None:
+    """A learning rate too small to leave 0, and one so large that it cannot settle, lose to a good one."""
+    data = blobs()
+    probe = linear_probe(*data, classes=4, lrs=(1e-9, 3.0, 1e9), weight_decays=(0.0, 1.0))
+    assert probe.lr == 3.0
+    assert probe.validation_top1 > 0.6
+
+
+@pytest.mark.parametrize(("n", "held"), [(2, 1), (9, 1), (10, 1), (11, 2), (1000, 100)])
+def test_a_tenth_is_held_out(n: int, held: int) -> None:
+    """The two parts are all rows, once each, and depend on the seed alone."""
+    labels = torch.arange(n) % 5
+    fitting, validation = hold_out(labels, seed=3)
+    assert len(validation) == held
+    assert torch.cat([fitting, validation]).sort().values.tolist() == list(range(n))
+    assert torch.equal(validation, hold_out(labels, seed=3)[1])
+
+
+def test_every_class_is_held_out_in_proportion() -> None:
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([500, 300, 100, 100]))
+    _, validation = hold_out(labels, seed=0)
+    assert labels[validation].bincount().tolist() == [50, 30, 10, 10]
+    assert not torch.equal(validation, hold_out(labels, seed=1)[1])
+
+
+def test_mean_per_class_weighs_classes_alike() -> None:
+    """Over the classes in the test set: where all of one class are right and of another wrong, a half."""
+    train, labels, test, test_labels = blobs(noise=0.1)
+    test_labels = torch.where(test_labels == 1, 3, test_labels)  # right for 0, 2 and 3, wrong for what was 1
+    keep = (test_labels == 0) | (test_labels == 3)
+    probe = linear_probe(train, labels, test[keep], test_labels[keep], classes=5)
+    assert probe.top1 == pytest.approx(2 / 3)
+    assert probe.mean_per_class == pytest.approx(3 / 4)
+
+
+def test_same_seed_same_result(digits: Data) -> None:
+    """The global generator plays no part."""
+    torch.manual_seed(1)
+    first = linear_probe(*digits, classes=10, seed=5, epochs=2)
+    torch.manual_seed(2)
+    assert linear_probe(*digits, classes=10, seed=5, epochs=2) == first
+
+
+def test_scale_and_shift_of_features_do_not_matter() -> None:
+    train, labels, test, test_labels = blobs()
+    g = torch.Generator().manual_seed(2)
+    scale = 2.0 ** torch.randint(-20, 20, (12,), generator=g)
+    shift = 8 * torch.randn(12, generator=g) * scale
+    first = linear_probe(train, labels, test, test_labels, classes=4)
+    second = linear_probe(train * scale + shift, labels, test * scale + shift, test_labels, classes=4)
+    assert (second.lr, second.weight_decay) == (first.lr, first.weight_decay)
+    assert second.top1 == pytest.approx(first.top1, abs=0.01)
+
+
+def test_rows_are_standardised() -> None:
+    """Mean 0 and variance 1 / (D + 1) by the training set; features constant there are nothing, bias aside."""
+    train, _, test, _ = blobs()
+    train[:, 3], test[:, 3] = 0.1, 5.0
+    rows, test_rows = Rows.standardised(train, test)
+    x = rows[torch.arange(len(train))]
+    varying = [i for i in range(12) if i != 3]
+    torch.testing.assert_close(x[:, varying].mean(0), torch.zeros(11), atol=1e-6, rtol=0)
+    torch.testing.assert_close(x[:, varying].var(0, correction=0), torch.full((11,), 1 / 13))
+    assert (test_rows[torch.arange(9)][:, 3] == 0).all()
+    torch.testing.assert_close(x[:, 12], torch.full((len(train),), 13**-0.5))
+
+
+def test_heads_trained_together_are_as_if_alone() -> None:
+    train, labels, _, _ = blobs()
+    (rows,) = Rows.standardised(train)
+    settings = [(0.3, 0.0), (3.0, 1e-2), (30.0, 1e-4)]
+
+    def fit(settings: list[tuple[float, float]]) -> Tensor:
+        return fit_heads(rows, labels, torch.arange(200), settings, 4, 0, 3, 32, lambda: None)
+
+    together = fit(settings).view(13, 3, 4)
+    for head, setting in enumerate(settings):
+        torch.testing.assert_close(together[:, head], fit([setting]), rtol=1e-4, atol=1e-5)
+
+
+def test_follows_torch_sgd() -> None:
+    """One head is what autograd, torch.optim.SGD and cosine annealing give."""
+    train, labels, _, _ = blobs(n=64)
+    (rows,) = Rows.standardised(train)
+    ours = fit_heads(rows, labels, torch.arange(64), [(2.0, 1e-2)], 4, 0, 20, 64, lambda: None)
+    weight = torch.zeros(13, 4, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=2.0, momentum=0.9, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / 20)))
+    x = rows[torch.arange(64)]
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(x @ weight, labels).backward()
+        optimizer.step()
+        schedule.step()
+    torch.testing.assert_close(ours, weight.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [2, 5, 40])
+def test_few_rows_are_enough(n: int) -> None:
+    train, labels, test, test_labels = blobs(n=n)
+    probe = linear_probe(train, labels, test, test_labels, classes=4, batch_size=16)
+    assert 0 <= probe.top1 <= 1
+
+
+def test_progress_rises_to_one() -> None:
+    told: list[float] = []
+    linear_probe(*blobs(), classes=4, progress=told.append)
+    assert told == sorted(told)
+    assert told[0] > 0
+    assert told[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": 1}, "2 classes"),
+        ({"classes": 3}, "between 0 and 2"),
+        ({"test_labels": torch.full((120,), 4)}, "between 0 and 3"),
+        ({"train_labels": torch.zeros(9, dtype=torch.int64)}, "300 rows"),
+        ({"test_labels": torch.zeros(9, dtype=torch.int64)}, "120 rows"),
+        ({"test": torch.zeros(120, 11)}, "(N, 12)"),
+        ({"test": torch.full((120, 12), math.nan)}, "NaN"),
+        ({"train": torch.zeros(1, 12), "train_labels": torch.zeros(1, dtype=torch.int64)}, "2 training rows"),
+    ],
+)
+def test_bad_input_is_explained(change: dict, message: str) -> None:
+    arguments = dict(zip(("train", "train_labels", "test", "test_labels"), blobs(), strict=True))
+    with pytest.raises(UserError) as error:
+        linear_probe(**{**arguments, "classes": 4, **change})
+    assert message in str(error.value)
