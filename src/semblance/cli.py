@@ -29,19 +29,20 @@ def list_methods(*, as_json: Annotated[bool, Parameter(name="--json", negative=(
     """
     from .systems import get, names
 
-    rows = [
-        {"method": n, "family": c.family, "guards": c.guards, "recipes": list(c.recipes), "paper": c.paper}
-        for n in names() for c in [get(n)]
-    ]  # fmt: skip
+    classes = {name: get(name) for name in names()}
     if as_json:
-        print(json.dumps(rows, indent=2))
+        about = [
+            {"method": n, "family": c.family, "guards": c.guards, "recipes": list(c.recipes), "paper": c.paper}
+            for n, c in classes.items()
+        ]
+        print(json.dumps(about, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table("method", "family", "guards against collapse", "paper")
-    for row in rows:
-        table.add_row(row["method"], row["family"], ", ".join(row["guards"]), row["paper"])
+    for name, c in classes.items():
+        table.add_row(name, c.family, ", ".join(c.guards), c.paper)
     Console().print(table)
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ class TrainConfig(BaseModel):
     recipe: str
     backbone: str
     image_size: PositiveInt
-    views: list[dict[str, Any]]
+    views: tuple[View, ...]
     epochs: PositiveInt
     max_steps: PositiveInt | None
     batch_size: int = Field(ge=2)
@@ -52,10 +52,6 @@ class TrainConfig(BaseModel):
     eval_every: int = Field(ge=0)
     without: list[str]
     hyper: dict[str, bool | int | float]
-
-    def make_views(self) -> tuple[View, ...]:
-        tuples = lambda v: {k: tuple(x) if isinstance(x, list) else x for k, x in v.items()}  # noqa: E731
-        return tuple(View(**tuples(v)) for v in self.views)
 
     def save(self, path: Path) -> None:
         path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
@@ -90,7 +86,7 @@ def resolve(method: str, data: str, native_size: int, flags: dict[str, Any]) -> 
     values = {
         "method": method, "data": data, "recipe": name, "image_size": size,
         "backbone": recipe.backbone if size <= 64 else recipe.backbone.removesuffix("-cifar"),
-        "views": [asdict(v) for v in resized(recipe, size)],
+        "views": resized(recipe, size),
         "epochs": recipe.epochs, "batch_size": batch_size, "optimizer": recipe.optimizer,
         "lr": lr, "bias_lr": lr if recipe.bias_lr is None or "lr" in given else recipe.bias_lr * scale,
         "weight_decay": recipe.weight_decay, "decay_1d": recipe.decay_1d, "warmup_epochs": recipe.warmup_epochs,

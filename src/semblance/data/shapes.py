@@ -76,7 +76,8 @@ def _draw(index: Tensor, size: int, seed: int) -> Tensor:
     for copy, spot in enumerate(SPOTS):
         u = draws("copy", copy)
         scale, turn = 0.34 + 0.16 * u[:, 0], 2 * pi * u[:, 1]
-        dx, dy = ((p - c - 0.16 * (2 * d - 1)) / scale for p, c, d in zip((x, y), spot, (u[:, 2], u[:, 3]), strict=True))
+        dx = (x - spot[0] - 0.16 * (2 * u[:, 2] - 1)) / scale
+        dy = (y - spot[1] - 0.16 * (2 * u[:, 3] - 1)) / scale
         along, across = dx * turn.cos() + dy * turn.sin(), dy * turn.cos() - dx * turn.sin()
         mask = torch.empty(along.shape, dtype=torch.bool)
         for label, inside in enumerate(SHAPES.values()):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ from ..config import TrainConfig
 from ..data.images import Images
 from ..errors import UserError
 from ..systems import Clock, Method
+from ..systems.method import Embeddings
 from ..views import random
 from ..views.view import make_views
 from . import checkpoint, seam
-from .batches import batches
+from .batches import Batch, batches
 from .folder import RunFolder
 from .optimizers import make_optimizer, set_lr, warmup_cosine
 from .precision import autocast
@@ -55,84 +57,97 @@ def fit(
     """
     per_epoch = len(images) // config.batch_size
     total = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
-    warmup = min(round(config.warmup_epochs * per_epoch), total // 2)
     optimizer = make_optimizer(
         config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
         bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0,
     )  # fmt: skip
-    views, leader = config.make_views(), seam.world()[0] == 0
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    dtype = next(method.parameters()).dtype
+    leader = seam.world()[0] == 0
     trained = Trained(0, total, 0.0)
     if resume:
         trained = _restore(folder, method, optimizer, total)
-        folder.rewind(trained.step)
+        if leader:
+            folder.rewind(trained.step)
+    first = trained.step
 
-    def save() -> None:
+    def save(loss: Tensor, index: Tensor) -> None:
+        _check(loss, trained.step, index)
         if leader:
             state = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
             checkpoint.save(folder.checkpoint, state | {"step": trained.step, "seconds": trained.seconds})
 
     method.train()
-    saved = started = time.perf_counter()
-    before = trained.seconds
     stream = batches(
         images, batch_size=config.batch_size, seed=config.seed, start=trained.step, stop=total, workers=config.workers
     )
+    saved = time.perf_counter()
+    started = saved - trained.seconds
     with interruptible() as interrupted, Progress(config.method, total, config.batch_size, leader) as progress:
-        for pixels, sizes, index in stream:
+        for batch in stream:
             clock = Clock(trained.step, total, per_epoch)
-            own = index[seam.own_rows(len(index))].to(device)
-            pixels, sizes = pixels.to(device, non_blocking=True), sizes.to(device, non_blocking=True)
-
-            def embed(rows: slice) -> dict[str, Tensor]:
-                crops = make_views(
-                    views, pixels[rows], sizes[rows], own[rows], seed=config.seed, epoch=clock.epoch
-                )  # fmt: skip
-                torch.manual_seed(random.key(config.seed, "layers", clock.step, int(own[rows][0])))  # for drop-path
-                with autocast(config.precision, device):
-                    return method.embed([c.to(dtype, memory_format=layout) for c in crops])
-
-            def objective(z: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-                return method.objective(z, index.to(device), clock)
-
-            optimizer.zero_grad()
-            loss, numbers, z = seam.backward(
-                embed, objective, method, len(own), config.micro_batch or len(own), len(index)
-            )  # fmt: skip
-            seam.reduce_gradients(method)
-            if config.clip_grad is not None:
-                torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_grad)
-            lr = config.lr * warmup_cosine(clock.step, total, warmup, config.final_lr)
-            set_lr(optimizer, lr)
-            optimizer.step()
-            method.update(z, index.to(device), clock)
-
+            loss, numbers = step(method, optimizer, batch, config, clock, device)
             trained.step += 1
-            trained.seconds = before + time.perf_counter() - started
-            logged = trained.step % LOG_EVERY == 0 or trained.step in (1, total)
-            if logged:
-                _check(loss, trained.step, index)
-            if logged and leader:
-                progress.loss = float(loss)
-                folder.log(
-                    step=trained.step, epoch=trained.step / per_epoch, loss=float(loss), lr=lr, seconds=trained.seconds,
-                    samples_per_second=progress.speed(trained.step), **{k: float(v) for k, v in numbers.items()},
-                )  # fmt: skip
+            trained.seconds = time.perf_counter() - started
+            epoch = trained.step / per_epoch
+            if trained.step % LOG_EVERY == 0 or trained.step in (1, total):
+                _check(loss, trained.step, batch[2])
+                if leader:
+                    progress.loss = float(loss)
+                    speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
+                    numbers = {name: float(value) for name, value in numbers.items()}
+                    folder.log(step=trained.step, epoch=epoch, loss=float(loss), **numbers, **speed)
             progress.advance(trained.step)
-            every = config.eval_every * per_epoch
-            if leader and evaluate and every and trained.step % every == 0 and trained.step < total:
+            if leader and evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch):
                 pause = time.perf_counter()
-                folder.log(step=trained.step, epoch=trained.step / per_epoch, seconds=trained.seconds, **evaluate())
+                folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **evaluate())
                 started += time.perf_counter() - pause  # evaluation is not training time
             if seam.any_rank(interrupted()):
                 break
             if time.perf_counter() - saved > SAVE_EVERY:
-                _check(loss, trained.step, index)
-                save()
+                save(loss, batch[2])
                 saved = time.perf_counter()
-    save()
+    if trained.step > first:
+        save(loss, batch[2])
     return trained
+
+
+def step(
+    method: Method, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig, clock: Clock,
+    device: torch.device,
+) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
+    """One step of training on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
+    pixels, sizes, index = (t.to(device, non_blocking=True) for t in batch)
+    own = index[seam.own_rows(len(index))]
+    dtype = next(method.parameters()).dtype
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+
+    def embed(rows: slice) -> Embeddings:
+        crops = make_views(config.views, pixels[rows], sizes[rows], own[rows], seed=config.seed, epoch=clock.epoch)
+        torch.manual_seed(random.key(config.seed, "layers", clock.step, int(own[rows][0])))  # for drop-path
+        with autocast(config.precision, device):
+            return method.embed([crop.to(dtype, memory_format=layout) for crop in crops])
+
+    optimizer.zero_grad()
+    loss, numbers, z = seam.backward(
+        embed,
+        lambda z: method.objective(z, index, clock),
+        method,
+        rows=len(own),
+        micro_batch=config.micro_batch or len(own),
+        batch=len(index),
+    )
+    seam.reduce_gradients(method)
+    if config.clip_grad is not None:
+        torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_grad)
+    warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 2)
+    lr = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, config.final_lr)
+    set_lr(optimizer, lr)
+    optimizer.step()
+    method.update(z, index, clock)
+    return loss, numbers | {"lr": lr}
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
 
 
 def _restore(folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, total: int) -> Trained:
@@ -164,8 +179,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(number, before[number])
 
     try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: a notebook's or a server's own handling stands
+        before: dict[int, Any] = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: a notebook's or a server's own handling stands
         before = {}
     try:
         yield lambda: bool(caught)

@@ -26,7 +26,8 @@ class LARS(Optimizer):
     """
 
     def __init__(self, params, lr: float, *, variant: str = "lars", momentum=0.9, weight_decay=0.0, eta=1e-3) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "adapt": True})
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "adapt": True}
+        super().__init__(params, defaults)
         self.variant = variant
 
     @torch.no_grad()
@@ -35,19 +36,19 @@ class LARS(Optimizer):
         for group in self.param_groups:
             for w in group["params"]:
                 if w.grad is not None:
-                    self._step(w, group)
+                    self._step(w, w.grad, group)
 
-    def _step(self, w: Tensor, group: dict) -> None:
+    def _step(self, w: Tensor, grad: Tensor, group: dict) -> None:
         lr, decay = group["lr"], group["weight_decay"]
-        update = w.grad + decay * w
+        update = grad + decay * w
         if group["adapt"]:
             norm, apex = w.norm(), self.variant in ("larc", "lars-clip")
-            denominator = w.grad.norm() + decay * norm + 1e-8 if apex else update.norm()
-            defined = (norm > 0) & ((w.grad.norm() if apex else denominator) > 0)
+            denominator = grad.norm() + decay * norm + 1e-8 if apex else update.norm()
+            defined = (norm > 0) & ((grad.norm() if apex else denominator) > 0)
             q = group["eta"] * norm / denominator
             if self.variant == "lars-clip":
                 q = (q / lr).clamp(max=1.0) if lr > 0 else torch.ones_like(q)
-            update = torch.where(defined, q * update, w.grad if apex else update)
+            update = torch.where(defined, q * update, grad if apex else update)
         inside, outside = (lr, 1.0) if self.variant == "lars-simclr" else (1.0, lr)
         state = self.state[w]
         if "momentum" not in state:

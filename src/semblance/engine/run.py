@@ -42,7 +42,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         source = _load(data, flags["image_size"], flags)
         config = resolve(method, data, source.train.canvas, flags)
         _check_size(source, config)
-        folder = None
+        folder = RunFolder(Path())  # known once the flags have proved sound
     fabric = Fabric(devices=config.devices, strategy="ddp" if config.devices > 1 else "auto")
     fabric.launch()
     device = fabric.device
@@ -53,7 +53,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     if precision == "64":
         model.double()
     model.to(device)
-    if folder is None:
+    if not resume:
         config = _measure(config, model.backbone, precision, device, len(source.train))
         if fabric.is_global_zero:
             folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
@@ -87,7 +87,8 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
 
 
 def _load(data: str, image_size: int | None, flags: dict[str, Any]) -> Source:
-    return sources.load(data, image_size=image_size or (32 if data in EMBEDDED else 96), data_root=flags["data_root"], download=flags["download"])
+    size = image_size or (32 if data in EMBEDDED else 96)
+    return sources.load(data, image_size=size, data_root=flags["data_root"], download=flags["download"])
 
 
 def _check_size(source: Source, config: TrainConfig) -> None:
@@ -129,8 +130,8 @@ def _announce(config: TrainConfig, source: Source, device: torch.device) -> None
 
 def _table_features(model: torch.nn.Module, source: Source, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of the training and the held-out pictures."""
-    options = {"size": config.image_size, "precision": config.precision}
-    train, test = (features(model, images, **options) for images in (source.train, held_out(source)))
+    pair = (source.train, held_out(source))
+    train, test = (features(model, images, size=config.image_size, precision=config.precision) for images in pair)
     return train, test
 
 
@@ -160,8 +161,10 @@ def _finish(
     if table:
         summary |= {name: table[-1][name] for name in ("knn_top1", "linear_top1")}
     shown = pictures.subset(range(0, len(pictures), max(1, len(pictures) // 2000)))
-    vectors = latest[1][:: max(1, len(pictures) // 2000)] if table else features(
-        model.backbone, shown, size=config.image_size, precision=config.precision
+    vectors = (
+        latest[1][:: max(1, len(pictures) // 2000)]
+        if table
+        else features(model.backbone, shown, size=config.image_size, precision=config.precision)
     )
     constants = model.constants(config.batch_size)
     with console.status("Drawing the report"):

@@ -102,12 +102,13 @@ def backward(
         if p.grad is not None:
             p.grad /= world()[1]
     own = own_rows(batch)
-    for i, part in enumerate(parts):
+    grads = {name: leaf.grad[own] for name, leaf in leaves.items() if leaf.grad is not None}
+    for part in parts:
         if len(parts) > 1:
             with frozen_statistics(method):
                 z = embed(part)
-        grads = {n: leaves[n].grad[own][part] for n, t in z.items() if t.requires_grad and leaves[n].grad is not None}
-        torch.autograd.backward([z[n] for n in grads], [g.to(z[n].dtype) for n, g in grads.items()])
+        outputs = [name for name, t in z.items() if t.requires_grad and name in grads]
+        torch.autograd.backward([z[n] for n in outputs], [grads[n][part].to(z[n].dtype) for n in outputs])
     return loss.detach(), numbers, {name: t.detach() for name, t in leaves.items()}
 
 

@@ -20,9 +20,7 @@ def plain_view(pictures: Tensor, sizes: Tensor, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def features(
-    backbone: nn.Module, images: Images, *, size: int, precision: str = "32", batch_size: int = 500
-) -> Tensor:
+def features(backbone: nn.Module, images: Images, *, size: int, precision: str = "32", batch_size: int = 500) -> Tensor:
     """Pooled features of every picture, the backbone in evaluation mode: float32 (N, D) on the CPU."""
     weight = next(backbone.parameters())
     training = backbone.training

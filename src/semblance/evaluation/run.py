@@ -11,9 +11,9 @@ from torch import Tensor
 from .. import data as sources
 from ..config import TrainConfig
 from ..data.images import Source
+from ..engine.precision import choose_precision
 from ..errors import UserError
 from ..nets.export import load_with_metadata
-from ..engine.precision import choose_precision
 from .features import features, raw_pixels
 from .table import labelled, print_table, row
 
@@ -53,7 +53,8 @@ def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bo
     parts = [part for part in (source.train, source.test) if part is not None]
     vectors = torch.cat([features(model, part, size=size, precision=precision) for part in parts])
     if out is not None:
-        arrays: dict[str, Any] = {"features": vectors.numpy(), "names": np.array([str(i) for p in parts for i in p.items])}
+        names = [str(item) for part in parts for item in part.items]
+        arrays: dict[str, Any] = {"features": vectors.numpy(), "names": np.array(names)}
         if all(part.labels is not None for part in parts):
             arrays["labels"] = torch.cat([part.labels for part in parts if part.labels is not None]).numpy()
         np.savez(out, **arrays)

@@ -1,6 +1,7 @@
 """Backbones by name: timm's, torchvision's, and their ResNets made for small images."""
 
 import re
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
@@ -20,7 +21,7 @@ def backbone(name: str) -> nn.Module:
     """
     match = _NAME.fullmatch(name)
     if not match:
-        raise UserError(f"Backbone {name!r} is not a name like resnet18, resnet18-cifar, resnet10-w32-cifar, torchvision/resnet18.")
+        raise UserError(f"Backbone {name!r} is not a name like resnet18, resnet10-w32-cifar or torchvision/resnet18.")
     base, width = match["base"], match["width"]
     model = _torchvision(base.removeprefix("torchvision/")) if base.startswith("torchvision/") else _timm(base, width)
     if match["cifar"]:
@@ -35,7 +36,7 @@ def _timm(base: str, width: str | None) -> nn.Module:
     if base == "resnet10":
         base, options = "resnet18", {"layers": (1, 1, 1, 1)}
     if not timm.is_model(base):
-        raise unknown("backbone", base, ["resnet10", *timm.list_models()]) if len(base) < 3 else _unknown(base)
+        raise _unknown(base)
     if width:
         if base not in ("resnet18", "resnet34"):
             raise UserError(f"Backbone suffix -w{width} works on resnet10, resnet18 and resnet34, not on {base}.")
@@ -47,8 +48,6 @@ def _timm(base: str, width: str | None) -> nn.Module:
 
 def _unknown(base: str) -> UserError:
     """Names like it only: timm has more than a thousand."""
-    from difflib import get_close_matches
-
     import timm
 
     close = get_close_matches(base, ["resnet10", *timm.list_models()], n=3, cutoff=0.5)
@@ -71,7 +70,7 @@ def _torchvision(base: str) -> nn.Module:
     return model
 
 
-def _small_stem(model: nn.Module, name: str) -> None:
+def _small_stem(model: Any, name: str) -> None:
     """The stem of small images: 3x3, stride 1, no max-pool; keys of the state dict stay as they are."""
     if not (hasattr(model, "conv1") and hasattr(model, "maxpool") and hasattr(model, "bn1")):
         raise UserError(f"The suffix -cifar works on ResNets, not on {name.removesuffix('-cifar')}.")

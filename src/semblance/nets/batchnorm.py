@@ -34,7 +34,8 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked += 1
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.get_buffer("num_batches_tracked").add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
 
@@ -44,7 +45,7 @@ def synchronise(module: nn.Module) -> nn.Module:
     if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
         if type(module) not in (nn.BatchNorm1d, nn.BatchNorm2d):
             raise UserError(f"{type(module).__name__} cannot be synchronised over ranks on this device.")
-        module.__class__ = GlobalBatchNorm
+        module.__class__ = GlobalBatchNorm  # type: ignore[assignment]  # parameters and buffers stay in place
         return module
     for child in module.children():
         synchronise(child)

@@ -7,8 +7,8 @@ from safetensors import safe_open
 from safetensors.torch import load_model, save
 from torch import nn
 
-from ..errors import UserError
 from ..engine.checkpoint import write_atomically
+from ..errors import UserError
 from ..views.view import MEAN, STD
 from .backbones import backbone
 

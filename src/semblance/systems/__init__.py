@@ -26,6 +26,5 @@ def get(name: str) -> type[Method]:
     if name not in modules:
         raise unknown("method", name, modules)
     module = import_module(modules[name])
-    return next(
-        c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
-    )
+    classes = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    return next(c for c in classes if issubclass(c, Method))

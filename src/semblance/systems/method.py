@@ -65,6 +65,7 @@ class Method(nn.Module):
     def __init__(self, backbone: nn.Module, without: Collection[str] = ()) -> None:
         super().__init__()
         self.backbone = backbone
+        self.features = int(backbone.num_features)  # type: ignore[arg-type]
         self.without = frozenset(without)
 
     def has(self, guard: str) -> bool:

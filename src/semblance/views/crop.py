@@ -66,17 +66,17 @@ def interpolation_matrix(start: Tensor, length: Tensor, source: int, out: int, b
     """
     scale = length.float() / out
     width = scale.clamp(min=1.0)[:, None, None]
-    centre = start[:, None] + scale[:, None] * (torch.arange(out, device=start.device) + 0.5)
+    centre = scale[:, None] * (torch.arange(out, device=start.device) + 0.5)
     centre = torch.where(flip[:, None], centre.flip(1), centre)
-    pixel = torch.arange(source, device=start.device)
-    x = ((pixel + 0.5) - centre[:, :, None]).abs_().div_(width)
+    pixel = torch.arange(source, device=start.device) - start[:, None]  # counted from the box: smaller, so exacter
+    x = ((pixel[:, None] + 0.5) - centre[:, :, None]).abs_().div_(width)
     if bicubic:  # Keys' kernel with a = -0.5, as Pillow and antialiased interpolate use
         near = (1.5 * x - 2.5) * x * x + 1
         far = ((-0.5 * x + 2.5) * x - 4) * x + 2
         weight = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
     else:
         weight = x.neg_().add_(1).clamp_(min=0)
-    inside = (pixel >= start[:, None]) & (pixel < (start + length)[:, None])
+    inside = (pixel >= 0) & (pixel < length[:, None])
     weight = weight * inside[:, None]
     return weight / weight.sum(2, keepdim=True)
 
@@ -101,8 +101,8 @@ def resized_crop(pictures: Tensor, boxes: Tensor, size: int, *, bicubic: bool, f
     if pictures.device.type == "cpu" and canvas * size > DENSE_LIMIT:
         mode = "bicubic" if bicubic else "bilinear"
         out = torch.stack([
-            F.interpolate(p[None, :, t : t + h, l : l + w].float(), (size, size), mode=mode, antialias=True)[0]
-            for p, (t, l, h, w) in zip(pictures, boxes.tolist(), strict=True)
+            F.interpolate(p[None, :, y : y + h, x : x + w].float(), (size, size), mode=mode, antialias=True)[0]
+            for p, (y, x, h, w) in zip(pictures, boxes.tolist(), strict=True)
         ])  # fmt: skip
         return torch.where(flip[:, None, None, None], out.flip(3), out)
     top, left, height, width = boxes.unbind(1)

@@ -86,6 +86,4 @@ def make_views(
     Crop v of an image depends on (seed, epoch, dataset index, v) only.
     """
     crops = [view for view in views for _ in range(view.count)]
-    return [
-        normalise(view(pictures, sizes, index, random.key(seed, "view", epoch, v))) for v, view in enumerate(crops)
-    ]
+    return [normalise(view(pictures, sizes, index, random.key(seed, "view", epoch, v))) for v, view in enumerate(crops)]

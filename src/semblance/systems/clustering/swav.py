@@ -25,6 +25,8 @@ class SwAV(Method):
     paper = "Caron et al. 2020, arXiv:2006.09882"
     guards = {"sinkhorn": "codes are balanced over the prototypes"}
 
+    queue: Tensor  # (2, queue, dim), newest first, zeros until filled
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -43,7 +45,7 @@ class SwAV(Method):
         super().__init__(backbone, without)
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.freeze_epochs, self.queue_epoch = freeze_epochs, queue_epoch
-        self.projector = mlp(backbone.num_features, hidden, dim)
+        self.projector = mlp(self.features, hidden, dim)
         self.prototypes = nn.Linear(dim, prototypes, bias=False)
         self.register_buffer("queue", torch.zeros(2, queue, dim))
         self._normalise_prototypes()

@@ -13,7 +13,8 @@ from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
 
 
 class SimCLR(Method):
-    """Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations"; google-research/simclr.
+    """Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations";
+    google-research/simclr.
 
     Deviations: images are normalised by mean and deviation (the authors keep [0, 1]); blur draws its sigma per image
     (theirs per batch); the loss is the mean over the 2N anchors, half of the authors' sum (LARS does not see it, but
@@ -37,7 +38,7 @@ class SimCLR(Method):
     ) -> None:
         super().__init__(backbone, without)
         self.temperature = temperature
-        widths = [backbone.num_features, *[hidden] * (layers - 1), dim]
+        widths = [self.features, *[hidden] * (layers - 1), dim]
         self.projector = mlp(*widths, bias=False, output_bias=False, output_norm=True)
         norm = self.projector[-1]
         norm.bias.requires_grad_(False)  # the authors' last batch norm scales but does not shift

@@ -39,7 +39,7 @@ class BYOL(Method):
     ) -> None:
         super().__init__(backbone, without)
         self.momentum = momentum
-        self.projector = mlp(backbone.num_features, hidden, dim, output_bias=False)
+        self.projector = mlp(self.features, hidden, dim, output_bias=False)
         self.predictor = mlp(dim, hidden, dim, output_bias=False) if self.has("predictor") else nn.Identity()
         self.target = deepcopy(nn.Sequential(backbone, self.projector)).requires_grad_(False)
 

@@ -33,7 +33,7 @@ class BarlowTwins(Method):
         super().__init__(backbone, without)
         self.lambda_ = lambda_ if self.has("decorrelation") else 0.0
         self.dim = dim
-        self.projector = mlp(backbone.num_features, dim, dim, dim, bias=False, output_bias=False)
+        self.projector = mlp(self.features, dim, dim, dim, bias=False, output_bias=False)
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         z1, z2 = (self.projector(self.backbone(view)) for view in views)
