@@ -1,10 +1,12 @@
 """Shared fixtures."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import Ranks
 
 torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
 
@@ -16,3 +18,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real data not present: set SEMBLANCE_DATA to a folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> Iterator[Ranks]:
+    """two_ranks(function, *args) runs the function on two ranks and returns both results."""
+    ranks = Ranks(2)
+    yield ranks
+    ranks.close()

@@ -67,7 +67,7 @@ def train(
     weight_decay
         Default: the recipe's.
     warmup_epochs
-        Epochs of linear warm-up, at most half the run. Default: the recipe's.
+        Epochs of linear warm-up, at most a tenth of the run. Default: the recipe's.
     clip_grad
         Largest norm of the whole gradient. Default: not clipped.
     hyper

@@ -35,7 +35,7 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     for _ in range(iterations):
         log_q = log_q - log_q.logsumexp(0, keepdim=True)
         log_q = log_q - log_q.logsumexp(1, keepdim=True)
-    return log_q.exp()
+    return log_q.softmax(1)  # 0 iterations too give codes
 
 
 def swapped_prediction(scores: Sequence[Tensor], codes: Sequence[Tensor], temperature: float) -> Tensor:

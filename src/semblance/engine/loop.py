@@ -138,7 +138,7 @@ def step(
     seam.reduce_gradients(method)
     if config.clip_grad is not None:
         torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_grad)
-    warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 2)
+    warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 10)
     lr = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, config.final_lr)
     set_lr(optimizer, lr)
     optimizer.step()

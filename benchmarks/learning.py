@@ -1,10 +1,11 @@
-"""CIFAR-10 on a few cores: every method at the same budget, kNN and linear accuracy with the learning curve.
+"""What each method learns at the same budget: kNN and linear accuracy, with the learning curve.
 
-    python benchmarks/cifar10.py --data cifar10_jpeg.tar.xz [--methods simclr swav ...] [--minutes 15]
+    python benchmarks/learning.py --name cifar10 --data cifar10_jpeg.tar.xz
+    python benchmarks/learning.py --name photos --data clothing10_160.tar.xz --methods simclr --image-size 96
 
-`--data` is CIFAR-10 in any form that `semblance train` reads. Each method trains a ResNet-10 of width 32 for as many
-epochs as fit into the minutes at the speed measured first, so that every schedule ends. Finished methods are kept in
-benchmarks/results/cifar10.json and not run again; delete a method's entry to repeat it.
+`--data` is a labelled set in any form that `semblance train` reads. Each method trains for as many epochs as fit into
+the minutes at the speed measured first, so that every schedule ends. Finished methods are kept in
+benchmarks/results/NAME.json and not run again; delete a method's entry to repeat it.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 import torch
@@ -22,31 +24,34 @@ from matplotlib.figure import Figure
 import semblance
 
 RESULTS = Path(__file__).parent / "results"
-FLAGS = {"recipe": "small", "backbone": "resnet10-w32-cifar", "seed": 0}
 
 
-def run(method: str, data: str, epochs: int) -> dict:
+def run(method: str, flags: dict, epochs: int) -> dict:
     """One training run; its curve and its table."""
     with tempfile.TemporaryDirectory() as folder:
-        summary = semblance.train(method, data=data, epochs=epochs, eval_every=2, out=f"{folder}/run", **FLAGS)
+        summary = semblance.train(method, epochs=epochs, eval_every=max(1, epochs // 6), out=f"{folder}/run", **flags)
         lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
     curve = [[line["epoch"], line["seconds"], line["knn_top1"]] for line in lines if "knn_top1" in line]
     curve.append([epochs, summary["training_seconds"], summary["knn_top1"]])
-    kept = ("training_seconds", "table", "samples_per_second")
+    kept = ("training_seconds", "table", "samples_per_second", "train_images", "test_images", "backbone")
     return {k: summary[k] for k in kept} | {
-        "epochs": epochs, "curve": curve, "seed": FLAGS["seed"], "n": 1, "torch": torch.__version__,
+        "epochs": epochs, "curve": curve, "seed": flags["seed"], "n": 1, "torch": torch.__version__,
         "cpu": f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
     }  # fmt: skip
 
 
-def epochs_within(minutes: float, data: str) -> int:
-    """Epochs of 50,000 images that fit, from the speed of thirty SimCLR steps."""
+def epochs_within(minutes: float, method: str, flags: dict, images: int) -> int:
+    """Epochs of so many images that fit, from the speed of thirty steps on unlabelled noise."""
+    side = flags["image_size"] or 32
+    noise = np.random.default_rng(0).integers(0, 256, (1024, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        summary = semblance.train(data=data, max_steps=30, eval_every=0, out=f"{folder}/run", **FLAGS)
-    return max(2, int(minutes * 60 * summary["samples_per_second"] / 50_000))
+        np.save(f"{folder}/noise.npy", noise)
+        noisy = flags | {"data": f"{folder}/noise.npy", "max_steps": 30, "epochs": 30}
+        speed = semblance.train(method, out=f"{folder}/run", **noisy)["samples_per_second"]
+    return max(2, int(minutes * 60 * speed / images))
 
 
-def draw(results: dict, path: Path) -> None:
+def draw(results: dict, name: str) -> None:
     """kNN accuracy against minutes of training, with the baselines as lines."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -56,28 +61,35 @@ def draw(results: dict, path: Path) -> None:
     for line in next(iter(results.values()))["table"][:2]:
         axes.axhline(100 * line["knn_top1"], color="grey", lw=1, ls=":")
         axes.annotate(line["encoder"], (0, 100 * line["knn_top1"]), va="bottom", color="grey")
-    axes.set(xlabel="minutes of training", ylabel="kNN-200 accuracy, %", title="CIFAR-10, ResNet-10 of width 32")
+    axes.set(xlabel="minutes of training", ylabel="kNN-200 accuracy, %", title=name)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(RESULTS / f"{name}.png", dpi=150)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--backbone", default="resnet10-w32-cifar")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", default=semblance.methods())
     parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--images", type=int, default=50_000, help="training pictures, to tell how many epochs fit")
     parser.add_argument("--epochs", type=int, help="instead of measuring how many fit")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "cifar10.json"
+    path = RESULTS / f"{args.name}.json"
     results = json.loads(path.read_text()) if path.exists() else {}
+    flags = {"recipe": "small", "data": args.data, "seed": args.seed}
+    flags |= {"backbone": args.backbone, "image_size": args.image_size}
     todo = [m for m in args.methods if m not in results]
-    epochs = args.epochs or (epochs_within(args.minutes, args.data) if todo else 0)
     for method in todo:
-        results[method] = run(method, args.data, epochs)
+        epochs = args.epochs or epochs_within(args.minutes, method, flags, args.images)
+        results[method] = run(method, flags, epochs)
         path.write_text(json.dumps(results, indent=1))
-        draw(results, RESULTS / "cifar10.png")
+        draw(results, args.name)
     print("| method | epochs | minutes | images/s | kNN-200 % | linear % |\n|---|---|---|---|---|---|")
     first = next(iter(results.values()))["table"]
     rows: list[tuple] = [(line["encoder"], "", "", "", line) for line in first[:2]]

@@ -1,0 +1,19 @@
+"""Training in micro-batches ends where training on whole batches does, without batch norm, in float64."""
+
+from pathlib import Path
+
+from tiny import assert_close, outcome, tiny_config
+
+
+def test_weights_do_not_depend_on_micro_batches(method: str, tmp_path: Path) -> None:
+    whole, parts = (
+        outcome(tiny_config(method, precision="64", micro_batch=m), tmp_path / str(m), norms=False) for m in (None, 5)
+    )
+    for part in ("gradients", "state"):
+        assert_close(parts[part], whole[part], 1e-9)
+
+
+def test_batch_norm_runs_on_micro_batches(method: str, tmp_path: Path) -> None:
+    """Also where the batch is not a multiple: no part may be left with a single sample."""
+    config = tiny_config(method, batch_size=17, micro_batch=8, max_steps=3)
+    assert all(t.isfinite().all() for t in outcome(config, tmp_path)["state"].values())

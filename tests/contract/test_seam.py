@@ -1,0 +1,93 @@
+"""The gradient that crosses the seam is the gradient of the loss of the whole batch, with and without every guard."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from tiny import assert_close, gradients, tiny_config, tiny_images, tiny_method
+from torch import Tensor
+
+from semblance import systems
+from semblance.engine import seam
+from semblance.systems import Clock, Method
+from semblance.views.view import make_views
+
+N = 16
+INDEX = torch.arange(N)
+CASES = [(m, guard) for m in systems.names() for guard in (None, *systems.get(m).guards)]
+CLOCKS = {"first-step": Clock(0, 10, 3), "later": Clock(5, 10, 3)}
+
+
+def setup(name: str, *, norms: bool = True, precision: str = "64", guard: str | None = None):
+    config = tiny_config(name, precision=precision, without=[guard] if guard else [])
+    method = tiny_method(config, norms=norms).train()
+    pixels, sizes = tiny_images().read(INDEX)
+    crops = make_views(config.views, pixels, sizes, INDEX, seed=0, epoch=0)
+    return method, [c.to(next(method.parameters()).dtype) for c in crops]
+
+
+def cross(method: Method, crops: list[Tensor], micro_batch: int, clock: Clock = CLOCKS["later"]):
+    return seam.backward(
+        lambda rows: method.embed([c[rows] for c in crops]), lambda z: method.objective(z, INDEX, clock),
+        method, N, micro_batch, N,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
+@pytest.mark.parametrize(("name", "guard"), CASES)
+def test_gradient_is_exact(name: str, guard: str | None, clock: Clock) -> None:
+    method, crops = setup(name, guard=guard)
+    plain = deepcopy(method)
+    loss, _, _ = cross(method, crops, N, clock)
+    expected, _ = plain.objective(plain.embed(crops), INDEX, clock)
+    expected.backward()
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-12, atol=1e-12)
+    assert_close(gradients(method), gradients(plain), 1e-12)
+
+
+def test_gradient_reaches_what_is_trained_only(method: str) -> None:
+    """Targets, frozen parameters and buffers have no gradient; every trained parameter has one."""
+    model, crops = setup(method)
+    _, _, z = cross(model, crops, N)
+    assert not any(t.requires_grad for t in [*z.values(), *model.buffers()])
+    assert all(b.grad is None for b in model.buffers())
+    for name, p in model.named_parameters():
+        assert (p.grad is not None) == p.requires_grad, name
+
+
+def test_objective_is_float32_under_autocast(method: str) -> None:
+    model, crops = setup(method, precision="32")
+    with torch.autocast("cpu", torch.bfloat16):
+        _, _, z = cross(model, crops, N)
+    assert {t.dtype for t in z.values() if t.is_floating_point()} == {torch.float32}
+
+
+def test_objective_is_a_scalar_with_named_numbers(method: str) -> None:
+    model, crops = setup(method)
+    loss, numbers, z = cross(model, crops, N)
+    assert loss.shape == () and torch.isfinite(loss)
+    assert all(torch.isfinite(v).item() for v in numbers.values())  # item: each is one number
+    assert all(len(t) == N for t in z.values())
+
+
+def test_micro_batches_are_one_batch(method: str) -> None:
+    """Without batch norm, in parts of unequal size."""
+    model, crops = setup(method, norms=False)
+    whole = deepcopy(model)
+    loss, _, z = cross(model, crops, 5)
+    expected, _, expected_z = cross(whole, crops, N)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+    assert_close(z, expected_z, 1e-9)
+    assert_close(gradients(model), gradients(whole), 1e-9)
+
+
+def test_second_look_leaves_running_statistics_alone(method: str) -> None:
+    """Micro-batches are embedded twice, but batch norms count them once."""
+    model, crops = setup(method)
+    once = deepcopy(model)
+    cross(model, crops, N // 2)
+    with torch.no_grad():
+        for rows in (slice(0, N // 2), slice(N // 2, N)):
+            once.embed([c[rows] for c in crops])
+    assert_close(dict(model.named_buffers()), dict(once.named_buffers()), 0.0)
+    assert all(torch.isfinite(g).all() for g in gradients(model).values() if g is not None)

@@ -1,0 +1,51 @@
+"""A backbone small enough to train in a blink, and batches of random crops."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+class Tiny(nn.Module):
+    """Any image size to 8 features, with a batch norm, so that there are buffers."""
+
+    num_features = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.linear, self.norm = nn.AdaptiveAvgPool2d(2), nn.Linear(12, 8), nn.BatchNorm1d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.linear(self.pool(x).flatten(1)))
+
+
+@pytest.fixture
+def tiny() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Tiny()
+
+
+@pytest.fixture
+def crops() -> Callable[..., list[Tensor]]:
+    """crops(n, size, size, ...): one batch of n random pictures for each size."""
+
+    def make(n: int, *sizes: int) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(n)
+        return [torch.randn(n, 3, size, size, generator=generator) for size in sizes]
+
+    return make
+
+
+@pytest.fixture
+def defaults() -> Callable[[type], dict[str, object]]:
+    """The hyper-parameters in a method's signature."""
+    return lambda cls: {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+@pytest.fixture
+def noise() -> Callable[..., Tensor]:
+    """noise(n, d, ...): Gaussian embeddings."""
+    return lambda *shape, seed=0: torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
