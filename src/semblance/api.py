@@ -1,7 +1,10 @@
 """The public functions; their keyword arguments are the flags of the command line."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
+
+from .errors import UserError
 
 
 def train(
@@ -99,6 +102,9 @@ def train(
     """
     flags = dict(locals())
     resume, out = flags.pop("resume"), flags.pop("out")
+    given = [name for name, value in flags.items() if value != signature(train).parameters[name].default]
+    if resume and given:
+        raise UserError(f"--resume goes on with the run as it was configured: leave out {', '.join(given)}.")
     flags["without"], flags["hyper"] = list(without or []), dict(hyper or {})
     from .engine.run import train as run
 

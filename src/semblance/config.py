@@ -94,7 +94,7 @@ def resolve(method: str, data: str, native_size: int, flags: dict[str, Any]) -> 
         "channels_last": None, "compile": None,
     } | given  # fmt: skip
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
-    values["hyper"] = dict(recipe.hyper) | given.get("hyper", {})
+    values["hyper"] = dict(recipe.hyper) | _whole_numbers(cls, given.get("hyper", {}), problems)
     problems += _method_problems(cls, values["without"], given.get("hyper", {}))
     from .engine.optimizers import NAMES
 
@@ -112,6 +112,13 @@ def resolve(method: str, data: str, native_size: int, flags: dict[str, Any]) -> 
 def resized(recipe: Recipe, size: int) -> tuple[View, ...]:
     """The recipe's views for another image size, small crops in proportion."""
     return tuple(replace(v, size=round(v.size * size / recipe.image_size)) for v in recipe.views)
+
+
+def _whole_numbers(cls: type[Method], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Integers where the method's default is one: the command line reads every number as a float."""
+    whole = [n for n, p in inspect.signature(cls).parameters.items() if type(p.default) is int]
+    problems += [f"--hyper.{n}: must be whole (got {v})" for n, v in hyper.items() if n in whole and v != int(v)]
+    return {n: int(v) if n in whole else v for n, v in hyper.items()}
 
 
 def _method_problems(cls: type[Method], without: Sequence[str], hyper: dict[str, Any]) -> list[str]:

@@ -34,7 +34,8 @@ def gradient(name: str, shape: torch.Size, step: int) -> Tensor:
 
 # What the authors' code makes of `parameters` in a step at each of RATES, momentum 0.9, weight decay DECAY, in float64.
 THEIRS = {
-    "lars": {  # facebookresearch/barlowtwins: main.py, LARS; google-deepmind/deepmind-research: byol/utils/optimizers.py
+    # facebookresearch/barlowtwins: main.py, LARS; google-deepmind/deepmind-research: byol/utils/optimizers.py
+    "lars": {
         "matrix": [0.839737544557, 0.909489223648, 0.909325178474, -0.756711489982, 0.141570942786, -0.278947686101],
         "bias": [2.00672146772, 0.0407100930907, -0.269007278161],
         "origin": [-0.00448338027745, -0.888410218551, -0.0304215468682, 0.0810225107939],
@@ -184,7 +185,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
     (500, 0.939579623591, 0.0225499109662), (999, 0.00160486899989, 3.85168559975e-05),
 ])  # fmt: skip
 def test_the_schedule_equals_barlow_twins(step, weights, biases):
-    """facebookresearch/barlowtwins: main.py, adjust_learning_rate: batch 2048, 100 epochs of 10 steps, 10 of warm-up."""
+    """facebookresearch/barlowtwins: main.py, adjust_learning_rate; batch 2048, 100 epochs of 10 steps, warm-up 10."""
     factor = warmup_cosine(step, 1000, 100, 0.001) * 2048 / 256
     assert (factor * 0.2, factor * 0.0048) == (pytest.approx(weights, abs=1e-11), pytest.approx(biases, abs=1e-11))
 

@@ -67,6 +67,7 @@ def test_the_momentum_rises_to_1_by_half_a_cosine(tiny, start):
     model = small(tiny, momentum=start)
     tau = [model.tau(Clock(step, 100, 10)) for step in range(101)]
     assert (tau[0], tau[50], tau[100]) == (pytest.approx(start), pytest.approx((1 + start) / 2), pytest.approx(1))
+    assert tau[25] == pytest.approx(1 - (1 - start) * 0.853553390593)  # (1 + cos(pi / 4)) / 2
     assert tau == sorted(tau)
 
 

@@ -52,7 +52,9 @@ def test_the_views_share_batch_statistics(tiny, crops):
 def test_without_negatives_only_attraction_is_left(tiny, noise):
     """Equal views are the best there is, also when all images are alike; with negatives that costs ln(2N - 1)."""
     z = noise(1, 8).expand(64, 8)
-    bare, whole = (SimCLR(tiny, without).objective({"z1": z, "z2": z}, INDEX, CLOCK)[0] for without in (["negatives"], []))
+    bare, whole = (
+        SimCLR(tiny, without).objective({"z1": z, "z2": z}, INDEX, CLOCK)[0] for without in (["negatives"], [])
+    )
     assert bare == pytest.approx(-10) and whole == pytest.approx(log(127), abs=1e-4)
     assert SimCLR(tiny, ["negatives"]).constants(64) == {}
 

@@ -42,7 +42,7 @@ def test_slots_are_a_splitmix64_sequence_started_by_key_and_index(key):
         pytest.param(lambda: random.uniform(7, INDEX)[:, 0], id="over indices"),
         pytest.param(lambda: random.uniform(7, torch.tensor([3]), N)[0], id="over slots"),
         pytest.param(
-            lambda: torch.cat([random.uniform(random.key(s, "crop", 2), torch.arange(4))[:, 0] for s in range(N // 16)]),
+            lambda: torch.cat([random.uniform(random.key(s, "crop", 2), INDEX[:4])[:, 0] for s in range(N // 16)]),
             id="over seeds",
         ),
     ],

@@ -95,7 +95,8 @@ def test_blur_draws_sigma_uniformly(monkeypatch):
 def test_every_choice_has_its_rate_and_is_independent_of_the_others(monkeypatch):
     """Each operation is replaced by one that adds its own bit to the picture, so a picture tells what was done."""
     rates = {"flip": 0.5, "jitter": 0.8, "grey": 0.2, "gaussian_blur": 0.3, "solarize": 0.1}
-    monkeypatch.setattr(view, "resized_crop", lambda x, *_, flip, **__: 255.0 * flip[:, None, None, None].expand(-1, 3, 1, 1))
+    mirrored = lambda x, *_, flip, **__: 255.0 * flip[:, None, None, None].expand(-1, 3, 1, 1)  # noqa: E731
+    monkeypatch.setattr(view, "resized_crop", mirrored)
     for bit, name in enumerate(rates):
         if name != "flip":
             monkeypatch.setattr(view, name, lambda x, *_, add=2**bit: x + add)

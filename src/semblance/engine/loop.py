@@ -69,8 +69,10 @@ def fit(
             folder.rewind(trained.step)
     first = trained.step
 
-    def save(loss: Tensor, index: Tensor) -> None:
-        _check(loss, trained.step, index)
+    def save(loss: Tensor) -> None:
+        _check(loss, trained.step)
+        if not all(p.isfinite().all() for p in method.parameters()):  # the step itself may have spoilt them
+            raise _diverged("A weight is no longer finite", trained.step)
         if leader:
             state = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
             checkpoint.save(folder.checkpoint, state | {"step": trained.step, "seconds": trained.seconds})
@@ -89,7 +91,7 @@ def fit(
             trained.seconds = time.perf_counter() - started
             epoch = trained.step / per_epoch
             if trained.step % LOG_EVERY == 0 or trained.step in (1, total):
-                _check(loss, trained.step, batch[2])
+                _check(loss, trained.step)
                 if leader:
                     progress.loss = float(loss)
                     speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
@@ -103,10 +105,10 @@ def fit(
             if seam.any_rank(interrupted()):
                 break
             if time.perf_counter() - saved > SAVE_EVERY:
-                save(loss, batch[2])
+                save(loss)
                 saved = time.perf_counter()
     if trained.step > first:
-        save(loss, batch[2])
+        save(loss)
     return trained
 
 
@@ -132,7 +134,7 @@ def step(
         lambda z: method.objective(z, index, clock),
         method,
         rows=len(own),
-        micro_batch=config.micro_batch or len(own),
+        micro_batch=config.micro_batch or len(index),
         batch=len(index),
     )
     seam.reduce_gradients(method)
@@ -156,17 +158,21 @@ def _restore(folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer
         method.load_state_dict(state["method"])
         optimizer.load_state_dict(state["optimizer"])
         return Trained(state["step"], total, state["seconds"])
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (LookupError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(f"{folder.checkpoint} does not belong to this run: {error}") from error
 
 
-def _check(loss: Tensor, step: int, index: Tensor) -> None:
+def _check(loss: Tensor, step: int) -> None:
     """Stop at a loss that is no number, before it spoils the checkpoint."""
     if not torch.isfinite(loss):
-        raise UserError(
-            f"The loss is {float(loss)} at step {step}. The last checkpoint is from before. "
-            "Lower --lr, set --clip-grad 1, or try --precision 32."
-        )
+        raise _diverged(f"The loss is {float(loss)}", step)
+
+
+def _diverged(what: str, step: int) -> UserError:
+    return UserError(
+        f"{what} at step {step}. The last checkpoint is from before. "
+        "Lower --lr, set --clip-grad 1, or try --precision 32."
+    )
 
 
 @contextmanager

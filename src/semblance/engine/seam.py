@@ -84,10 +84,10 @@ def backward(
     a micro-batch, gradient of the batch. Batch norm then takes its statistics from the micro-batch.
     Returns the loss, the numbers to log, and the detached embeddings of the global batch.
     """
-    parts = [slice(i, min(i + micro_batch, rows)) for i in range(0, rows, micro_batch)]
+    parts = _parts(rows, micro_batch, batch)
     if len(parts) == 1:
         z = embed(parts[0])
-        local = {name: t.detach() for name, t in z.items()}
+        local = _detached(z)
         graded = {name for name, t in z.items() if t.requires_grad}
     else:
         with torch.no_grad():
@@ -109,7 +109,17 @@ def backward(
                 z = embed(part)
         outputs = [name for name, t in z.items() if t.requires_grad and name in grads]
         torch.autograd.backward([z[n] for n in outputs], [grads[n][part].to(z[n].dtype) for n in outputs])
-    return loss.detach(), numbers, {name: t.detach() for name, t in leaves.items()}
+    return loss.detach(), _detached(numbers), _detached(leaves)
+
+
+def _parts(rows: int, micro_batch: int, batch: int) -> list[slice]:
+    """This rank's rows in parts of about equal size, as many on every rank, where batch norms wait for each other."""
+    count = min(-(-max(shard(batch)) // micro_batch), min(shard(batch)))
+    return [slice(rows * i // count, rows * (i + 1) // count) for i in range(count)]
+
+
+def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.detach() for name, t in tensors.items()}
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:
@@ -122,7 +132,7 @@ def reduce_gradients(module: nn.Module) -> None:
     if world()[1] == 1:
         return
     grads = [p.grad for p in module.parameters() if p.grad is not None]
-    for dtype in {g.dtype for g in grads}:
+    for dtype in dict.fromkeys(g.dtype for g in grads):  # in the same order on every rank
         same = [g for g in grads if g.dtype == dtype]
         flat = torch.cat([g.reshape(-1) for g in same])
         dist.all_reduce(flat)

@@ -32,8 +32,8 @@ def row(encoder: str, train: Tensor, test: Tensor, source: Source) -> dict[str, 
     probe = linear_probe(train, x, test, y, classes=len(source.train.classes))
     return {
         "encoder": encoder, "knn_top1": knn_accuracy(train, test, source), "linear_top1": probe.top1,
-        "linear_mean_per_class": probe.mean_per_class, "linear_lr": probe.lr,
-        "linear_weight_decay": probe.weight_decay,
+        "linear_mean_per_class": probe.mean_per_class,
+        "probe": {"lr": probe.lr, "weight_decay": probe.weight_decay},
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save
 from torch import nn
 
@@ -36,8 +36,11 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict]:
     path = path / "backbone.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise UserError(f"No trained backbone at {path}. Train one with: semblance train --out {run}")
-    with safe_open(path, "pt") as file:
-        about = json.loads((file.metadata() or {}).get("semblance", "{}"))
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("semblance", "{}"))
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}).") from error
     if "backbone" not in about:
         raise UserError(f"{path} was not written by semblance train: it does not name its backbone.")
     model = backbone(about["backbone"])

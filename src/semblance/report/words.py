@@ -8,7 +8,7 @@ ACCURACIES = {
     "linear_top1": "Linear classifier",
     "linear_mean_per_class": "Linear classifier, mean over classes",
 }
-_HEADER = {"method", "family", "paper", "data", "backbone", "seconds", "samples_per_second"}
+_HEADER = {"method", "title", "family", "paper", "data", "backbone", "seconds", "samples_per_second"}
 _SHOWN = _HEADER | {"table", "skipped", "test_images"}
 
 

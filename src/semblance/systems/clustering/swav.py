@@ -16,8 +16,9 @@ class SwAV(Method):
     """Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments";
     facebookresearch/swav.
 
-    The views of the largest size are the ones whose codes are computed. Deviation: the queue holds `queue` embeddings
-    in all, whatever the number of ranks.
+    The views of the largest size are the ones whose codes are computed. Deviations: the queue holds `queue` embeddings
+    in all, whatever the number of ranks; red is divided by 0.229 (theirs 0.228); the rate warms up from 0 (theirs from
+    0.3 of 4.8); batch norms see the whole batch (theirs groups of 8 devices); blur is a Gaussian (theirs Pillow's).
     """
 
     family = "clustering"
@@ -102,7 +103,10 @@ class SwAV(Method):
         ),
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
-            views=(View(32, count=2, scale=(0.14, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),),
+            views=(
+                View(32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),
+                View(18, count=4, scale=(0.08, 0.5), jitter=(0.4, 0.4, 0.4, 0.1)),
+            ),
             optimizer="adamw", lr=2e-3, weight_decay=1e-6, hyper={"prototypes": 512},
         ),
         "quick": Recipe(

@@ -17,8 +17,9 @@ class SimCLR(Method):
     google-research/simclr.
 
     Deviations: images are normalised by mean and deviation (the authors keep [0, 1]); blur draws its sigma per image
-    (theirs per batch); the loss is the mean over the 2N anchors, half of the authors' sum (LARS does not see it, but
-    biases and norms do).
+    (theirs per batch) and reflects at the borders (theirs pads zeros); crops are antialiased (theirs not); contrast is
+    about the mean grey (theirs each channel's mean); the loss is the mean over the 2N anchors, half of the authors' sum
+    (LARS does not see it, but biases and norms do).
     """
 
     family = "contrastive"

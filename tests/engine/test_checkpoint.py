@@ -1,0 +1,137 @@
+"""A checkpoint is whole or not there, is only data, and survives kill -9."""
+
+import os
+import pickle
+import signal
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from ranks import processes
+from tiny import losses, tiny_config, tiny_method, train
+
+from semblance.engine import checkpoint, loop
+from semblance.engine.folder import RunFolder
+from semblance.errors import UserError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A good checkpoint in a folder of its own."""
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint.save(path, {"step": 1, "weights": torch.arange(1000.0)})
+    return path
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(path: Path) -> None:
+    before = path.read_bytes()
+
+    def half(file) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.write_atomically(path, half)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_file_is_on_the_disk_before_it_takes_the_name(path: Path) -> None:
+    done = []
+    replace, fsync = Path.replace, os.fsync
+    with (
+        mock.patch.object(os, "fsync", lambda fd: (done.append("fsync"), fsync(fd))),
+        mock.patch.object(Path, "replace", lambda a, b: (done.append("rename"), replace(a, b))),
+    ):
+        checkpoint.write_atomically(path, lambda file: file.write(b"new"))
+    assert done == ["fsync", "rename", "fsync"]
+
+
+def test_truncated_is_refused(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", pickle.dumps({"step": 1})], ids=range(3))
+def test_foreign_is_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        checkpoint.load(path)
+
+
+class Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_code_is_refused_and_not_run(path: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    torch.save({"method": Bomb(mark)}, path)
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        checkpoint.load(path)
+    assert not mark.exists()
+
+
+def test_missing_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="without --resume"):
+        checkpoint.load(tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize("state", [{"step": 1}, torch.zeros(3), {"method": 3, "optimizer": {}}], ids=range(3))
+def test_checkpoint_of_something_else_is_refused(state: object, tmp_path: Path) -> None:
+    config = tiny_config("simclr")
+    checkpoint.save(RunFolder(tmp_path).checkpoint, state)
+    with pytest.raises(UserError, match="last.ckpt"):
+        train(tiny_method(config), config, tmp_path, resume=True)
+
+
+def test_checkpoint_of_another_backbone_is_refused(tmp_path: Path) -> None:
+    config = tiny_config("simclr", max_steps=2)
+    train(tiny_method(config), config, tmp_path)
+    other = tiny_config("simclr", max_steps=2, backbone="resnet18")
+    with pytest.raises(UserError, match="does not belong to this run"):
+        train(tiny_method(other), other, tmp_path, resume=True)
+
+
+def _train_until_killed(out: Path, kill_in_write: int | None) -> None:
+    """Save after every step; die of SIGKILL halfway through the given write."""
+    torch.set_num_threads(1)
+    config = tiny_config("swav")
+    writes = 0
+    write_whole = torch.save
+
+    def write(state, file) -> None:
+        nonlocal writes
+        writes += 1
+        write_whole(state, file)
+        if writes == kill_in_write:
+            file.truncate(file.tell() // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = write
+    loop.SAVE_EVERY = 0.0
+    resume = RunFolder(out).checkpoint.exists()
+    train(tiny_method(config, seed=int(resume)), config, out, resume=resume)
+
+
+def test_killed_twice_ends_as_undisturbed(tmp_path: Path) -> None:
+    """kill -9 in the middle of writing a checkpoint: at step 4, then at step 3 + 3 after resuming from 3."""
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    killed.mkdir()
+    for kill_in_write, ending in ((4, -signal.SIGKILL), (3, -signal.SIGKILL), (None, 0)):
+        run = processes.Process(target=_train_until_killed, args=(killed, kill_in_write))
+        run.start()
+        run.join(60)
+        assert run.exitcode == ending
+    config = tiny_config("swav")
+    train(tiny_method(config), config, undisturbed)
+    a, b = (checkpoint.load(RunFolder(out).checkpoint) for out in (killed, undisturbed))
+    for part in ("method", "optimizer", "step"):
+        torch.testing.assert_close(a[part], b[part], rtol=0, atol=0)
+    assert losses(killed) == losses(undisturbed)
+    assert [p.name for p in RunFolder(killed).checkpoint.parent.iterdir()] == ["last.ckpt"]  # and no leftovers

@@ -1,0 +1,136 @@
+"""How a run ends other than well: a loss that is no number, Ctrl-C, a crash between log and checkpoint."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from ranks import processes
+from tiny import CPU, losses, tiny_config, tiny_images, tiny_method, train
+
+from semblance import cli
+from semblance.engine import checkpoint, loop
+from semblance.engine.folder import RunFolder
+from semblance.errors import UserError
+
+
+def spoil(method, step: int, what: str) -> None:
+    """From the given step on the loss is NaN, or its gradient is."""
+    objective = method.objective
+
+    def spoilt(z, index, clock):
+        loss, numbers = objective(z, index, clock)
+        if clock.step + 1 == step:
+            bad = z["z1"].sum() * 0 + 1
+            bad.register_hook(lambda g: g * float("nan"))
+            loss = loss * float("nan") if what == "loss" else loss * bad
+        return loss, numbers
+
+    method.objective = spoilt
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("log_every", [1, 100], ids=["logged", "not-logged"])
+def test_nan_stops_and_leaves_the_last_good_checkpoint(what: str, log_every: int, tmp_path: Path) -> None:
+    config, folder = tiny_config("simclr"), RunFolder(tmp_path)
+    method = tiny_method(config)
+    spoil(method, 5, what)
+    with (
+        mock.patch.multiple(loop, SAVE_EVERY=0.0, LOG_EVERY=log_every),
+        pytest.raises(UserError, match="at step 5.*--lr"),
+    ):
+        loop.fit(method, tiny_images(), config, folder, CPU)
+    kept = checkpoint.load(folder.checkpoint)
+    assert kept["step"] == 4
+    assert all(t.isfinite().all() for t in kept["method"].values())
+
+
+def test_interrupted_at_a_nan_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    config, folder = tiny_config("simclr"), RunFolder(tmp_path)
+    good = tiny_method(config)
+    good.update = lambda z, index, clock: signal.raise_signal(signal.SIGINT)
+    assert loop.fit(good, tiny_images(), config, folder, CPU).step == 1
+    bad = tiny_method(config)
+    spoil(bad, 2, "loss")
+    bad.update = good.update
+    with pytest.raises(UserError):
+        loop.fit(bad, tiny_images(), config, folder, CPU, resume=True)
+    assert checkpoint.load(folder.checkpoint)["step"] == 1
+
+
+def test_resume_logs_no_step_twice(tmp_path: Path) -> None:
+    """What was logged after the checkpoint, and a line cut short by the crash, are dropped."""
+    config, folder = tiny_config("simclr", max_steps=6), RunFolder(tmp_path)
+    train(tiny_method(config), config, tmp_path)
+    early = tmp_path / "early"
+    method = tiny_method(config)
+    method.update = lambda z, index, clock: signal.raise_signal(signal.SIGINT) if clock.step == 2 else None
+    train(method, config, early)
+    folder.checkpoint.write_bytes(RunFolder(early).checkpoint.read_bytes())  # of step 3; the log has 6
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 7, "lo')
+    whole = losses(tmp_path)
+    assert train(tiny_method(config), config, tmp_path, resume=True).finished
+    assert losses(tmp_path) == whole
+    assert [step for step, _ in whole] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resume_of_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    config, folder = tiny_config("simclr", max_steps=2), RunFolder(tmp_path)
+    train(tiny_method(config), config, tmp_path)
+    before = folder.checkpoint.read_bytes(), folder.metrics.read_text()
+    assert train(tiny_method(config), config, tmp_path, resume=True).finished
+    assert (folder.checkpoint.read_bytes(), folder.metrics.read_text()) == before
+
+
+def test_evaluation_is_logged_and_leaves_training_alone(tmp_path: Path) -> None:
+    config = tiny_config("simclr", max_steps=7)
+    watched = config.model_copy(update={"eval_every": 1})
+    train(method := tiny_method(config), config, tmp_path / "plain")
+    train_watched = tiny_method(config)
+    folder = RunFolder(tmp_path)
+    loop.fit(train_watched, tiny_images(), watched, folder, CPU, evaluate=lambda: {"knn_top1": 0.5})
+    assert [line["step"] for line in folder.read_metrics() if "knn_top1" in line] == [3, 6]
+    torch.testing.assert_close(train_watched.state_dict(), method.state_dict(), rtol=0, atol=0)
+
+
+def test_second_ctrl_c_stops_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), loop.interruptible() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _command_line(arguments: list[str], printed: Path) -> None:
+    torch.set_num_threads(1)
+    sys.argv = ["semblance", *arguments]
+    with printed.open("w") as sys.stdout:
+        cli.main()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    """Status 130; what is printed, given to a shell, goes on from there."""
+    pictures, out, printed = tmp_path / "pictures.npy", tmp_path / "run", tmp_path / "printed"
+    np.save(pictures, tiny_images().pixels.permute(0, 2, 3, 1).numpy())
+    flags = "--image-size 8 --backbone resnet10-w8-cifar --recipe quick --batch-size 16 --hyper.hidden 16"
+    flags += " --precision 32 --no-channels-last --no-compile --epochs 100000"
+    command = ["train", "simclr", "--data", str(pictures), "--out", str(out), *flags.split()]
+    run = processes.Process(target=_command_line, args=(command, printed))
+    run.start()
+    deadline = time.monotonic() + 60
+    while not (out / "metrics.jsonl").exists() and run.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(run.pid, number)
+    run.join(60)
+    assert run.exitcode == 130
+    assert printed.read_text() == f"semblance train --resume --out {out}\n"
+    saved = checkpoint.load(RunFolder(out).checkpoint)
+    assert saved["step"] >= 1
+    assert max(step for step, _ in losses(out)) <= saved["step"]

@@ -1,0 +1,80 @@
+"""Batch norm over all ranks is torch's batch norm over the whole batch: outputs, gradients, running statistics."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from ranks import Ranks
+from torch import Tensor, nn
+
+from semblance.engine import seam
+from semblance.errors import UserError
+from semblance.nets.batchnorm import GlobalBatchNorm, synchronise
+
+SHAPES = [(6, 5), (7, 5), (7, 5, 3, 2)]
+
+
+def example(shape: tuple[int, ...], affine: bool) -> tuple[nn.Module, Tensor, Tensor]:
+    """A batch norm, a batch and the gradient of its output."""
+    generator = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(2, *shape, generator=generator, dtype=torch.float64) * 3 + 1).unbind(0)
+    norm = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(shape[1], momentum=0.3, affine=affine).double()
+    if affine:
+        nn.init.uniform_(norm.weight, generator=generator)
+        nn.init.uniform_(norm.bias, generator=generator)
+    return norm, x, gradient
+
+
+def use(norm: nn.Module, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    x = x.clone().requires_grad_()
+    y = norm(x)
+    y.backward(gradient)
+    seam.reduce_gradients(norm)
+    found = {"y": y.detach(), "x.grad": x.grad, **{n: p.grad for n, p in norm.named_parameters()}}
+    found |= dict(norm.named_buffers())
+    return found | {"evaluated": norm.eval()(x).detach()}
+
+
+def on_rank(shape: tuple[int, ...], affine: bool) -> dict[str, Tensor]:
+    norm, x, gradient = example(shape, affine)
+    norm = synchronise(norm)
+    assert type(norm) is GlobalBatchNorm
+    rows = seam.own_rows(len(x))
+    return use(norm, x[rows], gradient[rows])
+
+
+@pytest.fixture(scope="module")
+def one_rank():
+    ranks = Ranks(1)
+    yield ranks
+    ranks.close()
+
+
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("world", [1, 2])
+def test_ranks_normalise_as_one(world: int, shape: tuple, affine: bool, one_rank: Ranks, two_ranks: Ranks) -> None:
+    expected = use(*example(shape, affine))
+    results = (one_rank if world == 1 else two_ranks)(on_rank, shape, affine)
+    for name, value in expected.items():
+        per_sample = name in ("y", "x.grad", "evaluated")
+        for found in [torch.cat([r[name] for r in results])] if per_sample else [r[name] for r in results]:
+            torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_synchronise_keeps_parameters_and_state() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4)), nn.Flatten(), nn.BatchNorm1d(4))
+    both = synchronise(deepcopy(plain))
+    assert [type(m) for m in both.modules()].count(GlobalBatchNorm) == 2
+    torch.testing.assert_close(both.state_dict(), plain.state_dict(), rtol=0, atol=0)
+    both.eval(), plain.eval()
+    x = torch.ones(2, 3, 1, 1)
+    assert torch.equal(both(x), plain(x))
+
+
+def test_unknown_norms_are_refused() -> None:
+    class Special(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(UserError, match="Special"):
+        synchronise(nn.Sequential(Special(3)))
