@@ -107,7 +107,7 @@ class SwAV(Method):
                 View(32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),
                 View(18, count=4, scale=(0.08, 0.5), jitter=(0.4, 0.4, 0.4, 0.1)),
             ),
-            optimizer="adamw", lr=2e-3, weight_decay=1e-6, hyper={"prototypes": 512},
+            optimizer="adamw", lr=2e-3, weight_decay=1e-6, hyper={"prototypes": 512, "freeze_epochs": 0.2},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,

@@ -63,7 +63,7 @@ class BarlowTwins(Method):
                 View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1)),
                 View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), solarize_p=0.2),
             ),
-            optimizer="lars", lr=0.2, bias_lr=0.0048, weight_decay=1e-4, hyper={"dim": 2048},
+            optimizer="adamw", lr=2e-3, weight_decay=1e-2, hyper={"dim": 1024},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
