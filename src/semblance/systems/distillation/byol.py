@@ -16,8 +16,8 @@ class BYOL(Method):
     """Grill et al. 2020, "Bootstrap Your Own Latent"; google-deepmind/deepmind-research: byol/.
 
     Deviations: the target starts as a copy of the online network (theirs from a draw of its own); brightness jitter is
-    multiplicative (theirs additive), contrast about the mean grey (theirs each channel's mean), and blur reflects at the
-    borders (theirs pads zeros).
+    multiplicative (theirs additive), contrast is about the mean grey (theirs each channel's mean), and blur reflects at
+    the borders (theirs pads zeros).
     """
 
     family = "distillation"
