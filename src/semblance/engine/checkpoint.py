@@ -39,7 +39,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint; nothing in it is executed."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(type(state).__name__)
+        return state
     except FileNotFoundError:
         raise UserError(f"No checkpoint at {path}: nothing to resume. Start the run without --resume.") from None
     except Exception as error:
