@@ -65,7 +65,7 @@ class SimCLR(Method):
             optimizer="lars-simclr", lr=0.3, weight_decay=1e-6,
         ),
         "small": Recipe(
-            backbone="resnet18-cifar", image_size=32, batch_size=512, epochs=200,
+            backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
             views=(View(32, count=2, bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
             optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"temperature": 0.2, "layers": 2},
         ),
