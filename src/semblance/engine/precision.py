@@ -29,12 +29,12 @@ def can_compile() -> bool:
 
 
 def fastest_layout(
-    backbone: nn.Module, *, size: int, precision: str, device: torch.device, images: float
+    backbone: nn.Module, *, size: int, precision: str, device: torch.device, views: int
 ) -> tuple[bool, bool]:
     """Whether to keep channels last and whether to compile, by timing a few steps on a copy of the backbone.
 
     Some CPUs run bf16 with channels last 4 times slower than without, others faster, so nothing is assumed.
-    Compiling is tried only where the `images` of the run take more than ten minutes without. Differences under a tenth
+    Compiling is tried only where the `views` of the run take more than ten minutes without. Differences under a tenth
     are ignored, so that the answer does not hang on noise.
     """
     n = 128 if size <= 64 else 32
@@ -61,7 +61,7 @@ def fastest_layout(
     plain = seconds(False, False)
     last = seconds(True, False) if any(isinstance(m, nn.Conv2d) for m in backbone.modules()) else plain
     channels_last, eager = last < 0.9 * plain, min(plain, last)
-    if eager * images / n < 600 or not can_compile():
+    if eager * views / n < 600 or not can_compile():
         return channels_last, False
     try:
         return channels_last, seconds(channels_last, True) < 0.9 * eager

@@ -14,15 +14,13 @@ from .. import systems
 from ..config import EMBEDDED, TrainConfig, resolve
 from ..data.images import Source
 from ..errors import UserError
-from ..evaluation.features import features, raw_pixels
-from ..evaluation.table import held_out, knn_accuracy, labelled, print_table, row
+from ..evaluation.table import knn_accuracy, labelled
 from ..nets.backbones import backbone
 from ..nets.batchnorm import synchronise
-from ..nets.export import save_backbone
-from ..report.run import run_report
 from .folder import RunFolder
-from .loop import Trained, fit
+from .loop import fit
 from .precision import choose_precision, fastest_layout
+from .results import finish, table_features
 
 console = Console(stderr=True)
 
@@ -67,12 +65,12 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         for part in model.modules():  # teachers too
             if type(part) is type(model.backbone):
                 part.compile()
-    untrained = _table_features(model.backbone, source, config) if labelled(source) and fabric.is_global_zero else None
+    untrained = table_features(model.backbone, source, config) if labelled(source) and fabric.is_global_zero else None
     if fabric.world_size > 1:
         synchronise(model)
 
     def evaluate() -> dict[str, float]:
-        return {"knn_top1": knn_accuracy(*_table_features(model.backbone, source, config), source)}
+        return {"knn_top1": knn_accuracy(*table_features(model.backbone, source, config), source)}
 
     trained = fit(
         model, source.train, config, folder, device, resume=resume, evaluate=evaluate if labelled(source) else None
@@ -83,7 +81,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         console.print(f"Stopped after step {trained.step} of {trained.total}; all of it is saved. Go on with:")
         print(f"semblance train --resume --out {folder.path}")
         sys.exit(130)
-    return _finish(model, source, config, folder, trained, untrained, started)
+    return finish(model, source, config, folder, trained, untrained, started)
 
 
 def _load(data: str, image_size: int | None, flags: dict[str, Any]) -> Source:
@@ -103,8 +101,8 @@ def _measure(config: TrainConfig, model: torch.nn.Module, precision: str, device
     """The configuration with the open choices of the hardware made, so that a resumed run makes them alike."""
     choices: dict[str, Any] = {"precision": precision}
     if config.channels_last is None or config.compile is None:
-        images = config.epochs * n * len(config.views) * 1.0
-        measured = fastest_layout(model, size=config.image_size, precision=precision, device=device, images=images)
+        views = config.epochs * n * sum(view.count for view in config.views)
+        measured = fastest_layout(model, size=config.image_size, precision=precision, device=device, views=views)
         if config.channels_last is None:
             choices["channels_last"] = measured[0]
         if config.compile is None:
@@ -125,64 +123,4 @@ def _announce(config: TrainConfig, source: Source, device: torch.device) -> None
         f"{config.backbone} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
         f"{config.precision} {layout}{', compiled' if config.compile else ''}, {where}",
         highlight=False, soft_wrap=True,
-    )  # fmt: skip
-
-
-def _table_features(model: torch.nn.Module, source: Source, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of the training and the held-out pictures."""
-    pair = (source.train, held_out(source))
-    train, test = (features(model, images, size=config.image_size, precision=config.precision) for images in pair)
-    return train, test
-
-
-def _finish(
-    model: systems.Method, source: Source, config: TrainConfig, folder: RunFolder, trained: Trained,
-    untrained: tuple[torch.Tensor, torch.Tensor] | None, started: float,
-) -> dict[str, Any]:  # fmt: skip
-    """Measure what was learnt, and leave backbone.safetensors, summary.json and report.html."""
-    save_backbone(folder.backbone, model.backbone, config.backbone, config.image_size)
-    pictures = held_out(source)
-    table = []
-    if untrained is not None:
-        with console.status("Measuring kNN and linear accuracy"):
-            table = [
-                row("raw pixels", *raw_pixels(source.train, pictures), source),
-                row("untrained backbone", *untrained, source),
-                row("trained backbone", *(latest := _table_features(model.backbone, source, config)), source),
-            ]
-    cls = type(model)
-    summary: dict[str, Any] = {
-        "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper, "data": config.data,
-        "backbone": config.backbone, "train_images": len(source.train),
-        "test_images": len(pictures) if source.test is not None else 0, "steps": trained.step, "table": table,
-        "samples_per_second": trained.step * config.batch_size / trained.seconds, "training_seconds": trained.seconds,
-        "skipped": source.train.skipped,
-    }  # fmt: skip
-    if table:
-        summary |= {name: table[-1][name] for name in ("knn_top1", "linear_top1")}
-    shown = pictures.subset(range(0, len(pictures), max(1, len(pictures) // 2000)))
-    vectors = (
-        latest[1][:: max(1, len(pictures) // 2000)]
-        if table
-        else features(model.backbone, shown, size=config.image_size, precision=config.precision)
-    )
-    constants = model.constants(config.batch_size)
-    with console.status("Drawing the report"):
-        run_report(folder, config, summary, constants, source.train, shown, vectors)
-    summary["seconds"] = time.perf_counter() - started
-    folder.write_summary(summary)
-    _print(summary, folder)
-    return summary
-
-
-def _print(summary: dict[str, Any], folder: RunFolder) -> None:
-    """The result as a person wants to see it."""
-    out = Console()
-    if summary["table"]:
-        print_table(summary["table"], summary["test_images"])
-    if skipped := summary["skipped"]:
-        out.print(f"{len(skipped)} unreadable files were skipped:", *(f"  {n}: {why}" for n, why in skipped), sep="\n")
-    out.print(
-        f"{summary['samples_per_second']:,.0f} images/s; {summary['seconds']:.0f} s in all. "
-        f"Look at {folder.report}; the backbone is {folder.backbone}.", highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.images import Images
+from ..data.reading import read_ahead
 from ..engine.precision import autocast
 from ..views.crop import centre_boxes, on_canvas, resized_crop
 from ..views.view import normalise
@@ -20,14 +21,13 @@ def plain_view(pictures: Tensor, sizes: Tensor, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def features(backbone: nn.Module, images: Images, *, size: int, precision: str = "32", batch_size: int = 500) -> Tensor:
+def features(backbone: nn.Module, images: Images, *, size: int, precision: str = "32", workers: int = 2) -> Tensor:
     """Pooled features of every picture, the backbone in evaluation mode: float32 (N, D) on the CPU."""
     weight = next(backbone.parameters())
     training = backbone.training
     backbone.eval()
     out = []
-    for index in torch.arange(len(images)).split(batch_size):
-        pixels, sizes = images.read(index)
+    for pixels, sizes in read_ahead(images, torch.arange(len(images)).split(500), workers):
         x = plain_view(pixels.to(weight.device), sizes.to(weight.device), size).to(weight.dtype)
         if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)
@@ -37,13 +37,13 @@ def features(backbone: nn.Module, images: Images, *, size: int, precision: str =
     return torch.cat(out)
 
 
-def raw_pixels(train: Images, test: Images, side: int = 32) -> tuple[Tensor, Tensor]:
+def raw_pixels(train: Images, test: Images, side: int = 32, workers: int = 2) -> tuple[Tensor, Tensor]:
     """Pixels as features, at most side x side, standardised by the training set: float32 (N, 3 side^2) each."""
 
     def flat(images: Images) -> Tensor:
         chunks = []
-        for index in torch.arange(len(images)).split(1000):
-            pixels = images.read(index)[0].float() / 255
+        for pixels, _ in read_ahead(images, torch.arange(len(images)).split(1000), workers):
+            pixels = pixels.float() / 255
             if pixels.shape[-1] > side:
                 pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
             chunks.append(pixels)
