@@ -61,7 +61,10 @@ class Images:
     def subset(self, index: Sequence[int] | Tensor) -> "Images":
         """The pictures of the given indices as a set of their own."""
         index = torch.as_tensor(index)
-        pick = lambda t: None if t is None else t[index]  # noqa: E731
+
+        def pick(rows: Tensor | None) -> Tensor | None:
+            return None if rows is None else rows[index]
+
         return Images(
             self.name, self.canvas, [self.items[i] for i in index.tolist()], pick(self.pixels), pick(self.sizes),
             pick(self.labels), self.classes, self.decode, self.skipped,
@@ -74,3 +77,8 @@ class Source:
 
     train: Images
     test: Images | None = None
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(name, reason) of each unreadable file of either part."""
+        return list(dict.fromkeys(self.train.skipped + (self.test.skipped if self.test else [])))

@@ -48,7 +48,7 @@ def finish(
         "backbone": config.backbone, "train_images": len(source.train),
         "test_images": len(pictures) if source.test is not None else 0, "steps": trained.step, "table": table,
         "samples_per_second": trained.step * config.batch_size / trained.seconds, "training_seconds": trained.seconds,
-        "skipped": source.train.skipped,
+        "skipped": source.skipped,
     }  # fmt: skip
     if table:
         summary |= {name: table[-1][name] for name in ("knn_top1", "linear_top1")}
