@@ -3,9 +3,22 @@
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from ..errors import UserError
+
+
+class SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over all ranks; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        return SumOverRanks.forward(ctx, grads[0].contiguous())
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -22,9 +35,9 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (x.ndim - 2)
         count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
         dist.all_reduce(count)
-        mean = all_reduce(x.sum(axes)) / count
+        mean = SumOverRanks.apply(x.sum(axes)) / count
         centred = x - mean.view(shape)
-        variance = all_reduce(centred.square().sum(axes)) / count
+        variance = SumOverRanks.apply(centred.square().sum(axes)) / count
         if self.track_running_stats:
             self._remember(mean.detach(), variance.detach() * count / (count - 1))
         y = centred * (variance + self.eps).rsqrt().view(shape)
