@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 
@@ -40,7 +41,8 @@ def fastest_layout(
     n = 128 if size <= 64 else 32
     pictures = torch.zeros(n, 3, size, size, device=device)
 
-    def seconds(channels_last: bool, compiled: bool) -> float:
+    def stepper(channels_last: bool, compiled: bool = False) -> Callable[[], float]:
+        """A function that takes one step and says how many seconds it took."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
         model, x = deepcopy(backbone).to(memory_format=layout), pictures.contiguous(memory_format=layout)
         if compiled:
@@ -55,15 +57,21 @@ def fastest_layout(
                 torch.cuda.synchronize()
             return time.perf_counter() - start
 
-        step()
-        return min(step() for _ in range(3))
+        return step
 
-    plain = seconds(False, False)
-    last = seconds(True, False) if any(isinstance(m, nn.Conv2d) for m in backbone.modules()) else plain
-    channels_last, eager = last < 0.9 * plain, min(plain, last)
-    if eager * views / n < 600 or not can_compile():
+    convolutional = any(isinstance(m, nn.Conv2d) for m in backbone.modules())
+    layouts = [stepper(False), stepper(True)] if convolutional else [stepper(False)]
+    eager = _fastest(layouts)  # in turns, since a busy machine slows whatever runs at the moment
+    channels_last = convolutional and eager[1] < 0.9 * eager[0]
+    if min(eager) * views / n < 600 or not can_compile():
         return channels_last, False
     try:
-        return channels_last, seconds(channels_last, True) < 0.9 * eager
+        (compiled,) = _fastest([stepper(channels_last, compiled=True)])
     except Exception:  # whatever the compiler stumbles over, the run goes on without it
         return channels_last, False
+    return channels_last, compiled < 0.9 * min(eager)
+
+
+def _fastest(steppers: list[Callable[[], float]], rounds: int = 6) -> list[float]:
+    """The shortest time of each of some steps, taken in turns."""
+    return [min(times) for times in zip(*([step() for step in steppers] for _ in range(rounds)), strict=True)]
