@@ -39,7 +39,7 @@ def fastest_layout(
     are ignored, so that the answer does not hang on noise.
     """
     n = 128 if size <= 64 else 32
-    pictures = torch.zeros(n, 3, size, size, device=device)
+    pictures = torch.zeros(n, 3, size, size, device=device, dtype=next(backbone.parameters()).dtype)
 
     def stepper(channels_last: bool, compiled: bool = False) -> Callable[[], float]:
         """A function that takes one step and says how many seconds it took."""
