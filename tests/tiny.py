@@ -27,12 +27,13 @@ OWN = {"queue": 32}  # hyper-parameters that switch on what is off by default
 def tiny_config(method: str, **flags: Any) -> TrainConfig:
     """Ten steps of the method's quick recipe with a small network; schedules that count epochs change after one."""
     defaults = {
-        "recipe": "quick", "image_size": SIZE, "backbone": "resnet10-w8-cifar", "batch_size": BATCH, "epochs": 4,
+        "method": method, "data": "shapes", "recipe": "quick", "image_size": SIZE, "backbone": "resnet10-w8-cifar",
+        "batch_size": BATCH, "epochs": 4,
         "max_steps": 10, "warmup_epochs": 1.0, "eval_every": 0, "hyper": _tiny_hyper(method), "without": [],
         "precision": "32", "channels_last": False, "compile": False, "workers": 0, "devices": 1, "seed": 0,
         "data_root": ".", "download": False,
     }  # fmt: skip
-    return resolve(method, "shapes", SIZE, defaults | flags)
+    return resolve(defaults | flags)
 
 
 def _tiny_hyper(method: str) -> dict[str, int]:

@@ -90,7 +90,7 @@ def train(
     workers
         Processes that decode pictures of sets too large for memory.
     eval_every
-        Epochs between kNN evaluations; 0 for none before the end. Default: six in all.
+        Epochs between kNN evaluations; 0 for none before the end. Default: a sixth of the run.
     data_root
         Folder in which torchvision's sets are looked for.
     download

@@ -58,6 +58,7 @@ def main() -> None:
     except UserError as error:
         print(_plain(error), file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("semblance: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # else the run has said how to go on
+            print("semblance: stopped.", file=sys.stderr)
         sys.exit(130)

@@ -10,11 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from . import systems
+from .engine.checkpoint import write_atomically
+from .engine.optimizers import NAMES
 from .errors import UserError, unknown
 from .systems import Method, Recipe
 from .views.view import View
 
 Precision = Literal["auto", "32", "bf16", "64"]
+LARGE = 96  # side of the views of recipes for small images where the pictures are larger
 EMBEDDED = ("shapes", "digits")  # data that needs no download, for a CPU's few minutes
 
 
@@ -30,6 +33,7 @@ class TrainConfig(BaseModel):
     recipe: str
     backbone: str
     image_size: PositiveInt
+    load_size: PositiveInt  # pictures are stored for views of up to this size
     views: tuple[View, ...]
     epochs: PositiveInt
     max_steps: PositiveInt | None
@@ -54,7 +58,8 @@ class TrainConfig(BaseModel):
     hyper: dict[str, bool | int | float]
 
     def save(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
+        text = yaml.safe_dump(self.model_dump(), sort_keys=False)
+        write_atomically(path, lambda file: file.write(text.encode()))
 
     @classmethod
     def load(cls, path: Path) -> "TrainConfig":
@@ -64,40 +69,42 @@ class TrainConfig(BaseModel):
         return cls.model_validate(yaml.safe_load(path.read_text()))
 
 
-def resolve(method: str, data: str, native_size: int, flags: dict[str, Any]) -> TrainConfig:
-    """Fill what the user left open (None) from the method's recipe; every problem is reported at once.
+def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfig:
+    """The arguments of train(), what the user left open (None) filled from the method's recipe.
 
-    native_size: side in pixels of the pictures as they are stored, which decides the size of views where the recipe
-    is for small images.
+    Every problem is reported at once, by a UserError.
+    stored_size: side in pixels of the pictures as they lie in memory. Where it is above 64, the views of recipes for
+    small images grow to it, up to 96. Unknown before the data is read, which takes the config's load_size.
     """
     problems: list[str] = []
-    cls = systems.get(method)
-    name = flags.pop("recipe") or ("quick" if data in EMBEDDED else "small")
+    data = flags["data"]
+    cls = systems.get(flags["method"])
+    name = flags["recipe"] or ("quick" if data in EMBEDDED else "small")
     if name not in cls.recipes:
         raise unknown("recipe", name, cls.recipes)
     recipe = cls.recipes[name]
-    size = flags.pop("image_size") or (recipe.image_size if native_size <= 64 else min(96, native_size))
-    if name == "imagenet":
-        size = recipe.image_size
+    if flags["image_size"] or data in EMBEDDED or name == "imagenet":
+        size = load_size = flags["image_size"] or recipe.image_size
+    else:
+        load_size = LARGE
+        size = min(LARGE, stored_size) if stored_size and stored_size > 64 else recipe.image_size
     given = {k: v for k, v in flags.items() if v is not None}
     batch_size = given.get("batch_size", recipe.batch_size)
     scale = batch_size / 256
     lr = given.get("lr", recipe.lr * scale)
     values = {
-        "method": method, "data": data, "recipe": name, "image_size": size,
+        "recipe": name, "image_size": size, "load_size": load_size,
         "backbone": recipe.backbone if size <= 64 else recipe.backbone.removesuffix("-cifar"),
         "views": resized(recipe, size),
         "epochs": recipe.epochs, "batch_size": batch_size, "optimizer": recipe.optimizer,
-        "lr": lr, "bias_lr": lr if recipe.bias_lr is None or "lr" in given else recipe.bias_lr * scale,
+        "lr": lr, "bias_lr": lr if recipe.bias_lr is None else lr * recipe.bias_lr / recipe.lr,
         "weight_decay": recipe.weight_decay, "decay_1d": recipe.decay_1d, "warmup_epochs": recipe.warmup_epochs,
         "final_lr": recipe.final_lr, "max_steps": None, "micro_batch": None, "clip_grad": None,
         "channels_last": None, "compile": None,
-    } | given  # fmt: skip
+    } | given | {"recipe": name}  # fmt: skip
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _whole_numbers(cls, given.get("hyper", {}), problems)
     problems += _method_problems(cls, values["without"], given.get("hyper", {}))
-    from .engine.optimizers import NAMES
-
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
     try:

@@ -71,19 +71,31 @@ def test_hidden_and_other_files_are_ignored(tmp_path: Path) -> None:
     assert list(train.items) == ["1.png"] and not train.skipped
 
 
-def test_unreadable_files_are_left_out_and_named(classes: Path) -> None:
+def readable(images: Images) -> Images:
+    return images.subset(images.readable)
+
+
+@pytest.mark.parametrize("memory_fraction", [0.25, 0.0], ids=["memory", "disk"])
+def test_unreadable_files_are_stood_in_for_and_named(classes: Path, memory_fraction: float) -> None:
     whole = load(str(classes), image_size=24)
     (classes / "fox" / "broken.png").write_bytes((classes / "fox" / "0.png").read_bytes()[:500])
     (classes / "fox" / "empty.jpg").touch()
     (classes / "dog" / "text.png").write_text("no picture")
     (classes / "dog" / "gone.png").symlink_to(classes / "nowhere.png")
-    source = load(str(classes), image_size=24)
+    source = load(str(classes), image_size=24, memory_fraction=memory_fraction)
     assert source.test is not None
-    skipped = dict(source.train.skipped + source.test.skipped)
+    for images in (source.train, source.test):
+        pixels, _ = images.read(range(len(images)))
+        broken = set(range(len(images))) - set(images.readable.tolist())
+        for i in broken:
+            stand_in = next(j % len(images) for j in range(i, i + len(images)) if j % len(images) not in broken)
+            assert torch.equal(pixels[i], pixels[stand_in])
+    assert len(source.train) + len(source.test) == len(whole.train) + len(whole.test) + 4
+    skipped = dict(source.skipped)
     assert set(skipped) == {"fox/broken.png", "fox/empty.jpg", "dog/text.png", "dog/gone.png"}
     assert skipped["fox/empty.jpg"] == "empty file" and "No such file" in skipped["dog/gone.png"]
-    same(source.train, whole.train)
-    same(source.test, whole.test)
+    same(readable(source.train), whole.train)
+    same(readable(source.test), whole.test)
 
 
 def test_labels_name_the_class_folder(classes: Path) -> None:
@@ -130,6 +142,7 @@ def test_a_tar_is_read_as_the_folder(classes: Path, tmp_path: Path, suffix: str,
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_pictures_on_disk_equal_those_in_memory(classes: Path, tmp_path: Path, packed: bool) -> None:
+    (classes / "fox" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     path = pack(classes, tmp_path / "pets.tar", "w") if packed else classes
     memory, disk = load(str(path), image_size=24), load(str(path), image_size=24, memory_fraction=0)
     assert memory.train.pixels is not None and disk.train.pixels is None

@@ -144,7 +144,7 @@ def test_heads_trained_together_are_as_if_alone() -> None:
     settings = [(0.3, 0.0), (3.0, 1e-2), (30.0, 1e-4)]
 
     def fit(settings: list[tuple[float, float]]) -> Tensor:
-        return fit_heads(rows, labels, torch.arange(200), settings, 4, 0, 3, 32, lambda: None)
+        return fit_heads(rows, labels, torch.arange(200), settings, 4, 0, 3, 32)
 
     together = fit(settings).view(13, 3, 4)
     for head, setting in enumerate(settings):
@@ -155,7 +155,7 @@ def test_follows_torch_sgd() -> None:
     """One head is what autograd, torch.optim.SGD and cosine annealing give."""
     train, labels, _, _ = blobs(n=64)
     (rows,) = Rows.standardised(train)
-    ours = fit_heads(rows, labels, torch.arange(64), [(2.0, 1e-2)], 4, 0, 20, 64, lambda: None)
+    ours = fit_heads(rows, labels, torch.arange(64), [(2.0, 1e-2)], 4, 0, 20, 64)
     weight = torch.zeros(13, 4, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=2.0, momentum=0.9, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / 20)))
@@ -173,14 +173,6 @@ def test_few_rows_are_enough(n: int) -> None:
     train, labels, test, test_labels = blobs(n=n)
     probe = linear_probe(train, labels, test, test_labels, classes=4, batch_size=16)
     assert 0 <= probe.top1 <= 1
-
-
-def test_progress_rises_to_one() -> None:
-    told: list[float] = []
-    linear_probe(*blobs(n=50), classes=4, batch_size=8, progress=told.append)
-    assert told == sorted(told)
-    assert told[0] > 0
-    assert told[-1] == 1
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ SUMMARY = {
         {"encoder": "trained backbone", "knn_top1": 0.6, "linear_top1": 0.712, "linear_mean_per_class": 0.7},
     ],
     "samples_per_second": 1234.5,
-    "seconds": 8043.0,
+    "training_seconds": 8043.0,
     "skipped": [[f"picture_{number}.jpg", "cut short"] for number in range(25)],
     "peak_memory_gb": 7.25,
 }
@@ -249,7 +249,7 @@ def test_rare_classes_share_grey_when_there_are_more_classes_than_colours() -> N
         {"metrics": lines(1)[:1]},
         {"metrics": [{"step": 1, "loss": None, "lr": float("inf"), "note": "text"}, {"step": 2, "loss": 3.0}]},
         {"metrics": [{"step": 1, "loss": float("nan")}], "constants": {"unknown": float("nan")}},
-        {"summary": SUMMARY | {"table": [], "skipped": [], "seconds": float("nan"), "test_images": None}},
+        {"summary": SUMMARY | {"table": [], "skipped": [], "training_seconds": float("nan"), "test_images": None}},
         {"gallery": Gallery(digits(60).pictures, digits(60).features)},
         {"gallery": digits(5)},
         {"gallery": digits(1)},

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from semblance.data.canvas import choose_canvas
 from semblance.data.decode import EXTENSIONS, decode, read_size
-from semblance.data.images import Images, Source
-from semblance.data.memory import Limits, decode_all, reason, too_large
+from semblance.data.images import Images, Skipped, Source, reason
+from semblance.data.memory import Limits, decode_all, too_large
 from semblance.data.splits import Part, split
 from semblance.errors import UserError
 
@@ -58,13 +58,10 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source:
         labels = None if part.labels is None else torch.tensor(part.labels)
         if not fits:
             return Images(files.path.name, canvas, items, labels=labels, classes=parts.classes, decode=read_picture)
-        pixels, sizes, kept, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
-        if not kept:
+        pixels, sizes, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
+        if len(skipped) == len(items):
             raise _none_readable(files.path, skipped)
-        return Images(
-            files.path.name, canvas, [items[i] for i in kept], pixels, sizes,
-            None if labels is None else labels[kept], parts.classes, skipped=skipped,
-        )  # fmt: skip
+        return Images(files.path.name, canvas, items, pixels, sizes, labels, parts.classes, skipped=skipped)
 
     return Source(images(parts.train), images(parts.test) if parts.test else None)
 
@@ -75,7 +72,8 @@ def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[
 
 def _sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:
     """Sizes of about a hundred files spread over the set."""
-    sizes, skipped = [], []
+    sizes: list[tuple[int, int]] = []
+    skipped: Skipped = []
     for item in items[:: -(-len(items) // _SAMPLE)]:
         try:
             sizes.append(read_size(files.read(item)))
@@ -86,6 +84,6 @@ def _sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:
     return sizes
 
 
-def _none_readable(path: Path, skipped: list[tuple[str, str]]) -> UserError:
+def _none_readable(path: Path, skipped: Skipped) -> UserError:
     name, why = skipped[0]
     return UserError(f"None of {len(skipped)} files tried in {path} can be read as an image; {name}: {why}.")

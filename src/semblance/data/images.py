@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Skipped = list[tuple[str, str]]  # (name, reason) of files that could not be read
+
 
 @dataclass
 class Images:
@@ -21,7 +23,8 @@ class Images:
     items: what `decode` takes, one per picture (a path, a member of a tar, ...); also the names shown to people.
     sizes: int32 (N, 2) heights and widths, known when `pixels` is.
     labels: int64 (N,) class indices into `classes`, or None.
-    skipped: (name, reason) of each file that could not be read.
+    skipped: the files that turned out unreadable so far. Each keeps its place, so that the order of samples does not
+        hang on whether a set fits in memory: the next readable picture stands in, for training only.
     """
 
     name: str
@@ -32,7 +35,7 @@ class Images:
     labels: Tensor | None = None
     classes: list[str] = field(default_factory=list)
     decode: Callable[[Any, int], tuple[Tensor, tuple[int, int]]] | None = None
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    skipped: Skipped = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -46,6 +49,12 @@ class Images:
         pictures, sizes = zip(*(self._decode_or_next(int(i)) for i in index), strict=True)
         return torch.stack(pictures), torch.tensor(sizes, dtype=torch.int32)
 
+    @property
+    def readable(self) -> Tensor:
+        """Indices of the pictures no other stands in for, as far as they have been read: int64 (n,)."""
+        names = {name for name, _ in self.skipped}
+        return torch.tensor([i for i, item in enumerate(self.items) if not names or str(item) not in names])
+
     def _decode_or_next(self, i: int) -> tuple[Tensor, tuple[int, int]]:
         """Decode picture i; where its file is unreadable, the next readable one stands in, and it is reported."""
         assert self.decode is not None
@@ -54,8 +63,8 @@ class Images:
             try:
                 return self.decode(item, self.canvas)
             except (OSError, ValueError) as error:
-                if (str(item), str(error)) not in self.skipped:
-                    self.skipped.append((str(item), str(error)))
+                if (why := (str(item), reason(error))) not in self.skipped:
+                    self.skipped.append(why)
         raise OSError(f"none of the {len(self)} pictures of {self.name} can be decoded")
 
     def subset(self, index: Sequence[int] | Tensor) -> "Images":
@@ -79,6 +88,11 @@ class Source:
     test: Images | None = None
 
     @property
-    def skipped(self) -> list[tuple[str, str]]:
-        """(name, reason) of each unreadable file of either part."""
+    def skipped(self) -> Skipped:
+        """The unreadable files of either part."""
         return list(dict.fromkeys(self.train.skipped + (self.test.skipped if self.test else [])))
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a file cannot be read, without its path."""
+    return getattr(error, "strerror", None) or str(error)

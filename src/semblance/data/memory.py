@@ -1,6 +1,7 @@
 """Decoding a whole set into one tensor, and whether there is memory for it."""
 
 import os
+from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from semblance.data.images import Skipped, reason
 from semblance.errors import UserError
 
 Decoded = tuple[Tensor, tuple[int, int]]
@@ -42,11 +44,11 @@ def too_large(path: Path | str, needed: int, limits: Limits, remedy: str) -> Use
 
 def decode_all(
     title: str, items: Sequence[Any], decode: Callable[[Any, int], Decoded], canvas: int, workers: int
-) -> tuple[Tensor, Tensor, list[int], list[tuple[str, str]]]:
+) -> tuple[Tensor, Tensor, Skipped]:
     """Decode every item in threads, showing progress on a terminal.
 
-    Returns uint8 pixels (n, 3, canvas, canvas), int32 sizes (n, 2), the indices of the n items that could be read, in
-    order, and (name, reason) of each that could not.
+    Returns uint8 pixels (n, 3, canvas, canvas), int32 sizes (n, 2), and (name, reason) of each item that could not be
+    read. Where one could not, the next readable one stands in, as in `Images.read`.
     """
     pixels = torch.empty((len(items), 3, canvas, canvas), dtype=torch.uint8)
 
@@ -61,26 +63,21 @@ def decode_all(
                 found.append(error)
         return found
 
-    sizes: list[tuple[int, int]] = []
-    kept: list[int] = []
-    skipped: list[tuple[str, str]] = []
+    sizes = torch.zeros(len(items), 2, dtype=torch.int32)
+    readable: list[int] = []
+    skipped: dict[int, tuple[str, str]] = {}
     with ThreadPoolExecutor(workers) as pool:
         found = chain.from_iterable(pool.map(fill, range(0, len(items), _STRETCH)))
         for i, size in enumerate(_with_progress(f"Reading {title}", found, len(items))):
             if isinstance(size, Exception):
-                skipped.append((str(items[i]), reason(size)))
+                skipped[i] = (str(items[i]), reason(size))
             else:
-                sizes.append(size)
-                kept.append(i)
-    if skipped:
-        for place, i in enumerate(kept):  # in place: there may be no room for a second copy
-            pixels[place] = pixels[i]
-    return pixels[: len(kept)], torch.tensor(sizes, dtype=torch.int32).view(-1, 2), kept, skipped
-
-
-def reason(error: OSError | ValueError) -> str:
-    """Why a file cannot be read, without its path."""
-    return getattr(error, "strerror", None) or str(error)
+                sizes[i] = torch.tensor(size)
+                readable.append(i)
+    for i in skipped if readable else ():
+        stand_in = readable[bisect(readable, i) % len(readable)]
+        pixels[i], sizes[i] = pixels[stand_in], sizes[stand_in]
+    return pixels, sizes, list(skipped.values())
 
 
 def _with_progress(title: str, results: Iterable[T], total: int) -> Iterable[T]:

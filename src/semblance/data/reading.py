@@ -1,34 +1,55 @@
 """Reading batches of pictures ahead of their use."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .images import Images
+from .images import Images, Skipped
 
-Skipped = list[tuple[str, str]]
-
-
-class _Batches(Dataset):
-    """Item i is the i-th of some batches of one set, with the files found unreadable on the way."""
-
-    def __init__(self, images: Images, index: Sequence[Tensor]) -> None:
-        self.images, self.index = images, index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, i: int) -> tuple[tuple[Tensor, Tensor], Skipped]:
-        return self.images.read(self.index[i]), self.images.skipped
+T = TypeVar("T")
+PIECE = 64  # pictures that a worker decodes at once: a whole batch may be more than memory should hold several times
 
 
-def read_ahead(images: Images, index: Sequence[Tensor], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+class _Pieces(Dataset):
+    """The pictures of some indices, with the files found unreadable on the way."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __getitem__(self, index: Tensor) -> tuple[tuple[Tensor, Tensor], Skipped]:
+        return self.images.read(index), self.images.skipped
+
+
+def _as_it_is(item: T) -> T:
+    return item
+
+
+def read_ahead(images: Images, index: Iterable[Tensor], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """images.read of each batch of indices in turn: from memory, or decoded by worker processes in the same order."""
-    batches = _Batches(images, index)
     if images.pixels is not None or workers == 0:
         yield from (images.read(i) for i in index)
         return
-    for batch, skipped in DataLoader(batches, batch_size=None, num_workers=workers, prefetch_factor=4):
+    counts: deque[int] = deque()  # pieces of each batch handed out
+
+    def pieces() -> Iterator[Tensor]:
+        for batch in index:
+            parts = batch.split(PIECE)
+            counts.append(len(parts))
+            yield from parts
+
+    loader = DataLoader(
+        _Pieces(images), batch_size=None, sampler=pieces(), num_workers=workers, prefetch_factor=4, collate_fn=_as_it_is
+    )
+    read: list[tuple[Tensor, Tensor]] = []
+    for piece, skipped in loader:
         images.skipped += [s for s in skipped if s not in images.skipped]  # the workers' lists are copies
-        yield batch
+        read.append(piece)
+        if len(read) == counts[0]:
+            counts.popleft()
+            pixels, sizes = zip(*read, strict=True)
+            yield torch.cat(pixels), torch.cat(sizes)
+            read.clear()

@@ -1,6 +1,7 @@
 """The order of samples, and this rank's share of each batch."""
 
 from collections.abc import Iterator
+from itertools import tee
 
 from torch import Tensor
 
@@ -21,9 +22,13 @@ def batches(images: Images, *, batch_size: int, seed: int, start: int, stop: int
     """Global batches number `start` to `stop` - 1 of an endless run over epochs; the last, incomplete one of each epoch
     is left out."""
     per_epoch = len(images) // batch_size
-    for epoch in range(start // per_epoch, -(-stop // per_epoch)):
-        visits = order(len(images), seed, epoch).split(batch_size)[:per_epoch]
-        chosen = visits[max(0, start - epoch * per_epoch) : stop - epoch * per_epoch]
-        shares = [index[own_rows(len(index))] for index in chosen]
-        for (pixels, sizes), index in zip(read_ahead(images, shares, workers), chosen, strict=True):
-            yield pixels, sizes, index
+
+    def visits() -> Iterator[Tensor]:
+        for epoch in range(start // per_epoch, -(-stop // per_epoch)):
+            epochs_batches = order(len(images), seed, epoch).split(batch_size)[:per_epoch]
+            yield from epochs_batches[max(0, start - epoch * per_epoch) : stop - epoch * per_epoch]
+
+    chosen, ahead = tee(visits())
+    shares = (index[own_rows(len(index))] for index in ahead)
+    for (pixels, sizes), index in zip(read_ahead(images, shares, workers), chosen, strict=True):
+        yield pixels, sizes, index

@@ -1,7 +1,9 @@
 """The folder of a run: what lies where, and how it is written so that nothing is lost."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +43,19 @@ class RunFolder:
 
     @classmethod
     def new(cls, out: str | Path | None, name: str) -> "RunFolder":
-        """An empty folder: `out`, or runs/NAME-1, -2, ..."""
-        if out is None:
-            out = next(p for i in range(1, 10**6) if not (p := Path("runs") / f"{name}-{i}").exists())
-        path = Path(out)
-        if (path / "config.yaml").exists():
-            raise UserError(f"{path} already holds a run. Continue it with --resume, or choose another --out.")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"Cannot write to {path}: {error.strerror}. Choose another --out.") from error
+        """An empty folder: `out`, or the first of runs/NAME-1, -2, ... that is not there yet."""
+        if out is not None and (Path(out) / "config.yaml").exists():
+            raise UserError(f"{out} already holds a run. Continue it with --resume, or choose another --out.")
+        paths: Iterable[Path] = [Path(out)] if out is not None else (Path("runs") / f"{name}-{i}" for i in count(1))
+        for path in paths:
+            try:
+                path.mkdir(parents=True, exist_ok=out is not None)
+                break
+            except FileExistsError:  # by a run started at the same moment, too
+                if out is not None:
+                    raise UserError(f"{path} is a file. Choose another --out.") from None
+            except OSError as error:
+                raise UserError(f"Cannot write to {path}: {error.strerror}. Choose another --out.") from error
         return cls(path)
 
     def log(self, **numbers: Any) -> None:

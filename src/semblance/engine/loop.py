@@ -61,10 +61,12 @@ def fit(
         config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
         bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0,
     )  # fmt: skip
-    leader = seam.world()[0] == 0
+    rank, world = seam.world()
+    leader, alone = rank == 0, world == 1
     trained = Trained(0, total, 0.0)
     if resume:
-        trained = _restore(folder, method, optimizer, total)
+        if folder.checkpoint.exists():  # else it stopped before its first one
+            trained = _restore(folder, method, optimizer, total)
         if leader:
             folder.rewind(trained.step)
     first = trained.step
@@ -98,11 +100,13 @@ def fit(
                     numbers = {name: float(value) for name, value in numbers.items()}
                     folder.log(step=trained.step, epoch=epoch, loss=float(loss), **numbers, **speed)
             progress.advance(trained.step)
-            if leader and evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch):
+            if evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch):
                 pause = time.perf_counter()
-                folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **evaluate())
+                accuracy = evaluate()  # on all ranks, which share the work
+                if leader:
+                    folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **accuracy)
                 started += time.perf_counter() - pause  # evaluation is not training time
-            if seam.any_rank(interrupted()):
+            if (alone or trained.step % LOG_EVERY == 0) and seam.any_rank(interrupted()):
                 break
             if time.perf_counter() - saved > SAVE_EVERY:
                 save(loss)
@@ -117,6 +121,7 @@ def step(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """One step of training on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
+    firsts = batch[2][seam.own_rows(len(batch[2]))]  # on the CPU, where reading one waits for nothing
     pixels, sizes, index = (t.to(device, non_blocking=True) for t in batch)
     own = index[seam.own_rows(len(index))]
     dtype = next(method.parameters()).dtype
@@ -124,7 +129,7 @@ def step(
 
     def embed(rows: slice) -> Embeddings:
         crops = make_views(config.views, pixels[rows], sizes[rows], own[rows], seed=config.seed, epoch=clock.epoch)
-        torch.manual_seed(random.key(config.seed, "layers", clock.step, int(own[rows][0])))  # for drop-path
+        torch.manual_seed(random.key(config.seed, "layers", clock.step, int(firsts[rows][0])))  # for drop-path
         with autocast(config.precision, device):
             return method.embed([crop.to(dtype, memory_format=layout) for crop in crops])
 

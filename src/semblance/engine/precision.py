@@ -1,5 +1,6 @@
 """Number formats and memory layouts that suit the hardware, found by asking and by measuring."""
 
+import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -16,7 +17,15 @@ def choose_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    return "bf16" if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32"
+    return "bf16" if _cpu_computes_bf16() else "32"
+
+
+def _cpu_computes_bf16() -> bool:
+    """Whether the CPU multiplies bf16 itself; oneDNN emulates it, slowly, on others."""
+    native = (
+        platform.machine() != "x86_64" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return native and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def autocast(precision: str, device: torch.device):
@@ -26,7 +35,7 @@ def autocast(precision: str, device: torch.device):
 
 def can_compile() -> bool:
     """Whether torch.compile has what it needs to work here."""
-    return torch.cuda.is_available() or any(shutil.which(c) for c in ("g++", "clang++"))
+    return any(shutil.which(c) for c in ("g++", "clang++"))
 
 
 def fastest_layout(

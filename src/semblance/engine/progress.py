@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -35,7 +36,7 @@ class Progress:
         while len(self.seen) > 2 and now - self.seen[0][0] > 30:
             self.seen.popleft()
         if speed := self.speed(step):
-            left = time.strftime("%H:%M:%S", time.gmtime((self.total - step) * self.batch_size / speed))
+            left = timedelta(seconds=round((self.total - step) * self.batch_size / speed))
             state = f"loss {self.loss:.3f}  {speed:,.0f} images/s  {left} left"
             self.bar.update(self.task, completed=step, state=state)
 

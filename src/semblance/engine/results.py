@@ -1,15 +1,16 @@
 """The results of a run: the table, the backbone, the summary, the report."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from ..config import TrainConfig
-from ..data.images import Source
+from ..data.images import Images, Source
 from ..evaluation.features import features, raw_pixels
-from ..evaluation.table import held_out, print_table, row
+from ..evaluation.table import held_out, print_skipped, print_table, row
 from ..nets.export import save_backbone
 from ..report.run import run_report
 from ..systems import Method
@@ -23,20 +24,25 @@ SHOWN = 2000  # held-out pictures in the report, at most
 def table_features(model: torch.nn.Module, source: Source, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of the training and the held-out pictures."""
     pair = (source.train, held_out(source))
-    train, test = (features(model, images, size=config.image_size, precision=config.precision) for images in pair)
+    train, test = (_features(model, images, config) for images in pair)
     return train, test
+
+
+def _features(model: torch.nn.Module, images: Images, config: TrainConfig) -> torch.Tensor:
+    return features(model, images, size=config.image_size, precision=config.precision, workers=config.workers)
 
 
 def finish(
     model: Method, source: Source, config: TrainConfig, folder: RunFolder, trained: Trained,
-    untrained: tuple[torch.Tensor, torch.Tensor] | None, started: float,
+    untrained: tuple[torch.Tensor, torch.Tensor] | None, started: float, *, leader: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure what was learnt, and leave backbone.safetensors, summary.json and report.html."""
-    save_backbone(folder.backbone, model.backbone, config.backbone, config.image_size)
+    """Measure what was learnt, on all ranks; the leader leaves backbone.safetensors, summary.json and report.html."""
+    if leader:
+        save_backbone(folder.backbone, model.backbone, config.backbone, config.image_size)
     pictures = held_out(source)
     table = []
     if untrained is not None:
-        with console.status("Measuring kNN and linear accuracy"):
+        with _status("Measuring kNN and linear accuracy", leader):
             table = [
                 row("raw pixels", *raw_pixels(source.train, pictures), source),
                 row("untrained backbone", *untrained, source),
@@ -45,21 +51,27 @@ def finish(
     cls = type(model)
     summary: dict[str, Any] = {
         "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper, "data": config.data,
-        "backbone": config.backbone, "train_images": len(source.train),
-        "test_images": len(pictures) if source.test is not None else 0, "steps": trained.step, "table": table,
+        "backbone": config.backbone, "train_images": len(source.train.readable),
+        "test_images": len(pictures.readable) if source.test is not None else 0, "steps": trained.step, "table": table,
         "samples_per_second": trained.step * config.batch_size / trained.seconds, "training_seconds": trained.seconds,
         "skipped": source.skipped,
     }  # fmt: skip
     if table:
         summary |= {name: table[-1][name] for name in ("knn_top1", "linear_top1")}
-    shown = pictures.subset(range(0, len(pictures), -(-len(pictures) // SHOWN)))
-    vectors = features(model.backbone, shown, size=config.image_size, precision=config.precision)
-    with console.status("Drawing the report"):
-        run_report(folder, config, summary, model.constants(config.batch_size), source.train, shown, vectors)
+    shown = pictures.subset(pictures.readable[:: -(-len(pictures) // SHOWN)])
+    vectors = _features(model.backbone, shown, config)
+    if leader:
+        with _status("Drawing the report", leader):
+            run_report(folder, config, summary, model.constants(config.batch_size), source.train, shown, vectors)
     summary["seconds"] = time.perf_counter() - started
-    folder.write_summary(summary)
-    _print(summary, folder)
+    if leader:
+        folder.write_summary(summary)
+        _print(summary, folder)
     return summary
+
+
+def _status(what: str, leader: bool) -> AbstractContextManager:
+    return console.status(what) if leader else nullcontext()
 
 
 def _print(summary: dict[str, Any], folder: RunFolder) -> None:
@@ -67,9 +79,8 @@ def _print(summary: dict[str, Any], folder: RunFolder) -> None:
     out = Console()
     if summary["table"]:
         print_table(summary["table"], summary["test_images"])
-    if skipped := summary["skipped"]:
-        out.print(f"{len(skipped)} unreadable files were skipped:", *(f"  {n}: {why}" for n, why in skipped), sep="\n")
+    print_skipped(summary["skipped"])
     out.print(
         f"{summary['samples_per_second']:,.0f} images/s; {summary['seconds']:.0f} s in all. "
-        f"Look at {folder.report}; the backbone is {folder.backbone}.", highlight=False, soft_wrap=True,
+        f"Look at {folder.report}; the backbone is {folder.backbone}.", markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

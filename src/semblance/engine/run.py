@@ -1,6 +1,6 @@
 """A run from flags to results: data, method, loop, table, backbone, report."""
 
-import sys
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from rich.console import Console
 
 from .. import data as sources
 from .. import systems
-from ..config import EMBEDDED, TrainConfig, resolve
+from ..config import TrainConfig, resolve
 from ..data.images import Source
 from ..errors import UserError
 from ..evaluation.table import knn_accuracy, labelled
 from ..nets.backbones import backbone
 from ..nets.batchnorm import synchronise
+from ..systems import Method
 from .folder import RunFolder
 from .loop import fit
 from .precision import choose_precision, fastest_layout
@@ -33,17 +34,17 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
             raise UserError("--resume needs --out FOLDER, the folder of the run to go on with.")
         folder = RunFolder(Path(out))
         config = TrainConfig.load(folder.config)
-        source = _load(config.data, config.image_size, config.model_dump())
+        source = _load(config)
     else:
-        method, data = flags.pop("method"), flags.pop("data")
-        systems.get(method)  # before the data is read, so that a typo costs no time
-        source = _load(data, flags["image_size"], flags)
-        config = resolve(method, data, source.train.canvas, flags)
+        folder = RunFolder(Path())  # made once the flags have proved sound
+        source = _load(resolve(flags=flags))  # so that a typo costs no reading
+        config = resolve(flags=flags, stored_size=source.train.canvas)
         _check_size(source, config)
-        folder = RunFolder(Path())  # known once the flags have proved sound
-    fabric = Fabric(devices=config.devices, strategy="ddp" if config.devices > 1 else "auto")
+    strategy = "ddp" if config.devices > 1 else "auto"  # Fabric starts the processes; the seam joins them
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = Fabric(accelerator=accelerator, devices=config.devices, strategy=strategy)
     fabric.launch()
-    device = fabric.device
+    leader, device = fabric.is_global_zero, fabric.device
     torch.manual_seed(config.seed)
     cls = systems.get(config.method)
     model = cls(backbone(config.backbone), config.without, **config.hyper)
@@ -53,19 +54,16 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     model.to(device)
     if not resume:
         config = _measure(config, model.backbone, precision, device, len(source.train))
-        if fabric.is_global_zero:
+        if leader:
             folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
             config.save(folder.config)
-        folder = fabric.broadcast(folder)
-        config = fabric.broadcast(config)
-    if fabric.is_global_zero:
+        folder, config = fabric.broadcast((folder, config))
+    if leader:
         _announce(config, source, device)
     model.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
     if config.compile:
-        for part in model.modules():  # teachers too
-            if type(part) is type(model.backbone):
-                part.compile()
-    untrained = table_features(model.backbone, source, config) if labelled(source) and fabric.is_global_zero else None
+        _compile(model)
+    untrained = table_features(model.backbone, source, config) if labelled(source) else None
     if fabric.world_size > 1:
         synchronise(model)
 
@@ -75,18 +73,16 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     trained = fit(
         model, source.train, config, folder, device, resume=resume, evaluate=evaluate if labelled(source) else None
     )
-    if not fabric.is_global_zero:
-        return {}
     if not trained.finished:
-        console.print(f"Stopped after step {trained.step} of {trained.total}; all of it is saved. Go on with:")
-        print(f"semblance train --resume --out {folder.path}")
-        sys.exit(130)
-    return finish(model, source, config, folder, trained, untrained, started)
+        if leader:
+            console.print(f"Stopped after step {trained.step} of {trained.total}; all of it is saved. Go on with:")
+            print(f"semblance train --resume --out {shlex.quote(str(folder.path))}")
+        raise KeyboardInterrupt("stopped and saved")
+    return finish(model, source, config, folder, trained, untrained, started, leader=leader)
 
 
-def _load(data: str, image_size: int | None, flags: dict[str, Any]) -> Source:
-    size = image_size or (32 if data in EMBEDDED else 96)
-    return sources.load(data, image_size=size, data_root=flags["data_root"], download=flags["download"])
+def _load(config: TrainConfig) -> Source:
+    return sources.load(config.data, image_size=config.load_size, data_root=config.data_root, download=config.download)
 
 
 def _check_size(source: Source, config: TrainConfig) -> None:
@@ -95,6 +91,14 @@ def _check_size(source: Source, config: TrainConfig) -> None:
             f"{source.train.name} has {len(source.train)} pictures to train on, fewer than a batch of "
             f"{config.batch_size}. Give more pictures, or --batch-size {max(2, len(source.train) // 4)}."
         )
+
+
+def _compile(model: Method) -> None:
+    """Compile the backbone, and teachers of its kind, at their first call; what does not compile runs as it is."""
+    torch._dynamo.config.suppress_errors = True
+    for part in model.modules():
+        if type(part) is type(model.backbone):
+            part.compile()
 
 
 def _measure(config: TrainConfig, model: torch.nn.Module, precision: str, device: torch.device, n: int) -> TrainConfig:
@@ -106,7 +110,7 @@ def _measure(config: TrainConfig, model: torch.nn.Module, precision: str, device
         if config.channels_last is None:
             choices["channels_last"] = measured[0]
         if config.compile is None:
-            choices["compile"] = measured[1]
+            choices["compile"] = measured[1] and config.devices == 1  # untried with batch norms over ranks
     return config.model_copy(update=choices)
 
 
@@ -119,8 +123,8 @@ def _announce(config: TrainConfig, source: Source, device: torch.device) -> None
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     layout = "channels last" if config.channels_last else "channels first"
     console.print(
-        f"[bold]{systems.get(config.method).title}[/] on {len(source.train):,} pictures of {config.data}, "
+        f"{systems.get(config.method).title} on {len(source.train):,} pictures of {config.data}, "
         f"{config.backbone} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
         f"{config.precision} {layout}{', compiled' if config.compile else ''}, {where}",
-        highlight=False, soft_wrap=True,
+        markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from ..data.images import Images
 from ..data.reading import read_ahead
 from ..engine.precision import autocast
+from ..engine.seam import gather, own_rows
 from ..views.crop import centre_boxes, on_canvas, resized_crop
 from ..views.view import normalise
 
+PART = 500  # pictures embedded at once, over all ranks
 CENTRE = 0.875  # of the shorter side, as in Resize(256) and CenterCrop(224); small images are used whole
 
 
@@ -22,17 +24,23 @@ def plain_view(pictures: Tensor, sizes: Tensor, size: int) -> Tensor:
 
 @torch.no_grad()
 def features(backbone: nn.Module, images: Images, *, size: int, precision: str = "32", workers: int = 2) -> Tensor:
-    """Pooled features of every picture, the backbone in evaluation mode: float32 (N, D) on the CPU."""
+    """Pooled features of every picture, the backbone in evaluation mode: float32 (N, D) on the CPU.
+
+    Ranks share the work, so all of them must call this; each gets all features.
+    """
     weight = next(backbone.parameters())
     training = backbone.training
     backbone.eval()
     out = []
-    for pixels, sizes in read_ahead(images, torch.arange(len(images)).split(500), workers):
+    parts = torch.arange(len(images)).tensor_split(-(-len(images) // PART))
+    own = [part[own_rows(len(part))] for part in parts]
+    for part, (pixels, sizes) in zip(parts, read_ahead(images, own, workers), strict=True):
         x = plain_view(pixels.to(weight.device), sizes.to(weight.device), size).to(weight.dtype)
         if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(precision, weight.device):
-            out.append(backbone(x).float().cpu())
+            own_features = backbone(x).float()
+        out.append(gather(own_features, len(part)).cpu())
     backbone.train(training)
     return torch.cat(out)
 

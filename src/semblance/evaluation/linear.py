@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,13 +42,12 @@ def linear_probe(
     batch_size: int = 256,
     lrs: Sequence[float] = LRS,
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
-    progress: Callable[[float], None] | None = None,
 ) -> LinearProbe:
     """Softmax regression on standardised features: float (N, D), int (N,), (M, D), (M,) -> accuracies in [0, 1].
 
     Every learning rate with every weight decay is trained at once on nine tenths of the training set, the rest
     chooses among them, and the chosen one is trained again on the whole training set. The test set only measures.
-    `mean_per_class` is over the classes that the test set holds. `progress` is told the fraction done.
+    `mean_per_class` is over the classes that the test set holds.
 
     SGD with momentum 0.9 and cosine decay, batch norm without parameters before the layer as in the probe of MAE
     (facebookresearch/mae: main_linprobe.py); features are also divided by sqrt(D), so that a learning rate means the
@@ -64,14 +63,9 @@ def linear_probe(
     labels, truth = (y.to(train.device, torch.int64) for y in (train_labels, test_labels))
     rows, test_rows = Rows.standardised(train, test)
     epochs = max(epochs, math.ceil(MIN_STEPS * batch_size / len(train)))
-    done = itertools.count(1)
 
     def fit(index: Tensor, settings: Sequence[tuple[float, float]]) -> Tensor:
-        def tick() -> None:
-            if progress:
-                progress(next(done) / (2 * epochs))
-
-        return fit_heads(rows, labels, index, settings, classes, seed, epochs, batch_size, tick)
+        return fit_heads(rows, labels, index, settings, classes, seed, epochs, batch_size)
 
     settings = list(itertools.product(lrs, weight_decays))
     fitting, validation = hold_out(labels, seed)
@@ -125,7 +119,6 @@ def fit_heads(
     seed: int,
     epochs: int,
     batch_size: int,
-    tick: Callable[[], None],
 ) -> Tensor:
     """One softmax head for each (lr, weight decay), trained from 0 on the indexed rows: float32 (D + 1, H * classes).
 
@@ -145,7 +138,6 @@ def fit_heads(
             gradient = (x.T @ error.flatten(1)).div_(len(x)).addcmul_(weight, weight_decay)
             velocity.mul_(MOMENTUM).add_(gradient)
             weight.addcmul_(velocity, lr, value=-0.5 * (1 + math.cos(math.pi * step / (epochs * steps))))
-        tick()
     return weight
 
 

@@ -15,14 +15,15 @@ from ..engine.precision import choose_precision
 from ..errors import UserError
 from ..nets.export import load_with_metadata
 from .features import features, raw_pixels
-from .table import labelled, print_table, row
+from .table import labelled, print_skipped, print_table, row
 
 
 def _open(run: str, data: str | None, data_root: str, download: bool) -> tuple[torch.nn.Module, int, str, Source]:
     """The backbone on the best device, its image size and precision, and the pictures."""
     model, about = load_with_metadata(run)
     if data is None:
-        data = TrainConfig.load((Path(run) if Path(run).is_dir() else Path(run).parent) / "config.yaml").data
+        config = TrainConfig.load((Path(run) if Path(run).is_dir() else Path(run).parent) / "config.yaml")
+        data, data_root = config.data, config.data_root
     size = about["image_size"]
     source = sources.load(data, image_size=size, data_root=data_root, download=download)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -43,20 +44,28 @@ def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> l
             row("raw pixels", *raw_pixels(source.train, source.test), source),
             row("trained backbone", train, test, source),
         ]
-    print_table(table, len(source.test))
+    print_table(table, len(source.test.readable))
+    print_skipped(source.skipped)
     return table
 
 
 def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor:
-    """Features of every picture, in the order training, held out."""
+    """Features of every readable picture, in the order training, held out."""
     model, size, precision, source = _open(run, data, data_root, download)
     parts = [part for part in (source.train, source.test) if part is not None]
-    vectors = torch.cat([features(model, part, size=size, precision=precision) for part in parts])
+    vectors = [features(model, part, size=size, precision=precision) for part in parts]
+    kept = [part.readable for part in parts]  # known once all have been tried
+    embedded = torch.cat([v[k] for v, k in zip(vectors, kept, strict=True)])
     if out is not None:
-        names = [str(item) for part in parts for item in part.items]
-        arrays: dict[str, Any] = {"features": vectors.numpy(), "names": np.array(names)}
+        names = [str(part.items[i]) for part, k in zip(parts, kept, strict=True) for i in k.tolist()]
+        arrays: dict[str, Any] = {"features": embedded.numpy(), "names": np.array(names)}
         if all(part.labels is not None for part in parts):
-            arrays["labels"] = torch.cat([part.labels for part in parts if part.labels is not None]).numpy()
+            labels = [part.labels[k] for part, k in zip(parts, kept, strict=True) if part.labels is not None]
+            arrays["labels"] = torch.cat(labels).numpy()
         np.savez(out, **arrays)
-        Console().print(f"Wrote {vectors.shape[0]:,} features of {vectors.shape[1]} numbers to {out}.", highlight=False)
-    return vectors
+        Console().print(
+            f"Wrote {len(embedded):,} features of {embedded.shape[1]} numbers to {out}.",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    print_skipped(source.skipped)
+    return embedded

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ..data.images import Images, Source
+from ..data.images import Images, Skipped, Source
 from .knn import knn
 from .linear import linear_probe
 
@@ -20,7 +21,7 @@ def labelled(source: Source) -> bool:
 
 def knn_accuracy(train: Tensor, test: Tensor, source: Source) -> float:
     """Top-1 accuracy in [0, 1] of the weighted kNN on features of the two splits of a labelled source."""
-    x, y = _labels(source)
+    train, x, test, y = _measurable(train, test, source)
     k = min(NEIGHBOURS, max(1, len(train) // 10))
     predicted = knn(train, x, test, classes=len(source.train.classes), k=k, temperature=TEMPERATURE)
     return (predicted == y).float().mean().item()
@@ -28,8 +29,7 @@ def knn_accuracy(train: Tensor, test: Tensor, source: Source) -> float:
 
 def row(encoder: str, train: Tensor, test: Tensor, source: Source) -> dict[str, Any]:
     """One line of the table: features of the two splits to accuracies in [0, 1]."""
-    x, y = _labels(source)
-    probe = linear_probe(train, x, test, y, classes=len(source.train.classes))
+    probe = linear_probe(*_measurable(train, test, source), classes=len(source.train.classes))
     return {
         "encoder": encoder, "knn_top1": knn_accuracy(train, test, source), "linear_top1": probe.top1,
         "linear_mean_per_class": probe.mean_per_class,
@@ -37,9 +37,14 @@ def row(encoder: str, train: Tensor, test: Tensor, source: Source) -> dict[str, 
     }  # fmt: skip
 
 
-def _labels(source: Source) -> tuple[Tensor, Tensor]:
-    assert labelled(source) and source.test is not None
-    return source.train.labels, source.test.labels  # type: ignore[return-value]
+def _measurable(train: Tensor, test: Tensor, source: Source) -> list[Tensor]:
+    """Features and labels of the training and of the held-out pictures that could be read; on a GPU where they fit."""
+    found = []
+    for features, images in ((train, source.train), (test, source.test)):
+        assert images is not None and images.labels is not None
+        found += [features[images.readable], images.labels[images.readable]]
+    fits = torch.cuda.is_available() and 4 * sum(t.nbytes for t in found) < torch.cuda.mem_get_info()[0]
+    return [t.cuda() for t in found] if fits else found
 
 
 def held_out(source: Source) -> Images:
@@ -53,3 +58,12 @@ def print_table(table: list[dict[str, Any]], test_images: int) -> None:
     for line in table:
         shown.add_row(line["encoder"], f"{100 * line['knn_top1']:.1f}", f"{100 * line['linear_top1']:.1f}")
     Console().print(shown)
+
+
+def print_skipped(skipped: Skipped) -> None:
+    """Name the files that could not be read."""
+    if skipped:
+        named = [f"  {name}: {why}" for name, why in skipped]
+        Console().print(
+            f"{len(skipped)} unreadable files were skipped:", *named, sep="\n", markup=False, highlight=False
+        )

@@ -34,8 +34,8 @@ def write_report(
     """Write the report of one run to `path`; every part whose input is missing is left out.
 
     config: resolved configuration, flat or nested. metrics: the lines of metrics.jsonl, in order.
-    summary: method, family, paper, data, backbone, seconds, samples_per_second, test_images (how many pictures the
-    accuracies are measured on), table (one dict of accuracies in [0, 1] per "encoder"), skipped ([name, reason] pairs).
+    summary: method, family, paper, data, backbone, training_seconds, samples_per_second, test_images (how many pictures
+    the accuracies are measured on), table (one dict of accuracies in [0, 1] per "encoder"), skipped ([name, reason]).
     constants: named levels of the loss. views: uint8 (n_images, 1 + V, 3, S, S), the original first.
     """
     # jinja2, matplotlib and scikit-learn are heavy: only a run that writes its report pays for them.

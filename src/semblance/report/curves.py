@@ -36,7 +36,7 @@ class Curve:
 
 def draw(metrics: list[dict[str, Any]], constants: dict[str, float], table: list[dict[str, Any]]) -> list[Curve]:
     """One curve per number logged: the loss with its named levels and the k-NN accuracy first."""
-    keys = list(dict.fromkeys(key for line in metrics for key in line if key not in ("step", "epoch")))
+    keys = list(dict.fromkeys(key for line in metrics for key in line if key not in ("step", "epoch", "seconds")))
     first = [key for key in ("loss", "knn_top1") if key in keys]
     rest = [key for key in keys if key not in (*first, *_LAST)] + [key for key in _LAST if key in keys]
     levels = {"loss": constants, "knn_top1": _baselines(table)}

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from ..evaluation.knn import neighbours
 from . import Gallery
 from .pictures import address
 
@@ -77,17 +79,19 @@ def search(seen: Embedded) -> Search | None:
     count = len(seen.features)
     if count < 2:
         return None
-    similarity = seen.features @ seen.features.T
-    np.fill_diagonal(similarity, -np.inf)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(NEIGHBOURS, count - 1)]
+    features = torch.from_numpy(seen.features)
+    similarity, nearest = (t.numpy() for t in neighbours(features, features, NEIGHBOURS, exclude_self=True))
 
-    def neighbour(query: int, index: int) -> Neighbour:
+    def shown(index: int, similarity: float = 1.0, query: int | None = None) -> Neighbour:
         verdict = ""
-        if seen.labels is not None and query != index:
+        if seen.labels is not None and query is not None:
             verdict = "same" if seen.labels[query] == seen.labels[index] else "other"
-        return Neighbour(address(seen.pictures[index], 80), seen.name(index), float(similarity[query, index]), verdict)
+        return Neighbour(address(seen.pictures[index], 80), seen.name(index), float(similarity), verdict)
 
-    rows = [(neighbour(q, q), [neighbour(q, n) for n in nearest[q]]) for q in _queries(seen.labels, count)]
+    rows = [
+        (shown(q), [shown(n, s, q) for n, s in zip(nearest[q], similarity[q], strict=True)])
+        for q in _queries(seen.labels, count)
+    ]
     agreement = None if seen.labels is None else float((seen.labels[nearest] == seen.labels[:, None]).mean())
     return Search(rows, agreement, count)
 

@@ -21,10 +21,11 @@ def run_report(
 ) -> None:  # fmt: skip
     """Write report.html of a run. shown: held-out pictures, vectors: their features (N, D)."""
     pictures, _ = shown.read(range(len(shown)))
+    last = {"step": summary["steps"], "knn_top1": summary.get("knn_top1")}
     write_report(
         folder.report,
         config=config.model_dump(),
-        metrics=folder.read_metrics(),
+        metrics=[*folder.read_metrics(), last],
         summary=summary,
         constants=constants,
         views=sheet(config, train),

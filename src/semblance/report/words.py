@@ -8,7 +8,7 @@ ACCURACIES = {
     "linear_top1": "Linear classifier",
     "linear_mean_per_class": "Linear classifier, mean over classes",
 }
-_HEADER = {"method", "title", "family", "paper", "data", "backbone", "seconds", "samples_per_second"}
+_HEADER = {"method", "title", "family", "paper", "data", "backbone", "training_seconds", "samples_per_second"}
 _SHOWN = _HEADER | {"table", "skipped", "test_images"}
 
 
@@ -52,8 +52,8 @@ def facts(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[tuple[
             found.append((write(values[-1]), name))
     if finite(summary.get("samples_per_second")):
         found.append((f"{summary['samples_per_second']:,.0f}", "pictures per second"))
-    if finite(summary.get("seconds")):
-        found.append((duration(summary["seconds"]), "training time"))
+    if finite(summary.get("training_seconds")):
+        found.append((duration(summary["training_seconds"]), "training time"))
     return found
 
 

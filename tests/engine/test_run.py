@@ -1,0 +1,173 @@
+"""Whole runs, from flags to the folder they leave."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import semblance as sb
+from semblance.engine import checkpoint, loop
+from semblance.engine.folder import RunFolder
+from semblance.errors import UserError
+
+FAST = {
+    "recipe": "quick", "backbone": "resnet10-w8-cifar", "batch_size": 8, "epochs": 1, "hyper": {"hidden": 16},
+    "precision": "32", "channels_last": False, "compile": False, "workers": 0,
+}  # fmt: skip
+
+
+def write_pictures(root: Path, count: int = 24, sides: tuple[int, ...] = (50, 60, 70)) -> Path:
+    """Pictures of several sizes in two class folders, one file of them broken."""
+    for i in range(count):
+        path = root / ("cat", "dog")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height, width = sides[i % len(sides)], sides[(i + 1) % len(sides)]
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    (root / "cat" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return root
+
+
+def weights(run: Path) -> dict:
+    return checkpoint.load(RunFolder(run).checkpoint)["method"]
+
+
+def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    summary = sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST)
+    assert {p.name for p in out.iterdir()} == {
+        "config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "backbone.safetensors", "report.html"
+    }  # fmt: skip
+    assert json.loads((out / "summary.json").read_text())["table"] == summary["table"]
+    assert [line["encoder"] for line in summary["table"]] == ["raw pixels", "untrained backbone", "trained backbone"]
+    assert [Path(name).name for name, _ in summary["skipped"]] == ["broken.png"]
+    assert summary["train_images"] + summary["test_images"] == 24
+    model = sb.load_backbone(out)
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, model.num_features)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_resumed_run_reads_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool) -> None:
+    """Pictures that are neither square nor alike, whose canvas depends on what they are loaded for."""
+    if on_disk:
+        monkeypatch.setattr("semblance.data.memory._available", lambda: 0)
+    pictures = str(write_pictures(tmp_path / "pets"))
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    sb.train(data=pictures, out=str(whole), **FAST | {"epochs": 3})
+    with monkeypatch.context() as patch:
+        steps = iter(range(100))
+        patch.setattr(loop, "interruptible", lambda: _interrupting(lambda: next(steps) == 3))
+        with pytest.raises(KeyboardInterrupt):
+            sb.train(data=pictures, out=str(stopped), **FAST | {"epochs": 3})
+    assert checkpoint.load(RunFolder(stopped).checkpoint)["step"] == 4
+    sb.train(resume=True, out=str(stopped))
+    torch.testing.assert_close(weights(stopped), weights(whole), rtol=0, atol=0)
+
+
+def test_memory_does_not_change_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same samples in the same order from memory and from disk, unreadable files among them."""
+    pictures = str(write_pictures(tmp_path / "pets"))
+    memory = sb.train(data=pictures, out=str(tmp_path / "memory"), **FAST)
+    monkeypatch.setattr("semblance.data.memory._available", lambda: 0)
+    disk = sb.train(data=pictures, out=str(tmp_path / "disk"), **FAST | {"workers": 2})
+    torch.testing.assert_close(weights(tmp_path / "disk"), weights(tmp_path / "memory"), rtol=0, atol=0)
+    assert memory["table"] == disk["table"] and memory["skipped"] == disk["skipped"]
+
+
+class _interrupting:
+    def __init__(self, interrupted) -> None:
+        self.interrupted = interrupted
+
+    def __enter__(self):
+        return self.interrupted
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_a_crash_before_the_first_checkpoint_loses_nothing_but_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = str(write_pictures(tmp_path / "pets"))
+    whole, crashed = tmp_path / "whole", tmp_path / "crashed"
+    sb.train(data=pictures, out=str(whole), **FAST)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", lambda path, state: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            sb.train(data=pictures, out=str(crashed), **FAST)
+    sb.train(resume=True, out=str(crashed))
+    torch.testing.assert_close(weights(crashed), weights(whole), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", sb.methods())
+def test_every_recipe_runs(method: str, tmp_path: Path) -> None:
+    """The published recipes too, on small views, and in double precision."""
+    pictures = str(write_pictures(tmp_path / "pets"))
+    hyper = {name: 16 for name in ("hidden", "dim", "prototypes") if name in _hyper(method)}
+    for recipe, precision in (("imagenet", "64"), ("small", "bf16")):
+        flags = FAST | {"recipe": recipe, "precision": precision, "hyper": hyper, "image_size": 32, "max_steps": 2}
+        summary = sb.train(method, data=pictures, out=str(tmp_path / recipe), **flags)
+        assert summary["steps"] == 2
+
+
+def _hyper(method: str) -> list[str]:
+    from inspect import signature
+
+    from semblance import systems
+
+    return list(signature(systems.get(method)).parameters)
+
+
+def test_two_devices_leave_one_run(tmp_path: Path) -> None:
+    """A script that trains on two devices goes on in both processes with the same summary."""
+    pictures = write_pictures(tmp_path / "pets")
+    flags = FAST | {"data": str(pictures), "out": str(tmp_path / "run"), "devices": 2}
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import semblance as sb, torch, os, json, pathlib\n"
+        "torch.set_num_threads(1)\n"
+        f"summary = sb.train(**{flags!r})\n"
+        "rank = os.environ.get('LOCAL_RANK', '0')\n"
+        f"pathlib.Path({str(tmp_path)!r}, f'rank-{{rank}}.json').write_text(json.dumps(summary['table']))\n"
+    )
+    subprocess.run([sys.executable, script], check=True, timeout=240, capture_output=True)
+    tables = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    assert tables[0] == tables[1] and len(tables[0]) == 3
+    alone = sb.train(**flags | {"devices": 1, "out": str(tmp_path / "alone")})
+    assert alone["steps"] == json.loads((tmp_path / "run" / "summary.json").read_text())["steps"]
+    for name, weight in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(weights(tmp_path / "run")[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_problems_are_told_before_the_data_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="(?s)guard of SimCLR.*optimizer.*'sgd'"):
+        sb.train(data=str(tmp_path / "nowhere"), without=["negative"], optimizer="sdg")
+
+
+def test_fewer_pictures_than_a_batch_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fewer than a batch of 64.*--batch-size"):
+        sb.train(data=str(write_pictures(tmp_path / "pets")), **FAST | {"batch_size": 64})
+
+
+def test_resume_takes_no_other_flags(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave out epochs"):
+        sb.train(resume=True, out=str(tmp_path), epochs=3)
+    with pytest.raises(UserError, match="No run in"):
+        sb.train(resume=True, out=str(tmp_path))
+
+
+def test_evaluate_and_embed_leave_unreadable_files_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures, run = write_pictures(tmp_path / "pets"), str(tmp_path / "run")
+    trained = sb.train(data=str(pictures), out=run, **FAST)
+    table = sb.evaluate(run)
+    assert table[1]["knn_top1"] == pytest.approx(trained["table"][2]["knn_top1"], abs=0.3)
+    capsys.readouterr()
+    vectors = sb.embed(run, data=str(pictures), out=str(tmp_path / "features.npz"))
+    assert "broken.png" in capsys.readouterr().out
+    with np.load(tmp_path / "features.npz") as saved:
+        assert np.array_equal(saved["features"], vectors.numpy()) and len(vectors) == 24
+        assert [str(n).split("/")[-2] for n in saved["names"]] == [("cat", "dog")[label] for label in saved["labels"]]
