@@ -1,0 +1,56 @@
+"""What the command line says to a typo, and to programs."""
+
+import json
+import sys
+
+import pytest
+
+import semblance as sb
+from semblance import cli
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Exit status of `semblance ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["semblance", *arguments])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("train", "simcrl"), "Did you mean 'simclr'?"),
+        (("train", "--epoch", "3"), '"--epochs"'),
+        (("train", "--without", "negative"), "Did you mean 'negatives'?"),
+        (("train", "--backbone", "resnet81", "--data", "digits"), "resnet"),
+        (("trian",), "Did you mean"),
+        (("train", "--lr", "fast"), "fast"),
+        (("train", "--batch-size", "1"), "--batch-size"),
+        (("evaluate", "nowhere"), "No trained backbone"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, tuple) else "",
+)
+def test_a_mistake_is_one_hint_and_no_traceback(
+    arguments: tuple[str, ...], hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) != 0
+    told = "".join(capsys.readouterr())
+    assert hint in " ".join(told.split()) and "Traceback" not in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_methods_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "methods", "--json") == 0
+    about = json.loads(capsys.readouterr().out)
+    assert [method["method"] for method in about] == sb.methods()
+    assert all(method["guards"] and {"imagenet", "small", "quick"} <= set(method["recipes"]) for method in about)
+
+
+def test_help_names_every_flag(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "train", "--help") == 0
+    told = capsys.readouterr().out
+    assert all(flag in told for flag in ("--data", "--backbone", "--resume", "--without", "--eval-every"))
