@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 def run(method: str, flags: dict, epochs: int) -> dict:
     """One training run; its curve and its table."""
     with tempfile.TemporaryDirectory() as folder:
-        summary = semblance.train(method, epochs=epochs, eval_every=max(1, epochs // 3), out=f"{folder}/run", **flags)
+        summary = semblance.train(method, epochs=epochs, eval_every=2, out=f"{folder}/run", **flags)
         lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
     curve = [[line["epoch"], line["seconds"], line["knn_top1"]] for line in lines if "knn_top1" in line]
     curve.append([epochs, summary["training_seconds"], summary["knn_top1"]])

@@ -102,16 +102,13 @@ class SwAV(Method):
             optimizer="larc", lr=0.3, weight_decay=1e-6, final_lr=0.001, decay_1d=True,
         ),
         "small": Recipe(
-            backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
-            views=(
-                View(32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),
-                View(18, count=4, scale=(0.08, 0.5), jitter=(0.4, 0.4, 0.4, 0.1)),
-            ),
-            optimizer="adamw", lr=2e-3, weight_decay=1e-6, hyper={"prototypes": 512, "freeze_epochs": 0.2},
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="adamw", lr=1e-2, weight_decay=1e-6, hyper={"prototypes": 256, "freeze_epochs": 0.2},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="adamw", lr=2e-3, weight_decay=1e-4, hyper={"prototypes": 256, "hidden": 512},
+            optimizer="adamw", lr=1e-2, weight_decay=1e-4, hyper={"prototypes": 256, "hidden": 512},
         ),
     }  # fmt: skip

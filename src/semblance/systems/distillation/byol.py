@@ -78,16 +78,13 @@ class BYOL(Method):
             optimizer="lars", lr=0.2, weight_decay=1.5e-6,
         ),
         "small": Recipe(
-            backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
-            views=(
-                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1)),
-                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), solarize_p=0.2),
-            ),
-            optimizer="adamw", lr=1e-3, weight_decay=1e-3, hyper={"momentum": 0.97, "hidden": 2048},
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="adamw", lr=1e-2, weight_decay=1e-3, hyper={"momentum": 0.95, "hidden": 1024},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="adamw", lr=2e-3, weight_decay=1e-3, hyper={"momentum": 0.97, "hidden": 512},
+            optimizer="sgd", lr=0.4, weight_decay=5e-4, hyper={"momentum": 0.9, "hidden": 512},
         ),
     }  # fmt: skip

@@ -58,16 +58,13 @@ class BarlowTwins(Method):
             optimizer="lars", lr=0.2, bias_lr=0.0048, weight_decay=1e-6, final_lr=0.001,
         ),
         "small": Recipe(
-            backbone="resnet18-cifar", image_size=32, batch_size=256, epochs=200,
-            views=(
-                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1)),
-                View(32, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), solarize_p=0.2),
-            ),
-            optimizer="adamw", lr=2e-3, weight_decay=1e-2, hyper={"dim": 1024},
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="adamw", lr=6e-3, weight_decay=1e-3, hyper={"dim": 512},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="adamw", lr=2e-3, weight_decay=1e-4, hyper={"dim": 512},
+            optimizer="adamw", lr=4e-3, weight_decay=1e-2, hyper={"dim": 128},
         ),
     }  # fmt: skip
