@@ -15,9 +15,13 @@ from semblance.losses import (
     barlow_twins,
     byol_regression,
     cross_correlation,
+    info_nce,
+    nce,
+    negative_cosine,
     nt_xent,
     sinkhorn,
     swapped_prediction,
+    vicreg,
 )
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -342,3 +346,53 @@ def test_barlow_twins_survives_float32_extremes():
         loss = barlow_twins(z, z.detach().flip(0), 0.0051)
         loss.backward()
         assert loss.isfinite() and z.grad.isfinite().all()
+
+
+# InfoNCE, NCE, the negative cosine and VICReg
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(0.07, 8.33027294564872), (0.2, 3.3873177920716704)])
+def test_info_nce_of_the_authors_code(temperature: float, expected: float) -> None:
+    close(info_nce(wave(6, 4), wave(6, 4, 1), wave(8, 4, 2), temperature), expected)
+
+
+def test_info_nce_closed_forms() -> None:
+    basis = torch.eye(18, dtype=torch.float64)
+    close(info_nce(basis[:2], basis[:2], basis[2:], 0.2), log(1 + 16 * exp(-5)))
+    close(info_nce(basis[:1], basis[1:2], basis[2:], 0.2), log(17))
+    same = torch.ones(4, 3, dtype=torch.float64)
+    close(info_nce(same, same, torch.ones(65_536, 3, dtype=torch.float64), 0.07), 11.090370148648967)
+
+
+@pytest.mark.parametrize(("k", "expected"), [(4096, 9.317888), (32_000, 11.373507), (65_536, 12.090363)])
+def test_nce_of_equal_scores(k: int, expected: float) -> None:
+    """ln(K + 1) + K ln((K + 1) / K), whatever the score, when Z is its mean."""
+    for score in (-3.0, 0.0, 14.0):
+        scores = torch.full((2, k + 1), score, dtype=torch.float64)
+        loss = nce(scores[:, :1], scores[:, 1:], score + log(k))
+        assert loss == pytest.approx(log(k + 1) + k * log((k + 1) / k), rel=1e-9) == pytest.approx(expected, abs=1e-6)
+
+
+def test_nce_averages_positives_and_sums_negatives() -> None:
+    p, n = normal(3, 2), normal(3, 4, seed=1)
+    expected = torch.log1p(torch.exp(1 - p)).mean(1) + torch.log1p(torch.exp(n - 1)).sum(1)
+    torch.testing.assert_close(nce(p, n, 1.0), expected.mean(), **EXACT)
+
+
+def test_negative_cosine_is_a_quarter_of_byol_less_one() -> None:
+    p, z = normal(5, 4), normal(5, 4, seed=1)
+    torch.testing.assert_close(2 * byol_regression(p, z), 4 + 4 * negative_cosine(p, z), **EXACT)
+
+
+@pytest.mark.parametrize(("weights", "expected"), [((25, 25, 1), 20.966277447812047), ((10, 5, 3), 7.3406963638073455)])
+def test_vicreg_of_the_authors_code(weights: tuple[float, float, float], expected: float) -> None:
+    close(vicreg(wave(6, 4), wave(6, 4, 1), *weights), expected)
+
+
+def test_vicreg_closed_forms() -> None:
+    """Constants, repeated columns, and a shift of both views."""
+    close(vicreg(torch.ones(8, 4).double(), torch.ones(8, 4).double(), 25, 25, 1), 24.75)
+    signs = torch.tensor([1.0, -1] * 4, dtype=torch.float64)[:, None].expand(8, 4)
+    close(vicreg(signs, signs, 25, 25, 1), 2 * 3 * (8 / 7) ** 2)
+    a, b = normal(8, 4), normal(8, 4, seed=1)
+    torch.testing.assert_close(vicreg(a + 7, b + 7, 25, 25, 1), vicreg(a, b, 25, 25, 1), **EXACT)

@@ -60,6 +60,7 @@ def tiny_method(config: TrainConfig, *, seed: int = 0, norms: bool = True) -> Me
     """The method of a configuration; without `norms` every batch norm is left out."""
     torch.manual_seed(seed)
     method = systems.get(config.method)(backbone(config.backbone), config.without, **config.hyper)
+    method.prepare(PICTURES)
     if not norms:
         _leave_out_norms(method)
     return method.double() if config.precision == "64" else method

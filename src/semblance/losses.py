@@ -24,6 +24,28 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, positive)
 
 
+def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of a query's own key among negatives shared by all: (N, D), (N, D), (K, D) -> scalar.
+
+    ln(K + 1) when all are equal (He et al. 2020; facebookresearch/moco: moco/builder.py).
+    """
+    q, k, n = (F.normalize(x, dim=1) for x in (query, key, negatives))
+    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ n.T], 1) / temperature
+    return -F.log_softmax(logits, dim=1)[:, 0].mean()
+
+
+def nce(positive: Tensor, negative: Tensor, log_partition: Tensor | float) -> Tensor:
+    """Noise-contrastive estimation: tell data from K draws of uniform noise, scores (B, P), (B, K) -> scalar.
+
+    Scores are similarities over the temperature. With Z the mean of exp(score) over data and noise and log_partition =
+    log(K Z), the probability of being data is sigmoid(score - log_partition). Positives are averaged, negatives summed,
+    then the mean over the batch: ln(K + 1) + K ln((K + 1) / K) when all scores are equal. Without the authors' 1e-7 in
+    the denominators (Wu et al. 2018; zhirongw/lemniscate.pytorch: lib/NCECriterion.py).
+    """
+    data, noise = F.logsigmoid(positive - log_partition), F.logsigmoid(log_partition - negative)
+    return -(data.mean(1) + noise.sum(1)).mean()
+
+
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     """Balanced soft codes: scores (B, K) -> codes (B, K), each row sums to 1, the columns about equal.
@@ -57,6 +79,14 @@ def byol_regression(p: Tensor, z: Tensor) -> Tensor:
     return (2 - 2 * F.cosine_similarity(p, z, dim=1)).mean()
 
 
+def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
+    """Minus the cosine, mean over the batch: (N, D), (N, D) -> scalar in [-1, 1].
+
+    (Chen & He 2021; facebookresearch/simsiam: main_simsiam.py)
+    """
+    return -F.cosine_similarity(p, z, dim=1).mean()
+
+
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     """Cross-correlation of two embeddings over the batch: (N, D), (N, D) -> (D, D) in [-1, 1].
 
@@ -75,3 +105,20 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float) -> Tensor:
     diagonal = c.diagonal()
     off_diagonal = c.pow(2).sum() - diagonal.pow(2).sum()
     return (diagonal - 1).pow(2).sum() + lambda_ * off_diagonal
+
+
+def vicreg(z1: Tensor, z2: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
+    """Equal views, a standard deviation of at least 1 and no covariance in every dimension: (N, D), (N, D) -> scalar.
+
+    The hinges of the two views are averaged, their covariances summed; 0.99 * variance when all embeddings are equal
+    (Bardes et al. 2022; facebookresearch/vicreg: main_vicreg.py).
+    """
+
+    def spread(z: Tensor) -> tuple[Tensor, Tensor]:
+        z = z - z.mean(0)
+        c = z.T @ z / (len(z) - 1)
+        off_diagonal = c.pow(2).sum() - c.diagonal().pow(2).sum()
+        return F.relu(1 - (c.diagonal() + 1e-4).sqrt()).mean(), off_diagonal / z.shape[1]
+
+    (s1, c1), (s2, c2) = spread(z1), spread(z2)
+    return invariance * F.mse_loss(z1, z2) + variance * (s1 + s2) / 2 + covariance * (c1 + c2)

@@ -89,5 +89,5 @@ def test_second_look_leaves_running_statistics_alone(method: str) -> None:
     with torch.no_grad():
         for rows in (slice(0, N // 2), slice(N // 2, N)):
             once.embed([c[rows] for c in crops])
-    assert_close(dict(model.named_buffers()), dict(once.named_buffers()), 0.0)
+    assert_close(*({n: b for n, b in m.named_buffers() if "running" in n} for m in (model, once)), 0.0)
     assert all(torch.isfinite(g).all() for g in gradients(model).values() if g is not None)

@@ -70,7 +70,7 @@ def walk(optimizer, p: dict[str, nn.Parameter], rates=RATES, first: int = 0) -> 
     for step, lr in enumerate(rates, start=first):
         for name, w in p.items():
             w.grad = gradient(name, w.shape, step)
-        set_lr(optimizer, lr)
+        set_lr(optimizer, lr, lr)
         optimizer.step()
 
 
@@ -102,7 +102,7 @@ def test_tensors_without_gradient_stay_as_they_are(variant):
     p = parameters()
     before = {name: w.detach().clone() for name, w in p.items()}
     optimizer = make_optimizer(variant, nn.ParameterDict(p), weight_decay=0.5, decay_1d=True)
-    set_lr(optimizer, 1.0)
+    set_lr(optimizer, 1.0, 1.0)
     optimizer.step()
     assert all(torch.equal(before[name], w) for name, w in p.items())
     for w in p.values():
@@ -119,7 +119,7 @@ def test_a_unit_gradient_moves_a_unit_weight_by_eta(variant, step):
     optimizer = make_optimizer(variant, nn.ParameterDict(p), weight_decay=0.0)
     for w in p.values():
         w.grad = torch.full_like(w, -0.5)
-    set_lr(optimizer, 1.0)
+    set_lr(optimizer, 1.0, 1.0)
     optimizer.step()
     assert (p["matrix"] - 0.5).norm().item() == pytest.approx(step, rel=1e-4)
     assert (p["bias"] - 0.5).norm().item() == pytest.approx(1.0)
@@ -160,7 +160,7 @@ def test_one_dimensional_tensors_have_a_group_of_their_own(name):
     assert {id(p) for p in matrices["params"]} == {id(net.conv.weight), id(net.head.weight)}
     assert {id(p) for p in flat["params"]} == {id(p) for p in (net.conv.bias, *net.norm.parameters(), net.head.bias)}
     assert (matrices["weight_decay"], flat["weight_decay"]) == (0.3, 0.0)
-    set_lr(optimizer, 1.6)
+    set_lr(optimizer, 1.6, 1.6)
     assert (matrices["lr"], flat["lr"]) == (1.6, pytest.approx(0.0384))
     if isinstance(optimizer, LARS):
         assert (matrices["adapt"], flat["adapt"]) == (True, False)

@@ -59,7 +59,7 @@ def fit(
     total = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     optimizer = make_optimizer(
         config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
-        bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0,
+        bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0, fixed_lr=method.fixed_lr,
     )  # fmt: skip
     rank, world = seam.world()
     leader, alone = rank == 0, world == 1
@@ -87,7 +87,7 @@ def fit(
     started = saved - trained.seconds
     with interruptible() as interrupted, Progress(config.method, total, config.batch_size, leader) as progress:
         for batch in stream:
-            clock = Clock(trained.step, total, per_epoch)
+            clock = Clock(trained.step, total, per_epoch, config.seed)
             loss, numbers = step(method, optimizer, batch, config, clock, device)
             trained.step += 1
             trained.seconds = time.perf_counter() - started
@@ -147,7 +147,7 @@ def step(
         torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_grad)
     warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 10)
     lr = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, config.final_lr)
-    set_lr(optimizer, lr)
+    set_lr(optimizer, lr, fixed_lr=config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, final=1.0))
     optimizer.step()
     method.update(z, index, clock)
     return loss, numbers | {"lr": lr}

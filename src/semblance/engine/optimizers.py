@@ -1,6 +1,6 @@
 """Optimisers by name, among them the variants of LARS that the papers used, which are not interchangeable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import cos, pi
 
 import torch
@@ -61,18 +61,25 @@ NAMES = ("sgd", "adamw", "lars", "lars-simclr", "larc", "lars-clip")
 
 
 def make_optimizer(
-    name: str, module: nn.Module, *, weight_decay: float, bias_lr_ratio: float = 1.0, decay_1d: bool = False
-) -> Optimizer:
-    """An optimiser over the trainable parameters, in two groups: matrices and kernels, and 1-D tensors (biases, norms).
+    name: str, module: nn.Module, *, weight_decay: float, bias_lr_ratio: float = 1.0, decay_1d: bool = False,
+    fixed_lr: Sequence[str] = (),
+) -> Optimizer:  # fmt: skip
+    """An optimiser over the trainable parameters, in groups: matrices and kernels, and 1-D tensors (biases, norms).
 
     The groups' "peak" multiplies the learning rate; 1-D tensors are neither decayed nor adapted unless decay_1d.
+    fixed_lr: parts of the module whose rate `set_lr` leaves at its peak, in groups of their own.
     """
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    flat = [p for p in trainable if p.ndim <= 1]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay, "peak": 1.0},
-        {"params": flat, "weight_decay": weight_decay if decay_1d else 0.0, "peak": bias_lr_ratio, "adapt": decay_1d},
-    ]
+    groups: list[dict] = []
+    for fixed in (False, True):
+        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+        chosen = [p for n, p in named if (n.split(".")[0] in fixed_lr) == fixed]
+        deep, flat = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
+        flat_decay = weight_decay if decay_1d else 0.0
+        groups += [
+            {"params": deep, "weight_decay": weight_decay, "peak": 1.0, "fixed": fixed},
+            {"params": flat, "weight_decay": flat_decay, "peak": bias_lr_ratio, "fixed": fixed, "adapt": decay_1d},
+        ]
+    groups = [group for group in groups if group["params"]]
     if name in ("sgd", "adamw"):
         for group in groups:
             group.pop("adapt", None)
@@ -90,7 +97,7 @@ def warmup_cosine(step: int, total: int, warmup: int, final: float = 0.0) -> flo
     return final + (1 - final) * (1 + cos(pi * t)) / 2
 
 
-def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """The learning rate of this step, for every group at its own ratio."""
+def set_lr(optimizer: Optimizer, lr: float, fixed_lr: float) -> None:
+    """The learning rates of this step, for every group at its own ratio."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["peak"]
+        group["lr"] = (fixed_lr if group["fixed"] else lr) * group["peak"]

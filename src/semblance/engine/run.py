@@ -48,6 +48,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     torch.manual_seed(config.seed)
     cls = systems.get(config.method)
     model = cls(backbone(config.backbone), config.without, **config.hyper)
+    model.prepare(len(source.train))
     precision = choose_precision(config.precision, device)
     if precision == "64":
         model.double()

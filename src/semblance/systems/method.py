@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from math import cos, pi
 from typing import Any, ClassVar
 
 import torch
@@ -33,11 +34,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where a run stands: before step `step` of `total_steps`."""
+    """Where a run stands: before step `step` of `total_steps`. Its seed is the root of counted randomness."""
 
     step: int
     total_steps: int
     steps_per_epoch: int
+    seed: int = 0
 
     @property
     def epoch(self) -> int:
@@ -61,6 +63,7 @@ class Method(nn.Module):
     paper: ClassVar[str]
     guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
     recipes: ClassVar[dict[str, Recipe]]
+    fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
 
     def __init__(self, backbone: nn.Module, without: Collection[str] = ()) -> None:
         super().__init__()
@@ -72,6 +75,9 @@ class Method(nn.Module):
         """Whether a guard is on."""
         assert guard in self.guards
         return guard not in self.without
+
+    def prepare(self, samples: int) -> None:
+        """Make the buffers whose size is the number of training pictures; called once, before the first step."""
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         """Crops of b samples, each float (b, 3, size, size), to embeddings whose first axis is b."""
@@ -87,6 +93,11 @@ class Method(nn.Module):
     def constants(self, batch_size: int) -> dict[str, float]:
         """Levels of the loss that tell something, by what they tell."""
         return {}
+
+
+def rising_momentum(first: float, clock: Clock) -> float:
+    """Momentum of a moving average over a run: from its first value to 1 by half a cosine (Grill et al. 2020)."""
+    return 1 - (1 - first) * (1 + cos(pi * clock.progress)) / 2
 
 
 @torch.no_grad()

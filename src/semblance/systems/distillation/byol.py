@@ -2,14 +2,13 @@
 
 from collections.abc import Collection
 from copy import deepcopy
-from math import cos, pi
 
 import torch
 from torch import Tensor, nn
 
 from ...losses import byol_regression
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std
+from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std, rising_momentum
 
 
 class BYOL(Method):
@@ -57,10 +56,8 @@ class BYOL(Method):
         return loss, {"embedding_std": embedding_std(z["p1"]), "target_momentum": torch.tensor(self.tau(clock))}
 
     def tau(self, clock: Clock) -> float:
-        """Momentum of the target: from its first value to 1 by half a cosine."""
-        if not self.has("ema"):
-            return 0.0
-        return 1 - (1 - self.momentum) * (1 + cos(pi * clock.progress)) / 2
+        """Momentum of the target at this step."""
+        return rising_momentum(self.momentum, clock) if self.has("ema") else 0.0
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         ema(self.target, nn.Sequential(self.backbone, self.projector), self.tau(clock))

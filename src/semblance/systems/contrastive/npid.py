@@ -1,0 +1,99 @@
+"""NPID: every picture is a class of its own, and a bank holds what each class looks like."""
+
+from collections.abc import Collection
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...losses import nce
+from ...views import random
+from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+
+
+class NPID(Method):
+    """Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination";
+    zhirongw/lemniscate.pytorch.
+
+    Deviations: the rate falls by a cosine (theirs by steps); the last, incomplete batch of an epoch is left out (theirs
+    kept); jitter comes before greyscale (theirs after); nce lacks their 1e-7.
+    """
+
+    family = "contrastive"
+    title = "NPID"
+    paper = "Wu et al. 2018, arXiv:1805.01978"
+    guards = {"negatives": "rows of the bank that belong to other pictures repel"}
+
+    bank: Tensor  # (pictures, dim), the running embedding of each
+    log_partition: Tensor  # log of the mean of exp(score), estimated at the first step and kept; NaN before
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        temperature: float = 0.07,  # 0.1 for CIFAR-10
+        negatives: int = 4096,  # draws from the bank; 0 for the exact softmax over all of it
+        momentum: float = 0.5,  # of the bank
+        dim: int = 128,
+    ) -> None:
+        super().__init__(backbone, without)
+        self.temperature, self.negatives, self.momentum = temperature, negatives, momentum
+        self.projector = nn.Linear(self.features, dim)
+        self.register_buffer("log_partition", torch.tensor(float("nan")))
+
+    def prepare(self, samples: int) -> None:
+        weight = self.projector.weight
+        bound = (3 / len(weight)) ** 0.5  # rows of expected squared norm 1
+        bank = torch.empty(samples, len(weight)).uniform_(-bound, bound)
+        self.register_buffer("bank", bank.to(weight))
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        return {"z": F.normalize(self.projector(self.backbone(views[0])), dim=1)}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        z1, numbers = z["z"], {"embedding_std": embedding_std(z["z"])}
+        positive = (z1 * self.bank[index]).sum(1, keepdim=True) / self.temperature
+        numbers["bank_similarity"] = positive.detach().mean() * self.temperature
+        if not self.has("negatives"):
+            return -positive.mean(), numbers
+        if self.negatives == 0:
+            return F.cross_entropy(z1 @ self.bank.T / self.temperature, index), numbers
+        drawn = random.bits(random.key(clock.seed, "negatives", clock.epoch), index, self.negatives) % len(self.bank)
+        negative = torch.einsum("bd,bkd->bk", z1, self.bank[drawn]) / self.temperature
+        if self.log_partition.isnan():
+            scores = torch.cat([positive, negative], 1).detach().flatten()
+            self.log_partition.copy_(scores.logsumexp(0) - log(len(scores)))
+        return nce(positive, negative, self.log_partition + log(self.negatives)), numbers
+
+    @torch.no_grad()
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        row = self.bank[index].lerp(z["z"].to(self.bank.dtype), 1 - self.momentum)
+        self.bank[index] = F.normalize(row, dim=1)
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        if not self.has("negatives"):
+            return {}
+        if self.negatives == 0:
+            return {f"ln {len(self.bank):,}: all pictures look alike": log(len(self.bank))}
+        k = self.negatives
+        return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": log(k + 1) + k * log((k + 1) / k)}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=256, epochs=200, warmup_epochs=0,
+            views=(View(224, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0),),
+            optimizer="sgd", lr=0.03, weight_decay=1e-4, decay_1d=True,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200, warmup_epochs=0,
+            views=(View(32, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, flip_p=0.0),),
+            optimizer="sgd", lr=0.06, weight_decay=5e-4, decay_1d=True, hyper={"temperature": 0.1, "negatives": 0},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=30, warmup_epochs=1,
+            views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"temperature": 0.1, "negatives": 0},
+        ),
+    }  # fmt: skip
