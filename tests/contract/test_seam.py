@@ -29,7 +29,7 @@ def setup(name: str, *, norms: bool = True, precision: str = "64", guard: str | 
 def cross(method: Method, crops: list[Tensor], micro_batch: int, clock: Clock = CLOCKS["later"]):
     return seam.backward(
         lambda rows: method.embed([c[rows] for c in crops]), lambda z: method.objective(z, INDEX, clock),
-        method, N, micro_batch, N,
+        method, micro_batch, N,
     )  # fmt: skip
 
 

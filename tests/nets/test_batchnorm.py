@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semblance.engine import seam
 from semblance.errors import UserError
-from semblance.nets.batchnorm import GlobalBatchNorm, synchronise
+from semblance.nets.batchnorm import GlobalBatchNorm, place, split, synchronise
 
 SHAPES = [(6, 5), (7, 5), (7, 5, 3, 2)]
 
@@ -37,7 +37,7 @@ def use(norm: nn.Module, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
 
 def on_rank(shape: tuple[int, ...], affine: bool) -> dict[str, Tensor]:
     norm, x, gradient = example(shape, affine)
-    norm = synchronise(norm)
+    synchronise(norm)
     assert type(norm) is GlobalBatchNorm
     rows = seam.own_rows(len(x))
     return use(norm, x[rows], gradient[rows])
@@ -64,7 +64,8 @@ def test_ranks_normalise_as_one(world: int, shape: tuple, affine: bool, one_rank
 
 def test_synchronise_keeps_parameters_and_state() -> None:
     plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4)), nn.Flatten(), nn.BatchNorm1d(4))
-    both = synchronise(deepcopy(plain))
+    both = deepcopy(plain)
+    synchronise(both)
     assert [type(m) for m in both.modules()].count(GlobalBatchNorm) == 2
     torch.testing.assert_close(both.state_dict(), plain.state_dict(), rtol=0, atol=0)
     both.eval(), plain.eval()
@@ -78,3 +79,49 @@ def test_unknown_norms_are_refused() -> None:
 
     with pytest.raises(UserError, match="Special"):
         synchronise(nn.Sequential(Special(3)))
+    with pytest.raises(UserError, match="Special"):
+        split(nn.Sequential(Special(3)), 2, "blocks")
+
+
+def grouped(shape: tuple[int, ...], by: str, affine: bool) -> dict[str, Tensor]:
+    """The rows of this rank, normalised in three groups of the whole batch."""
+    norm, x, gradient = example(shape, affine)
+    split(norm, 3, by)
+    rows = seam.own_rows(len(x))
+    with place(rows.start, len(x)):
+        return use(norm, x[rows], gradient[rows])
+
+
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+@pytest.mark.parametrize("by", ["blocks", "residues"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("world", [0, 2])
+def test_groups_are_normalised_apart(world: int, shape: tuple, by: str, affine: bool, two_ranks: Ranks) -> None:
+    """As torch's batch norm on each group; the running statistics are the means over groups. Zero ranks: no process."""
+    results = two_ranks(grouped, shape, by, affine) if world else [grouped(shape, by, affine)]
+    n = shape[0]
+    group = torch.arange(n) * 3 // n if by == "blocks" else torch.arange(n) % 3
+    norm, x, gradient = example(shape, affine)
+    parts = [use(deepcopy(norm), x[group == g], gradient[group == g]) for g in range(3)]
+    for name in ("y", "x.grad"):
+        found = torch.cat([r[name] for r in results])
+        for g, part in enumerate(parts):
+            torch.testing.assert_close(found[group == g], part[name], rtol=1e-10, atol=1e-10)
+    for name in ("running_mean", "running_var"):
+        for found in results:
+            expected = torch.stack([part[name] for part in parts]).mean(0)
+            torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_blocks_and_residues_meet_in_one_sample() -> None:
+    """What shuffling is for: of those that share statistics with a query, only it does so with its key."""
+    rows = torch.arange(64)
+    meet = torch.zeros(8, 8).index_put((rows * 8 // 64, rows % 8), torch.ones(64), accumulate=True)
+    assert (meet == 1).all()
+
+
+def test_too_few_samples_for_the_groups_are_one_group() -> None:
+    norm, x, gradient = example((3, 5), True)
+    expected = use(deepcopy(norm), x, gradient)
+    split(norm, 3, "blocks")
+    torch.testing.assert_close(use(norm, x, gradient), expected)

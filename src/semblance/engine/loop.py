@@ -138,7 +138,6 @@ def step(
         embed,
         lambda z: method.objective(z, index, clock),
         method,
-        rows=len(own),
         micro_batch=config.micro_batch or len(index),
         batch=len(index),
     )

@@ -10,11 +10,13 @@ The gradient of every parameter, summed over ranks, is then the exact gradient o
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..nets.batchnorm import Place, place
 from ..systems.method import Embeddings
 
 
@@ -73,25 +75,27 @@ def backward(
     embed: Callable[[slice], Embeddings],
     objective: Callable[[Embeddings], tuple[Tensor, dict[str, Tensor]]],
     method: nn.Module,
-    rows: int,
     micro_batch: int,
     batch: int,
 ) -> tuple[Tensor, dict[str, Tensor], Embeddings]:
     """Loss of the global batch and its exact gradient in the parameters of this rank's share.
 
-    embed: of a slice of this rank's rows. rows: of this rank; batch: of all ranks. With rows > micro_batch each micro-
-    batch is embedded twice, first without a graph, then with one (gradient caching, Gao et al. 2021): memory of
+    embed: of a slice of this rank's rows. batch: samples of all ranks. Where this rank has more than micro_batch, each
+    micro-batch is embedded twice, first without a graph, then with one (gradient caching, Gao et al. 2021): memory of
     a micro-batch, gradient of the batch. Batch norm then takes its statistics from the micro-batch.
     Returns the loss, the numbers to log, and the detached embeddings of the global batch.
     """
-    parts = _parts(rows, micro_batch, batch)
+    parts, places = _parts(micro_batch, batch)
     if len(parts) == 1:
-        z = embed(parts[0])
+        with place(*places[0]):
+            z = embed(parts[0])
         local = _detached(z)
         graded = {name for name, t in z.items() if t.requires_grad}
     else:
-        with torch.no_grad():
-            pieces = [embed(part) for part in parts]
+        pieces = []
+        for part, where in zip(parts, places, strict=True):
+            with torch.no_grad(), place(*where):
+                pieces.append(embed(part))
         local = {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
         graded = set(local)
     leaves = {name: gather(t, batch).to(_exact(t.dtype)).requires_grad_(name in graded) for name, t in local.items()}
@@ -103,19 +107,28 @@ def backward(
             p.grad /= world()[1]
     own = own_rows(batch)
     grads = {name: leaf.grad[own] for name, leaf in leaves.items() if leaf.grad is not None}
-    for part in parts:
+    for part, where in zip(parts, places, strict=True):
         if len(parts) > 1:
-            with frozen_statistics(method):
+            with frozen_statistics(method), place(*where):
                 z = embed(part)
         outputs = [name for name, t in z.items() if t.requires_grad and name in grads]
         torch.autograd.backward([z[n] for n in outputs], [grads[n][part].to(z[n].dtype) for n in outputs])
     return loss.detach(), _detached(numbers), _detached(leaves)
 
 
-def _parts(rows: int, micro_batch: int, batch: int) -> list[slice]:
-    """This rank's rows in parts of about equal size, as many on every rank, where batch norms wait for each other."""
-    count = min(-(-max(shard(batch)) // micro_batch), min(shard(batch)))
-    return [slice(rows * i // count, rows * (i + 1) // count) for i in range(count)]
+def _parts(micro_batch: int, batch: int) -> tuple[list[slice], list[Place]]:
+    """This rank's rows in parts of about equal size, as many on every rank, where batch norms wait for each other.
+
+    And where each part lies in what all ranks embed at the same time.
+    """
+    rank, rows = world()[0], shard(batch)
+    count = min(-(-max(rows) // micro_batch), min(rows))
+    bounds = [[n * i // count for i in range(count + 1)] for n in rows]  # of each rank
+    places = []
+    for i in range(count):
+        sizes = [b[i + 1] - b[i] for b in bounds]
+        places.append(Place(sum(sizes[:rank]), sum(sizes)))
+    return [slice(*pair) for pair in pairwise(bounds[rank])], places
 
 
 def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

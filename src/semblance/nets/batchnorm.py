@@ -1,4 +1,8 @@
-"""Batch norm over the batch of all ranks, on any device (torch's SyncBatchNorm refuses CPUs)."""
+"""Batch norm over the batch of all ranks, on any device (torch's SyncBatchNorm refuses CPUs), and over groups of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -28,7 +32,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         pass
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training or not dist.is_initialized():
             return super().forward(input)
         x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         axes = [0, *range(2, x.ndim)]
@@ -53,13 +57,84 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(variance, self.momentum)
 
 
-def synchronise(module: nn.Module) -> nn.Module:
+class Place(NamedTuple):
+    """Where the samples of this rank lie in the batch of all ranks: from `start` on, of `total`."""
+
+    start: int
+    total: int
+
+
+_places: list[Place] = []
+
+
+@contextmanager
+def place(start: int, total: int) -> Iterator[None]:
+    """Within, batch norms over groups take their samples to lie there."""
+    _places.append(Place(start, total))
+    try:
+        yield
+    finally:
+        _places.pop()
+
+
+class GroupedBatchNorm(GlobalBatchNorm):
+    """Normalises (N, C, ...) by the statistics of groups of the batch of all ranks, as separate devices would.
+
+    Groups are runs of neighbours ("blocks") or every so many-th sample ("residues"): a block has its samples in all
+    residues. The running statistics are the means of the groups'.
+    """
+
+    groups: int
+    by: Literal["blocks", "residues"]
+
+    def forward(self, input: Tensor) -> Tensor:
+        start, total = _places[-1] if _places else Place(0, len(input))
+        groups = min(self.groups, total // 2)  # at least two samples each
+        if not self.training or groups < 2:
+            return super().forward(input)
+        x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
+        rows = torch.arange(start, start + len(x), device=x.device)
+        group = rows * groups // total if self.by == "blocks" else rows % groups
+        axes, shape = [*range(2, x.ndim)], [len(x), -1] + [1] * (x.ndim - 2)
+
+        def mean_of(values: Tensor) -> Tensor:
+            """Mean over each group: (N, C, ...) -> (groups, C)."""
+            own = values.mean(axes) if axes else values
+            sums = own.new_zeros(groups, own.shape[1]).index_add(0, group, own)
+            return (SumOverRanks.apply(sums) if dist.is_initialized() else sums) / counts[:, None]
+
+        counts = torch.arange(total, device=x.device)
+        counts = (counts * groups // total if self.by == "blocks" else counts % groups).bincount(minlength=groups)
+        mean = mean_of(x)
+        centred = x - mean[group].view(shape)
+        variance = mean_of(centred.square())
+        if self.track_running_stats:
+            number = (counts * x[0, 0].numel())[:, None]
+            unbiased = variance.detach() * number / (number - 1)
+            self._remember(mean.detach().mean(0), unbiased.mean(0))
+        y = centred * (variance + self.eps).rsqrt()[group].view(shape)
+        if self.affine:
+            y = y * self.weight.view(1, *shape[1:]) + self.bias.view(1, *shape[1:])
+        return y.to(input.dtype)
+
+
+def synchronise(module: nn.Module) -> None:
     """Turn every batch norm of a module into one over all ranks, its parameters and buffers kept."""
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        if type(module) not in (nn.BatchNorm1d, nn.BatchNorm2d):
-            raise UserError(f"{type(module).__name__} cannot be synchronised over ranks on this device.")
-        module.__class__ = GlobalBatchNorm  # type: ignore[assignment]  # parameters and buffers stay in place
-        return module
-    for child in module.children():
-        synchronise(child)
-    return module
+    for norm in _norms(module):
+        norm.__class__ = GlobalBatchNorm
+
+
+def split(module: nn.Module, groups: int, by: Literal["blocks", "residues"]) -> None:
+    """Turn every batch norm of a module into one over groups of the batch, its parameters and buffers kept."""
+    for norm in _norms(module):
+        norm.__class__ = GroupedBatchNorm
+        norm.groups, norm.by = groups, by
+
+
+def _norms(module: nn.Module) -> list[Any]:
+    """The plain batch norms of a module; others cannot be turned into ours."""
+    norms = [m for m in module.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    for norm in norms:
+        if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+            raise UserError(f"{type(norm).__name__} cannot take its statistics from several ranks or groups.")
+    return norms

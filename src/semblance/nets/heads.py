@@ -3,14 +3,16 @@
 from torch import nn
 
 
-def mlp(*widths: int, bias: bool = True, output_bias: bool = True, output_norm: bool = False) -> nn.Sequential:
+def mlp(
+    *widths: int, bias: bool = True, norm: bool = True, output_bias: bool = True, output_norm: bool = False
+) -> nn.Sequential:
     """Linear layers of the given widths with batch norm and ReLU between them: (N, widths[0]) -> (N, widths[-1]).
 
-    bias: of the hidden linear layers. output_norm: end in a batch norm.
+    bias: of the hidden linear layers. norm: without, only ReLU lies between. output_norm: end in a batch norm.
     """
     layers: list[nn.Module] = []
     for i, o in zip(widths[:-2], widths[1:-1], strict=True):
-        layers += [nn.Linear(i, o, bias=bias), nn.BatchNorm1d(o), nn.ReLU()]
+        layers += [nn.Linear(i, o, bias=bias), *([nn.BatchNorm1d(o)] if norm else []), nn.ReLU()]
     layers.append(nn.Linear(widths[-2], widths[-1], bias=output_bias))
     if output_norm:
         layers.append(nn.BatchNorm1d(widths[-1]))

@@ -1,0 +1,107 @@
+"""MoCo: a query finds its key, of a slowly moving encoder, among a long queue of past keys."""
+
+from collections.abc import Collection
+from copy import deepcopy
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...losses import info_nce
+from ...nets.batchnorm import split
+from ...nets.heads import mlp
+from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std
+
+
+class MoCo(Method):
+    """He et al. 2020, "Momentum Contrast for Unsupervised Visual Representation Learning", and its v2 (the defaults),
+    Chen et al. 2020, arXiv:2003.04297; facebookresearch/moco. v1 has mlp_head=False and a temperature of 0.07.
+
+    Batch norms take their statistics from `groups` parts of the batch, as on so many devices: queries from blocks of
+    neighbours, keys from every so many-th sample. That is what the authors' shuffling of keys between devices is for:
+    the pictures that share statistics with a query are others than those that share them with its key.
+
+    Deviations: the regrouping is fixed (theirs a new permutation at each step; which pictures meet is random anyway);
+    the queue may be any multiple or none of the batch; the cosine of the rate is taken per step (theirs per epoch).
+    """
+
+    family = "contrastive"
+    title = "MoCo"
+    paper = "He et al. 2020, arXiv:1911.05722"
+    guards = {
+        "negatives": "the keys in the queue repel",
+        "ema": "keys come from an encoder that follows slowly",
+        "shuffled_bn": "a query and its key share batch statistics with different pictures",
+    }
+
+    queue: Tensor  # (queue, dim) of unit rows, newest first
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        temperature: float = 0.2,  # 0.07 in v1
+        momentum: float = 0.999,  # of the key encoder
+        queue: int = 65_536,
+        dim: int = 128,
+        mlp_head: bool = True,  # False in v1: one linear layer
+        groups: int = 8,  # of batch norm
+        symmetric: bool = False,  # each view is a query and a key, as in the authors' notebook for CIFAR-10
+    ) -> None:
+        super().__init__(backbone, without)
+        self.temperature, self.momentum, self.symmetric = temperature, momentum, symmetric
+        self.projector = mlp(self.features, *[self.features] * mlp_head, dim, norm=False)
+        self.target = deepcopy(nn.Sequential(backbone, self.projector)).requires_grad_(False)
+        split(backbone, groups, "blocks")
+        split(self.target, groups, "residues" if self.has("shuffled_bn") else "blocks")
+        self.register_buffer("queue", F.normalize(torch.randn(queue, dim), dim=1))
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        q = [self.projector(self.backbone(view)) for view in views[: 1 + self.symmetric]]
+        with torch.no_grad():
+            k = [self.target(view) for view in views[::-1][: len(q)]]
+        z = {f"q{i}": x for i, x in enumerate(q)} | {f"k{i}": x for i, x in enumerate(k)}
+        return {name: F.normalize(x, dim=1) for name, x in z.items()}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = []
+        for i in range(1 + self.symmetric):
+            q, k = z[f"q{i}"], z[f"k{i}"]
+            attraction = -(q * k).sum(1).mean() / self.temperature
+            losses.append(info_nce(q, k, self.queue, self.temperature) if self.has("negatives") else attraction)
+        numbers = {"embedding_std": embedding_std(q), "positive_similarity": -attraction.detach() * self.temperature}
+        return torch.stack(losses).sum(), numbers
+
+    @torch.no_grad()
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        ema(self.target, nn.Sequential(self.backbone, self.projector), self.momentum if self.has("ema") else 0.0)
+        keys = [z[f"k{i}"].to(self.queue.dtype) for i in range(1 + self.symmetric)]
+        self.queue.copy_(torch.cat([*keys, self.queue])[: len(self.queue)])
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        if not self.has("negatives"):
+            return {}
+        level = (1 + self.symmetric) * log(len(self.queue) + 1)
+        return {f"{'2 ' * self.symmetric}ln(K + 1): all embeddings equal": level}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=256, epochs=200, warmup_epochs=0,
+            views=(View(224, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5),),
+            optimizer="sgd", lr=0.03, weight_decay=1e-4, decay_1d=True,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="sgd", lr=0.12, weight_decay=5e-4, decay_1d=True,
+            hyper={"temperature": 0.1, "momentum": 0.99, "queue": 4096, "symmetric": True},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=15, warmup_epochs=1,
+            views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="sgd", lr=0.2, weight_decay=5e-4, decay_1d=True,
+            hyper={"temperature": 0.2, "momentum": 0.95, "queue": 1024, "symmetric": True},
+        ),
+    }  # fmt: skip
