@@ -118,7 +118,8 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
 
 def resized(recipe: Recipe, size: int) -> tuple[View, ...]:
     """The recipe's views for another image size, small crops in proportion."""
-    return tuple(replace(v, size=round(v.size * size / recipe.image_size)) for v in recipe.views)
+    ratio = size / recipe.image_size
+    return tuple(replace(v, size=round(v.size * ratio), cell=round(v.cell * ratio)) for v in recipe.views)
 
 
 def _whole_numbers(cls: type[Method], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semblance.systems import Clock
+from semblance.systems import Clock, bank
 from semblance.systems.contrastive import npid
 from semblance.systems.contrastive.npid import NPID
 
@@ -37,9 +37,9 @@ def test_the_step_of_the_authors_code(tiny, monkeypatch):
     """NCEAverage and NCECriterion on ten rows of a bank, without their 1e-7: loss, partition constant, new rows."""
     index = torch.tensor([3, 0, 7, 5])
     drawn = (torch.arange(24).view(4, 6) * 7 + 2) % 10
-    monkeypatch.setattr(npid.random, "bits", lambda key, index, slots: drawn[:, 1:])
+    monkeypatch.setattr(bank.random, "bits", lambda key, index, slots: drawn[:, 1:])
     model = small(tiny, samples=10, negatives=5, dim=3).double()
-    model.bank.copy_(wave(10, 3, 1) / 3)
+    model.bank.rows.copy_(wave(10, 3, 1) / 3)
     z = {"z": F.normalize(wave(4, 3), dim=1)}
     loss, _ = model.objective(z, index, CLOCK)
     assert loss.item() == pytest.approx(5.369653077371558, rel=1e-10)
@@ -51,9 +51,9 @@ def test_the_step_of_the_authors_code(tiny, monkeypatch):
         [0.3377250382822546, -0.7086104275564408, 0.619526480850922],
         [-0.34063034333118747, 0.8736928466680205, -0.34732085869295],
     ]
-    torch.testing.assert_close(model.bank[index], torch.tensor(expected).double())
+    torch.testing.assert_close(model.bank.rows[index], torch.tensor(expected).double())
     untouched = [i for i in range(10) if i not in index]
-    torch.testing.assert_close(model.bank[untouched], (wave(10, 3, 1) / 3)[untouched])
+    torch.testing.assert_close(model.bank.rows[untouched], (wave(10, 3, 1) / 3)[untouched])
 
 
 def test_the_partition_constant_is_estimated_once_and_saved(tiny, noise):
@@ -76,9 +76,9 @@ def test_exact_softmax(tiny, noise):
     """Without draws: cross-entropy over the whole bank; ln N when all rows are alike."""
     model, index = small(tiny, negatives=0), torch.arange(8)
     z = F.normalize(noise(8, 4), dim=1)
-    expected = F.cross_entropy(z @ model.bank.T / 0.07, index)
+    expected = F.cross_entropy(z @ model.bank.rows.T / 0.07, index)
     torch.testing.assert_close(model.objective({"z": z}, index, CLOCK)[0], expected)
-    model.bank.copy_(model.bank[:1].expand(50, 4))
+    model.bank.rows.copy_(model.bank.rows[:1].expand(50, 4))
     assert model.objective({"z": z}, index, CLOCK)[0] == pytest.approx(log(50), abs=1e-5)
     assert list(model.constants(8).values()) == [pytest.approx(log(50))]
 
@@ -95,13 +95,13 @@ def test_negatives_change_with_the_epoch_not_with_the_batch(tiny, monkeypatch):
 
 
 def test_rows_of_the_bank_start_with_unit_norm_on_average(tiny):
-    bank = small(tiny, samples=4000, dim=128).bank
-    assert bank.abs().max() <= (3 / 128) ** 0.5 and bank.square().sum(1).mean() == pytest.approx(1, abs=0.01)
+    rows = small(tiny, samples=4000, dim=128).bank.rows
+    assert rows.abs().max() <= (3 / 128) ** 0.5 and rows.square().sum(1).mean() == pytest.approx(1, abs=0.01)
 
 
 def test_without_negatives_only_attraction_is_left(tiny):
     model, index = small(tiny, ["negatives"]), torch.arange(8)
-    z = F.normalize(model.bank[index], dim=1)
-    model.bank.copy_(F.normalize(model.bank, dim=1))
+    z = F.normalize(model.bank.rows[index], dim=1)
+    model.bank.rows.copy_(F.normalize(model.bank.rows, dim=1))
     assert model.objective({"z": z}, index, CLOCK)[0] == pytest.approx(-1 / 0.07, rel=1e-5)
     assert model.constants(8) == {}

@@ -10,6 +10,7 @@ from . import random
 from .blur import gaussian_blur, kernel_size
 from .colour import ORDERS, grey, jitter, solarize
 from .crop import on_canvas, random_boxes, resized_crop
+from .jigsaw import cut, mosaic
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
 
@@ -19,9 +20,11 @@ class View:
     """Parameters of random crops and distortions, in torchvision's terms; probabilities `*_p` are per image.
 
     Order: crop, flip, colour jitter, greyscale, blur, solarize, normalise (SimCLR, BYOL, SwAV, Barlow Twins).
+    With a grid, the crop is cut into grid x grid cells; a patch of each is flipped and distorted on its own, and the
+    view is the shuffled mosaic of them (PIRL).
     """
 
-    size: int  # side of the crop in pixels
+    size: int  # side of the crop in pixels; with a grid, of a patch
     count: int = 1  # how many such crops of each image
     scale: tuple[float, float] = (0.08, 1.0)  # area fraction of the crop
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -33,18 +36,35 @@ class View:
     blur_p: float = 0.0
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels; its kernel is a tenth of the side
     solarize_p: float = 0.0
+    grid: int = 1
+    cell: int = 0  # side of a cell of the grid in pixels
 
     def __call__(self, pictures: Tensor, sizes: Tensor, index: Tensor, key: int) -> Tensor:
         """One crop of each picture.
 
         pictures: uint8 (N, 3, S, S) canvases; sizes: int32 (N, 2) original heights and widths; index: int64 (N,)
-        dataset indices, which with `key` fix every random choice. Returns float32 (N, 3, size, size) in [0, 1].
+        dataset indices, which with `key` fix every random choice. Returns float32 (N, 3, size, size) in [0, 1], with
+        a grid (N, 3, grid * size, grid * size).
         """
-        # One row of uniform numbers per image: what happens (6), jitter factors (4), order (1), sigma (1).
-        u = random.uniform(random.key(key, "distort"), index, 12)
         boxes = random_boxes(random.key(key, "crop"), index, sizes, self.scale, self.ratio)
         boxes = on_canvas(boxes, sizes, pictures.shape[-1])
-        x = resized_crop(pictures, boxes, self.size, bicubic=self.bicubic, flip=u[:, 0] < self.flip_p)
+        if self.grid == 1:
+            u = self._draws(key, index)
+            x = resized_crop(pictures, boxes, self.size, bicubic=self.bicubic, flip=u[:, 0] < self.flip_p)
+            return self._distorted(x, u)
+        whole, count = torch.zeros_like(index, dtype=torch.bool), self.grid**2
+        x = resized_crop(pictures, boxes, self.grid * self.cell, bicubic=self.bicubic, flip=whole)
+        x = cut(x, self.grid, self.size, index, key)
+        u = self._draws(key, (index[:, None] * count + torch.arange(count, device=index.device)).flatten())
+        x = torch.where((u[:, 0] < self.flip_p)[:, None, None, None], x.flip(3), x)
+        return mosaic(self._distorted(x, u), self.grid)
+
+    def _draws(self, key: int, index: Tensor) -> Tensor:
+        """A row of uniform numbers per image: what happens (6), jitter factors (4), order (1), sigma (1)."""
+        return random.uniform(random.key(key, "distort"), index, 12)
+
+    def _distorted(self, x: Tensor, u: Tensor) -> Tensor:
+        """Crops on the scale of bytes (N, 3, size, size) to distorted ones in [0, 1]; x is overwritten."""
         x = x.mul_(1 / 255).clamp_(0, 1)
         if any(self.jitter):
             factors = self._jitter_factors(u[:, 6:10])

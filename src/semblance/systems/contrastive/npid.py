@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...losses import nce
 from ...views import random
+from ..bank import Bank
 from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
 
 
@@ -25,7 +26,7 @@ class NPID(Method):
     paper = "Wu et al. 2018, arXiv:1805.01978"
     guards = {"negatives": "rows of the bank that belong to other pictures repel"}
 
-    bank: Tensor  # (pictures, dim), the running embedding of each
+    bank: Bank
     log_partition: Tensor  # log of the mean of exp(score), estimated at the first step and kept; NaN before
 
     def __init__(
@@ -46,31 +47,28 @@ class NPID(Method):
     def prepare(self, samples: int) -> None:
         weight = self.projector.weight
         bound = (3 / len(weight)) ** 0.5  # rows of expected squared norm 1
-        bank = torch.empty(samples, len(weight)).uniform_(-bound, bound)
-        self.register_buffer("bank", bank.to(weight))
+        self.bank = Bank(torch.empty(samples, len(weight)).uniform_(-bound, bound))
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         return {"z": F.normalize(self.projector(self.backbone(views[0])), dim=1)}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         z1, numbers = z["z"], {"embedding_std": embedding_std(z["z"])}
-        positive = (z1 * self.bank[index]).sum(1, keepdim=True) / self.temperature
+        positive = self.bank.own(z1, index) / self.temperature
         numbers["bank_similarity"] = positive.detach().mean() * self.temperature
         if not self.has("negatives"):
             return -positive.mean(), numbers
         if self.negatives == 0:
-            return F.cross_entropy(z1 @ self.bank.T / self.temperature, index), numbers
-        drawn = random.bits(random.key(clock.seed, "negatives", clock.epoch), index, self.negatives) % len(self.bank)
-        negative = torch.einsum("bd,bkd->bk", z1, self.bank[drawn]) / self.temperature
+            return F.cross_entropy(z1 @ self.bank.rows.T / self.temperature, index), numbers
+        key = random.key(clock.seed, "negatives", clock.epoch)
+        negative = self.bank.drawn(z1, index, self.negatives, key) / self.temperature
         if self.log_partition.isnan():
             scores = torch.cat([positive, negative], 1).detach().flatten()
             self.log_partition.copy_(scores.logsumexp(0) - log(len(scores)))
         return nce(positive, negative, self.log_partition + log(self.negatives)), numbers
 
-    @torch.no_grad()
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
-        row = self.bank[index].lerp(z["z"].to(self.bank.dtype), 1 - self.momentum)
-        self.bank[index] = F.normalize(row, dim=1)
+        self.bank.update(z["z"], index, self.momentum)
 
     def constants(self, batch_size: int) -> dict[str, float]:
         if not self.has("negatives"):

@@ -1,0 +1,38 @@
+"""A memory bank: the running embedding of every training picture."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..views import random
+
+
+class Bank(nn.Module):
+    """Rows (pictures, D) that negatives are drawn from; state without gradient."""
+
+    rows: Tensor
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rows", rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def own(self, z: Tensor, index: Tensor) -> Tensor:
+        """Similarity of each embedding with its picture's row: (B, D), (B,) -> (B, 1)."""
+        return (z * self.rows[index]).sum(1, keepdim=True)
+
+    def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
+        """Similarity with rows drawn uniformly, with replacement, for each picture by (key, index): (B, count).
+
+        Like the authors' draws, they may hold the picture itself.
+        """
+        chosen = random.bits(key, index, count) % len(self.rows)
+        return torch.einsum("bd,bkd->bk", z, self.rows[chosen])
+
+    @torch.no_grad()
+    def update(self, z: Tensor, index: Tensor, momentum: float) -> None:
+        """Move the rows of the pictures towards their embeddings, back to unit length."""
+        rows = self.rows[index].lerp(z.to(self.rows.dtype), 1 - momentum)
+        self.rows[index] = F.normalize(rows, dim=1)

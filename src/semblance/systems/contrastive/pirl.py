@@ -1,0 +1,110 @@
+"""PIRL: a picture and the shuffled patches of it must both find the picture's row of a memory bank."""
+
+from collections.abc import Collection
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...nets.heads import mlp
+from ...views import random
+from ...views.jigsaw import pieces
+from ..bank import Bank
+from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+
+GRID = 3
+
+
+class PIRL(Method):
+    """Misra & van der Maaten 2020, "Self-Supervised Learning of Pretext-Invariant Representations";
+    facebookresearch/vissl: configs/config/pretrain/pirl (the MLP heads, InfoNCE and blur of its best results).
+
+    Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices).
+    """
+
+    family = "contrastive"
+    title = "PIRL"
+    paper = "Misra & van der Maaten 2020, arXiv:1912.01991"
+    guards = {"negatives": "rows of the bank that belong to other pictures repel"}
+
+    bank: Bank  # from the embeddings of whole pictures only
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        temperature: float = 0.1,
+        negatives: int = 32_000,  # drawn from the bank for each of the two terms
+        momentum: float = 0.5,  # of the bank
+        patch_weight: float = 0.5,  # of the term of the patches; the picture's has the rest
+        dim: int = 128,
+    ) -> None:
+        super().__init__(backbone, without)
+        self.temperature, self.negatives = temperature, negatives
+        self.momentum, self.patch_weight = momentum, patch_weight
+        self.dim = dim
+        self.projector = mlp(self.features, self.features, dim, norm=False)
+        self.patch_projector = nn.Sequential(mlp(self.features, self.features, dim, norm=False), nn.ReLU())
+        self.patch_joiner = nn.Linear(GRID**2 * dim, dim)
+
+    def prepare(self, samples: int) -> None:
+        self.bank = Bank(F.normalize(torch.rand(samples, self.dim) - 0.5, dim=1))
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        picture, mosaic = views
+        z = self.projector(self.backbone(picture))
+        patches = self.patch_projector(self.backbone(pieces(mosaic, GRID)))
+        joined = self.patch_joiner(patches.view(len(picture), -1))
+        return {"z": F.normalize(z, dim=1), "patches": F.normalize(joined, dim=1)}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        patches = self._term(z["patches"], "patches", index, clock)
+        picture = self._term(z["z"], "picture", index, clock)
+        loss = self.patch_weight * patches + (1 - self.patch_weight) * picture
+        return loss, {
+            "patch_loss": patches.detach(), "picture_loss": picture.detach(), "embedding_std": embedding_std(z["z"]),
+        }  # fmt: skip
+
+    def _term(self, z: Tensor, purpose: str, index: Tensor, clock: Clock) -> Tensor:
+        """InfoNCE of embeddings (B, D) with the bank rows of their pictures, among draws of its own."""
+        positive = self.bank.own(z, index) / self.temperature
+        if not self.has("negatives"):
+            return -positive.mean()
+        key = random.key(clock.seed, "negatives", purpose, clock.epoch)
+        negative = self.bank.drawn(z, index, self.negatives, key) / self.temperature
+        return -torch.cat([positive, negative], 1).log_softmax(1)[:, 0].mean()
+
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        self.bank.update(z["z"], index, self.momentum)
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        return {"ln(K + 1): all scores equal": log(self.negatives + 1)} if self.has("negatives") else {}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=1024, epochs=800, warmup_epochs=0,
+            views=(
+                View(224, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
+                View(64, grid=GRID, cell=85, scale=(0.6, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
+            ),
+            optimizer="sgd", lr=0.03, weight_decay=1e-4, final_lr=0.001,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(
+                View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),
+                View(14, grid=GRID, cell=16, scale=(0.6, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),
+            ),
+            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"negatives": 4096},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
+            views=(
+                View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),
+                View(12, grid=GRID, cell=14, scale=(0.6, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),
+            ),
+            optimizer="sgd", lr=0.24, weight_decay=5e-4, hyper={"negatives": 1024},
+        ),
+    }  # fmt: skip
