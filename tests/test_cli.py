@@ -23,7 +23,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ("arguments", "hint"),
     [
         (("train", "simcrl"), "Did you mean 'simclr'?"),
-        (("train", "--epoch", "3"), '"--epochs"'),
+        (("train", "--epoch", "3"), "Did you mean --epochs?"),
         (("train", "--without", "negative"), "Did you mean 'negatives'?"),
         (("train", "--backbone", "resnet81", "--data", "digits"), "resnet"),
         (("trian",), "Did you mean"),
