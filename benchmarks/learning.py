@@ -56,13 +56,16 @@ def draw(results: dict, name: str) -> None:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for method, result in results.items():
-        _, seconds, accuracy = zip(*result["curve"], strict=True)
+        start = (0, 0, result["table"][1]["knn_top1"])  # untrained
+        _, seconds, accuracy = zip(start, *result["curve"], strict=True)
         axes.plot([s / 60 for s in seconds], [100 * a for a in accuracy], "o-", ms=4, label=method)
     for line in next(iter(results.values()))["table"][:2]:
         axes.axhline(100 * line["knn_top1"], color="grey", lw=1, ls=":")
-        axes.annotate(line["encoder"], (0, 100 * line["knn_top1"]), va="bottom", color="grey")
+        axes.text(
+            1, 100 * line["knn_top1"], line["encoder"], ha="right", va="bottom", transform=axes.get_yaxis_transform()
+        )
     axes.set(xlabel="minutes of training", ylabel="kNN-200 accuracy, %", title=name)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(RESULTS / f"{name}.png", dpi=150)
 
