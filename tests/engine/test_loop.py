@@ -100,6 +100,7 @@ def test_evaluation_is_logged_and_leaves_training_alone(tmp_path: Path) -> None:
 
 
 def test_second_ctrl_c_stops_at_once() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
     with pytest.raises(KeyboardInterrupt), loop.interruptible() as interrupted:
         signal.raise_signal(signal.SIGINT)
         assert interrupted()
