@@ -65,9 +65,9 @@ class SimCLR(Method):
             optimizer="lars-simclr", lr=0.3, weight_decay=1e-6,
         ),
         "small": Recipe(
-            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            backbone="resnet18-cifar", image_size=32, batch_size=64, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="sgd", lr=0.5, weight_decay=5e-4, hyper={"layers": 2},
+            optimizer="sgd", lr=0.25, weight_decay=5e-4, hyper={"layers": 2},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
