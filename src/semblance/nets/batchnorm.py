@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -92,16 +93,19 @@ class GroupedBatchNorm(GlobalBatchNorm):
         groups = min(self.groups, total // 2)  # at least two samples each
         if not self.training or groups < 2:
             return super().forward(input)
-        x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
-        rows = torch.arange(start, start + len(x), device=x.device)
+        rows = torch.arange(start, start + len(input))
         group = rows * groups // total if self.by == "blocks" else rows % groups
+        if not dist.is_initialized():
+            return self._one_by_one(input, group)
+        group = group.to(input.device)
+        x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         axes, shape = [*range(2, x.ndim)], [len(x), -1] + [1] * (x.ndim - 2)
 
         def mean_of(values: Tensor) -> Tensor:
             """Mean over each group: (N, C, ...) -> (groups, C)."""
             own = values.mean(axes) if axes else values
             sums = own.new_zeros(groups, own.shape[1]).index_add(0, group, own)
-            return (SumOverRanks.apply(sums) if dist.is_initialized() else sums) / counts[:, None]
+            return SumOverRanks.apply(sums) / counts[:, None]
 
         counts = torch.arange(total, device=x.device)
         counts = (counts * groups // total if self.by == "blocks" else counts % groups).bincount(minlength=groups)
@@ -116,6 +120,20 @@ class GroupedBatchNorm(GlobalBatchNorm):
         if self.affine:
             y = y * self.weight.view(1, *shape[1:]) + self.bias.view(1, *shape[1:])
         return y.to(input.dtype)
+
+    def _one_by_one(self, input: Tensor, group: Tensor) -> Tensor:
+        """Torch's batch norm of each group: several times faster, for one rank, which holds every group whole."""
+        neighbours = self.by == "blocks"
+        order = group.argsort(stable=True)
+        parts = (input if neighbours else input[order]).split(group.bincount().tolist())
+        statistics = [self.get_buffer("running_mean").new_zeros(2, input.shape[1]) for _ in parts]
+        y = torch.cat([
+            F.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+            for part, (mean, variance) in zip(parts, statistics, strict=True)
+        ])  # fmt: skip
+        if self.track_running_stats:
+            self._remember(*torch.stack(statistics).mean(0))
+        return y if neighbours else y[order.argsort()]
 
 
 def synchronise(module: nn.Module) -> None:
