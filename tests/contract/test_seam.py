@@ -22,7 +22,7 @@ def setup(name: str, *, norms: bool = True, precision: str = "64", guard: str | 
     config = tiny_config(name, precision=precision, without=[guard] if guard else [])
     method = tiny_method(config, norms=norms).train()
     pixels, sizes = tiny_images().read(INDEX)
-    crops = make_views(config.views, pixels, sizes, INDEX, seed=0, epoch=0)
+    crops = make_views(config.views, pixels, sizes, INDEX, seed=0, step=0)
     return method, [c.to(next(method.parameters()).dtype) for c in crops]
 
 

@@ -6,15 +6,19 @@ import pytest
 import torch
 from tiny import PICTURES, tiny_images
 
+from semblance import ranks
 from semblance.data.images import Images
-from semblance.engine import seam
 from semblance.engine.batches import batches
+from semblance.views import random
 
 PER_EPOCH = PICTURES // 15
 
 
 def read(images: Images, start: int = 0, stop: int = 3 * PER_EPOCH, workers: int = 0, seed: int = 0) -> list:
-    return list(batches(images, batch_size=15, seed=seed, start=start, stop=stop, workers=workers))
+    def order(epoch: int) -> torch.Tensor:
+        return random.permutation(random.key(seed, epoch), PICTURES)
+
+    return list(batches(images, order, batch_size=15, start=start, stop=stop, workers=workers))
 
 
 def from_disk() -> Images:
@@ -34,11 +38,11 @@ def test_each_epoch_visits_a_sample_at_most_once_in_another_order() -> None:
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_the_batches_of_one(world: int) -> None:
     images = tiny_images()
-    ranks = []
+    shares = []
     for rank in range(world):
-        with mock.patch.object(seam, "world", lambda rank=rank: (rank, world)):
-            ranks.append(read(images))
-    for pixels, sizes, index, *parts in ((*whole, *parts) for whole, *parts in zip(read(images), *ranks, strict=True)):
+        with mock.patch.object(ranks, "world", lambda rank=rank: (rank, world)):
+            shares.append(read(images))
+    for pixels, sizes, index, *parts in ((*whole, *parts) for whole, *parts in zip(read(images), *shares, strict=True)):
         assert torch.equal(torch.cat([p[0] for p in parts]), pixels)
         assert torch.equal(torch.cat([p[1] for p in parts]), sizes)
         assert all(torch.equal(p[2], index) for p in parts)

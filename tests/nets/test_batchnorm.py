@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semblance.engine import seam
 from semblance.errors import UserError
 from semblance.nets.batchnorm import GlobalBatchNorm, place, split, synchronise
+from semblance.ranks import own_rows
 
 SHAPES = [(6, 5), (7, 5), (7, 5, 3, 2)]
 
@@ -39,7 +40,7 @@ def on_rank(shape: tuple[int, ...], affine: bool) -> dict[str, Tensor]:
     norm, x, gradient = example(shape, affine)
     synchronise(norm)
     assert type(norm) is GlobalBatchNorm
-    rows = seam.own_rows(len(x))
+    rows = own_rows(len(x))
     return use(norm, x[rows], gradient[rows])
 
 
@@ -87,7 +88,7 @@ def grouped(shape: tuple[int, ...], by: str, affine: bool) -> dict[str, Tensor]:
     """The rows of this rank, normalised in three groups of the whole batch."""
     norm, x, gradient = example(shape, affine)
     split(norm, 3, by)
-    rows = seam.own_rows(len(x))
+    rows = own_rows(len(x))
     with place(rows.start, len(x)):
         return use(norm, x[rows], gradient[rows])
 

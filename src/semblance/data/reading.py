@@ -1,16 +1,18 @@
 """Reading batches of pictures ahead of their use."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..ranks import gather, own_rows
 from .images import Images, Skipped
 
 T = TypeVar("T")
+PART = 500  # pictures embedded at once, over all ranks
 PIECE = 64  # pictures that a worker decodes at once: a whole batch may be more than memory should hold several times
 
 
@@ -53,3 +55,19 @@ def read_ahead(images: Images, index: Iterable[Tensor], workers: int) -> Iterato
             pixels, sizes = zip(*read, strict=True)
             yield torch.cat(pixels), torch.cat(sizes)
             read.clear()
+
+
+@torch.no_grad()
+def in_parts(
+    images: Images, embed: Callable[[Tensor, Tensor, Tensor], Tensor], device: torch.device, workers: int,
+    track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter,
+) -> Iterator[Tensor]:  # fmt: skip
+    """`embed` of every picture, a part of them after the other: their rows, on the device.
+
+    embed: canvases, sizes and indices of some pictures to one row each. Ranks share the work, so all of them must
+    call this; each gets all rows.
+    """
+    parts = torch.arange(len(images)).tensor_split(-(-len(images) // PART))
+    own = [part[own_rows(len(part))] for part in parts]
+    for part, index, (pixels, sizes) in zip(track(parts), own, read_ahead(images, own, workers), strict=True):
+        yield gather(embed(pixels.to(device), sizes.to(device), index.to(device)), len(part))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..config import TrainConfig
 from ..data.images import Images
 from ..errors import UserError
@@ -23,6 +24,7 @@ from .folder import RunFolder
 from .optimizers import make_optimizer, set_lr, warmup_cosine
 from .precision import autocast
 from .progress import Progress
+from .whole import WholeSet
 
 SAVE_EVERY = 60.0  # seconds between checkpoints
 LOG_EVERY = 10  # steps
@@ -60,8 +62,9 @@ def fit(
     optimizer = make_optimizer(
         config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
         bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0, fixed_lr=method.fixed_lr,
+        no_momentum=method.no_momentum,
     )  # fmt: skip
-    rank, world = seam.world()
+    rank, world = ranks.world()
     leader, alone = rank == 0, world == 1
     trained = Trained(0, total, 0.0)
     if resume:
@@ -80,15 +83,24 @@ def fit(
             checkpoint.save(folder.checkpoint, state | {"step": trained.step, "seconds": trained.seconds})
 
     method.train()
+
+    def clock_at(step: int) -> Clock:
+        return Clock(step, total, per_epoch, config.seed)
+
+    def order(epoch: int) -> Tensor:
+        return method.order(len(images), clock_at(epoch * per_epoch))
+
     stream = batches(
-        images, batch_size=config.batch_size, seed=config.seed, start=trained.step, stop=total, workers=config.workers
+        images, order, batch_size=config.batch_size, start=trained.step, stop=total, workers=config.workers
     )
     saved = time.perf_counter()
     started = saved - trained.seconds
     with interruptible() as interrupted, Progress(config.method, total, config.batch_size, leader) as progress:
-        for batch in stream:
-            clock = Clock(trained.step, total, per_epoch, config.seed)
-            loss, numbers = step(method, optimizer, batch, config, clock, device)
+        whole = WholeSet(images, config, device, progress)
+        while trained.step < total:
+            method.start_step(whole, clock_at(trained.step))
+            batch = next(stream)  # after start_step, which the order of an epoch may depend on
+            loss, numbers = step(method, optimizer, batch, config, clock_at(trained.step), device)
             trained.step += 1
             trained.seconds = time.perf_counter() - started
             epoch = trained.step / per_epoch
@@ -106,7 +118,7 @@ def fit(
                 if leader:
                     folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **accuracy)
                 started += time.perf_counter() - pause  # evaluation is not training time
-            if (alone or trained.step % LOG_EVERY == 0) and seam.any_rank(interrupted()):
+            if (alone or trained.step % LOG_EVERY == 0) and ranks.any_rank(interrupted()):
                 break
             if time.perf_counter() - saved > SAVE_EVERY:
                 save(loss)
@@ -121,14 +133,14 @@ def step(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """One step of training on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
-    firsts = batch[2][seam.own_rows(len(batch[2]))]  # on the CPU, where reading one waits for nothing
+    firsts = batch[2][ranks.own_rows(len(batch[2]))]  # on the CPU, where reading one waits for nothing
     pixels, sizes, index = (t.to(device, non_blocking=True) for t in batch)
-    own = index[seam.own_rows(len(index))]
+    own = index[ranks.own_rows(len(index))]
     dtype = next(method.parameters()).dtype
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
 
     def embed(rows: slice) -> Embeddings:
-        crops = make_views(config.views, pixels[rows], sizes[rows], own[rows], seed=config.seed, epoch=clock.epoch)
+        crops = make_views(config.views, pixels[rows], sizes[rows], own[rows], seed=config.seed, step=clock.step)
         torch.manual_seed(random.key(config.seed, "layers", clock.step, int(firsts[rows][0])))  # for drop-path
         with autocast(config.precision, device):
             return method.embed([crop.to(dtype, memory_format=layout) for crop in crops])

@@ -62,28 +62,35 @@ NAMES = ("sgd", "adamw", "lars", "lars-simclr", "larc", "lars-clip")
 
 def make_optimizer(
     name: str, module: nn.Module, *, weight_decay: float, bias_lr_ratio: float = 1.0, decay_1d: bool = False,
-    fixed_lr: Sequence[str] = (),
+    fixed_lr: Sequence[str] = (), no_momentum: Sequence[str] = (),
 ) -> Optimizer:  # fmt: skip
     """An optimiser over the trainable parameters, in groups: matrices and kernels, and 1-D tensors (biases, norms).
 
     The groups' "peak" multiplies the learning rate; 1-D tensors are neither decayed nor adapted unless decay_1d.
     fixed_lr: parts of the module whose rate `set_lr` leaves at its peak, in groups of their own.
+    no_momentum: parts whose steps do not remember the ones before.
     """
     groups: list[dict] = []
-    for fixed in (False, True):
-        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-        chosen = [p for n, p in named if (n.split(".")[0] in fixed_lr) == fixed]
+    parts: dict[tuple[bool, bool], list[Tensor]] = {}
+    for n, p in module.named_parameters():
+        if p.requires_grad:
+            part = n.split(".")[0]
+            parts.setdefault((part in fixed_lr, part in no_momentum), []).append(p)
+    for fixed, forgetful in sorted(parts):
+        chosen = parts[fixed, forgetful]
+        momentum = 0.0 if forgetful else 0.9
+        common = {"fixed": fixed, "momentum": momentum, "betas": (momentum, 0.999)}  # each optimiser takes its own
         deep, flat = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
         flat_decay = weight_decay if decay_1d else 0.0
         groups += [
-            {"params": deep, "weight_decay": weight_decay, "peak": 1.0, "fixed": fixed},
-            {"params": flat, "weight_decay": flat_decay, "peak": bias_lr_ratio, "fixed": fixed, "adapt": decay_1d},
+            {"params": deep, "weight_decay": weight_decay, "peak": 1.0, **common},
+            {"params": flat, "weight_decay": flat_decay, "peak": bias_lr_ratio, "adapt": decay_1d, **common},
         ]
     groups = [group for group in groups if group["params"]]
     if name in ("sgd", "adamw"):
         for group in groups:
             group.pop("adapt", None)
-        return SGD(groups, lr=0.0, momentum=0.9) if name == "sgd" else AdamW(groups, lr=0.0)
+        return SGD(groups, lr=0.0) if name == "sgd" else AdamW(groups, lr=0.0)
     if name not in NAMES:
         raise unknown("optimizer", name, NAMES)
     return LARS(groups, lr=0.0, variant=name, eta=0.02 if name == "lars-clip" else 1e-3)

@@ -2,11 +2,15 @@
 
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+
+T = TypeVar("T")
 
 
 class Progress:
@@ -39,6 +43,14 @@ class Progress:
             left = timedelta(seconds=round((self.total - step) * self.batch_size / speed))
             state = f"loss {self.loss:.3f}  {speed:,.0f} images/s  {left} left"
             self.bar.update(self.task, completed=step, state=state)
+
+    def track(self, items: Sequence[T], what: str) -> Iterator[T]:
+        """The items in turn, with a bar of their own while they last."""
+        task = self.bar.add_task("", total=len(items), state=what)
+        for item in items:
+            yield item
+            self.bar.advance(task)
+        self.bar.remove_task(task)
 
     def speed(self, step: int) -> float:
         """Images per second over the last half minute; 0 before the second step."""

@@ -17,45 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..nets.batchnorm import Place, place
+from ..ranks import gather, own_rows, shard, world
 from ..systems.method import Embeddings
-
-
-def world() -> tuple[int, int]:
-    """(rank, number of ranks)."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def shard(n: int) -> list[int]:
-    """How many of n samples each rank holds: contiguous blocks whose sizes differ by one at most."""
-    size = world()[1]
-    return [n // size + (r < n % size) for r in range(size)]
-
-
-def own_rows(n: int) -> slice:
-    """The rows of a batch of n that this rank holds."""
-    rank, counts = world()[0], shard(n)
-    return slice(sum(counts[:rank]), sum(counts[: rank + 1]))
-
-
-def gather(x: Tensor, n: int) -> Tensor:
-    """Rows of all ranks in order, without gradient: (own, ...) -> (n, ...)."""
-    counts = shard(n)
-    if len(counts) == 1:
-        return x.detach()
-    padded = x.new_zeros(max(counts), *x.shape[1:])
-    padded[: len(x)] = x.detach()
-    parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-
-
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is up on any rank."""
-    if world()[1] == 1:
-        return flag
-    flags = [False] * world()[1]
-    dist.all_gather_object(flags, flag)
-    return any(flags)
 
 
 @contextmanager

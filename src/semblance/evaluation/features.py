@@ -5,24 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.images import Images
-from ..data.reading import read_ahead
+from ..data.reading import in_parts, read_ahead
 from ..engine.precision import autocast
-from ..engine.seam import gather, own_rows
-from ..views.crop import centre_boxes, on_canvas, resized_crop
-from ..views.view import normalise
-
-PART = 500  # pictures embedded at once, over all ranks
-CENTRE = 0.875  # of the shorter side, as in Resize(256) and CenterCrop(224); small images are used whole
+from ..views.view import plain_view
 
 
-def plain_view(pictures: Tensor, sizes: Tensor, size: int) -> Tensor:
-    """The undistorted view for evaluation: uint8 (N, 3, S, S) canvases to normalised float32 (N, 3, size, size)."""
-    boxes = on_canvas(centre_boxes(sizes, CENTRE if size > 64 else 1.0), sizes, pictures.shape[-1])
-    flip = torch.zeros(len(pictures), dtype=torch.bool, device=pictures.device)
-    return normalise(resized_crop(pictures, boxes, size, bicubic=False, flip=flip) / 255)
-
-
-@torch.no_grad()
 def features(backbone: nn.Module, images: Images, *, size: int, precision: str = "32", workers: int = 2) -> Tensor:
     """Pooled features of every picture, the backbone in evaluation mode: float32 (N, D) on the CPU.
 
@@ -31,18 +18,17 @@ def features(backbone: nn.Module, images: Images, *, size: int, precision: str =
     weight = next(backbone.parameters())
     training = backbone.training
     backbone.eval()
-    out = []
-    parts = torch.arange(len(images)).tensor_split(-(-len(images) // PART))
-    own = [part[own_rows(len(part))] for part in parts]
-    for part, (pixels, sizes) in zip(parts, read_ahead(images, own, workers), strict=True):
-        x = plain_view(pixels.to(weight.device), sizes.to(weight.device), size).to(weight.dtype)
+
+    def embed(pixels: Tensor, sizes: Tensor, index: Tensor) -> Tensor:
+        x = plain_view(pixels, sizes, size).to(weight.dtype)
         if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(precision, weight.device):
-            own_features = backbone(x).float()
-        out.append(gather(own_features, len(part)).cpu())
+            return backbone(x).float()
+
+    rows = torch.cat([part.cpu() for part in in_parts(images, embed, weight.device, workers)])
     backbone.train(training)
-    return torch.cat(out)
+    return rows
 
 
 def raw_pixels(train: Images, test: Images, side: int = 32, workers: int = 2) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,16 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import cos, pi
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..views import random
 from ..views.view import View
+
+if TYPE_CHECKING:
+    from ..engine.whole import WholeSet
 
 Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
 
@@ -46,6 +50,10 @@ class Clock:
         return self.step // self.steps_per_epoch
 
     @property
+    def starts_epoch(self) -> bool:
+        return self.step % self.steps_per_epoch == 0
+
+    @property
     def progress(self) -> float:
         return self.step / self.total_steps
 
@@ -63,6 +71,7 @@ class Method(nn.Module):
     paper: ClassVar[str]
     guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
     recipes: ClassVar[dict[str, Recipe]]
+    no_momentum: ClassVar[tuple[str, ...]] = ()  # parts whose steps remember nothing
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
 
     def __init__(self, backbone: nn.Module, without: Collection[str] = ()) -> None:
@@ -78,6 +87,13 @@ class Method(nn.Module):
 
     def prepare(self, samples: int) -> None:
         """Make the buffers whose size is the number of training pictures; called once, before the first step."""
+
+    def start_step(self, whole: "WholeSet", clock: Clock) -> None:
+        """Before every step: where it is due, group or embed the whole training set. A function of the state before."""
+
+    def order(self, samples: int, clock: Clock) -> Tensor:
+        """Dataset indices in the order in which the epoch that begins visits them: int64 (samples,), on the CPU."""
+        return random.permutation(random.key(clock.seed, "order", clock.epoch), samples)
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         """Crops of b samples, each float (b, 3, size, size), to embeddings whose first axis is b."""

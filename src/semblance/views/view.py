@@ -9,10 +9,12 @@ from torch import Tensor
 from . import random
 from .blur import gaussian_blur, kernel_size
 from .colour import ORDERS, grey, jitter, solarize
-from .crop import on_canvas, random_boxes, resized_crop
+from .crop import centre_boxes, on_canvas, random_boxes, resized_crop
 from .jigsaw import cut, mosaic
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
+
+CENTRE = 0.875  # of the shorter side, as in Resize(256) and CenterCrop(224); small images are used whole
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,18 @@ def normalise(x: Tensor) -> Tensor:
 
 
 def make_views(
-    views: Sequence[View], pictures: Tensor, sizes: Tensor, index: Tensor, *, seed: int, epoch: int
+    views: Sequence[View], pictures: Tensor, sizes: Tensor, index: Tensor, *, seed: int, step: int
 ) -> list[Tensor]:
     """Every crop of every view of a batch, normalised: a list of float32 (N, 3, size, size).
 
-    Crop v of an image depends on (seed, epoch, dataset index, v) only.
+    Crop v of an image depends on (seed, step, dataset index, v) only.
     """
     crops = [view for view in views for _ in range(view.count)]
-    return [normalise(view(pictures, sizes, index, random.key(seed, "view", epoch, v))) for v, view in enumerate(crops)]
+    return [normalise(view(pictures, sizes, index, random.key(seed, "view", step, v))) for v, view in enumerate(crops)]
+
+
+def plain_view(pictures: Tensor, sizes: Tensor, size: int) -> Tensor:
+    """The undistorted view: uint8 (N, 3, S, S) canvases to normalised float32 (N, 3, size, size)."""
+    boxes = on_canvas(centre_boxes(sizes, CENTRE if size > 64 else 1.0), sizes, pictures.shape[-1])
+    flip = torch.zeros(len(pictures), dtype=torch.bool, device=pictures.device)
+    return normalise(resized_crop(pictures, boxes, size, bicubic=False, flip=flip) / 255)
