@@ -107,6 +107,21 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float) -> Tensor:
     return (diagonal - 1).pow(2).sum() + lambda_ * off_diagonal
 
 
+def sigreg(z: Tensor, directions: Tensor, knots: int = 17, reach: float = 3.0) -> Tensor:
+    """How far embeddings are from an isotropic Gaussian, seen along directions: (N, D), (D, M) -> scalar.
+
+    Along each direction, N times the squared distance of the empirical characteristic function from that of N(0, 1),
+    weighted by the latter and integrated over [-reach, reach] (Epps & Pulley), then the mean over directions: about
+    1.05 for Gaussian embeddings whatever N, 0.402 N where all are 0. directions: unit columns
+    (Balestriero & LeCun 2025; rbalestr-lab/lejepa: lejepa/univariate/epps_pulley.py, lejepa/multivariate/slicing.py).
+    """
+    t = torch.linspace(0, reach, knots, dtype=z.dtype, device=z.device)
+    gaussian = (-t.square() / 2).exp()
+    angles = (z @ directions)[..., None] * t  # (N, M, knots)
+    distance = (angles.cos().mean(0) - gaussian).square() + angles.sin().mean(0).square()
+    return len(z) * 2 * torch.trapezoid(distance * gaussian, t).mean()
+
+
 def vicreg(z1: Tensor, z2: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
     """Equal views, a standard deviation of at least 1 and no covariance in every dimension: (N, D), (N, D) -> scalar.
 

@@ -1,9 +1,9 @@
 """The contract of a method: what a system must say for the engine to train it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, pi
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from ..views import random
 from ..views.view import View
 
-if TYPE_CHECKING:
-    from ..engine.whole import WholeSet
-
+T = TypeVar("T")
 Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
 
 
@@ -58,6 +56,22 @@ class Clock:
         return self.step / self.total_steps
 
 
+class WholeSet(Protocol):
+    """Every picture of the training set, N in all, for the work of `start_step` (engine/whole.py)."""
+
+    def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
+        """`embed` of the undistorted pictures (n, 3, size, size): (N, ...)."""
+        ...
+
+    def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
+        """`embed` of training views: (N, ...)."""
+        ...
+
+    def track(self, items: Sequence[T], what: str) -> Iterator[T]:
+        """The items in turn, with a progress bar."""
+        ...
+
+
 class Method(nn.Module):
     """A system of joint embedding, split at the seam (docs/architecture.md).
 
@@ -88,7 +102,7 @@ class Method(nn.Module):
     def prepare(self, samples: int) -> None:
         """Make the buffers whose size is the number of training pictures; called once, before the first step."""
 
-    def start_step(self, whole: "WholeSet", clock: Clock) -> None:
+    def start_step(self, whole: WholeSet, clock: Clock) -> None:
         """Before every step: where it is due, group or embed the whole training set. A function of the state before."""
 
     def order(self, samples: int, clock: Clock) -> Tensor:

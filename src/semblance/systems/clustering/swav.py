@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...losses import sinkhorn, swapped_prediction
 from ...nets.heads import mlp
+from ...nets.multi_crop import multi_crop
 from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
 
 
@@ -56,10 +57,8 @@ class SwAV(Method):
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        sizes = sorted({view.shape[-1] for view in views}, reverse=True)  # one forward per resolution
-        features = [self.backbone(torch.cat([v for v in views if v.shape[-1] == size])) for size in sizes]
-        z = F.normalize(self.projector(torch.cat(features)), dim=1).view(len(views), len(views[0]), -1)
-        large = sum(view.shape[-1] == sizes[0] for view in views)
+        features, large = multi_crop(self.backbone, views)
+        z = F.normalize(self.projector(features), dim=1).view(len(views), len(views[0]), -1)
         return {"large": z[:large].transpose(0, 1), "small": z[large:].transpose(0, 1)}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:

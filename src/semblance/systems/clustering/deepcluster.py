@@ -1,0 +1,106 @@
+"""DeepCluster: the clusters of the features are the classes of the next epoch."""
+
+from collections.abc import Collection
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...nets.heads import mlp
+from ...views import random
+from ..grouping import kmeans, whiten
+from ..method import Clock, Embeddings, Method, Recipe, View, WholeSet, embedding_std
+
+
+class DeepCluster(Method):
+    """Caron et al. 2018, "Deep Clustering for Unsupervised Learning of Visual Features"; facebookresearch/deepcluster.
+
+    The projector stands for the fully connected layers of their AlexNet and VGG; the suffix -sobel of a backbone gives
+    it their fixed Sobel filters in front. Deviations: no dropout in the projector; the rate falls by a cosine (theirs
+    is constant); an empty cluster of k-means takes half of the largest (faiss draws one by size).
+    """
+
+    family = "clustering"
+    title = "DeepCluster"
+    paper = "Caron et al. 2018, arXiv:1807.05520"
+    guards = {"uniform_sampling": "an epoch visits every cluster equally often, so that none can win by its size"}
+    no_momentum = ("top",)  # its classes mean something else in each epoch
+
+    labels: Tensor  # (pictures,)
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        clusters: int = 10_000,
+        components: int = 256,  # of the features, whitened, that are clustered
+        iterations: int = 20,  # of k-means
+        hidden: int = 4096,  # widths of the projector
+    ) -> None:
+        super().__init__(backbone, without)
+        self.clusters, self.components, self.iterations = clusters, components, iterations
+        self.projector = mlp(self.features, hidden, hidden, norm=False)
+        self.top = nn.Linear(hidden, clusters)
+
+    def prepare(self, samples: int) -> None:
+        self.register_buffer("labels", torch.zeros(samples, dtype=torch.long))
+
+    def start_step(self, whole: WholeSet, clock: Clock) -> None:
+        if not clock.starts_epoch:
+            return
+        self.eval()
+        x = whiten(whole.plain(lambda pictures: self.projector(self.backbone(pictures))), self.components)
+        self.train()
+        key = random.key(clock.seed, "k-means", clock.epoch)
+        self.labels.copy_(kmeans(x, self.clusters, self.iterations, key, lambda steps: whole.track(steps, "k-means")))
+        fresh = torch.randn(self.top.weight.shape, generator=torch.Generator().manual_seed(key)) * 0.01
+        with torch.no_grad():
+            self.top.weight.copy_(fresh)
+            self.top.bias.zero_()
+
+    def order(self, samples: int, clock: Clock) -> Tensor:
+        """As many pictures of each cluster, drawn again where it has too few."""
+        if not self.has("uniform_sampling"):
+            return super().order(samples, clock)
+        key, labels = random.key(clock.seed, "clusters", clock.epoch), self.labels.cpu()
+        shuffled = random.permutation(random.key(key, "members"), samples)
+        members = shuffled[labels[shuffled].argsort(stable=True)]  # cluster after cluster, each in random order
+        sizes = labels.bincount()
+        starts, sizes = (sizes.cumsum(0) - sizes)[sizes > 0], sizes[sizes > 0]
+        share = samples // len(sizes) + 1
+        nth = torch.arange(share).expand(len(sizes), -1)
+        again = random.bits(random.key(key, "again"), torch.arange(len(sizes)), share) % sizes[:, None]
+        chosen = members[(starts[:, None] + torch.where(sizes[:, None] > share, nth, again)).flatten()]
+        return chosen[random.permutation(random.key(key, "order"), len(chosen))][:samples]
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        return {"z": self.projector(self.backbone(views[0]))}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = F.cross_entropy(self.top(z["z"].relu()), self.labels[index])
+        largest = self.labels.bincount().max() / len(self.labels)
+        return loss, {"embedding_std": embedding_std(z["z"]), "largest_cluster": largest}
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        return {f"ln {self.clusters}: a new top layer": log(self.clusters)}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50-sobel", image_size=224, batch_size=256, epochs=200, warmup_epochs=0,
+            views=(View(224, grey_p=0.0),),
+            optimizer="sgd", lr=0.05, weight_decay=1e-5, decay_1d=True,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="sgd", lr=0.1, weight_decay=5e-4,
+            hyper={"clusters": 1000, "components": 128, "hidden": 512},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=30, warmup_epochs=1,
+            views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="sgd", lr=0.2, weight_decay=5e-4, hyper={"clusters": 200, "components": 64, "hidden": 512},
+        ),
+    }  # fmt: skip

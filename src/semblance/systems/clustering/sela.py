@@ -1,0 +1,104 @@
+"""SeLa: labels that share the pictures equally over the classes, found by optimal transport."""
+
+from collections.abc import Collection
+from functools import partial
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..grouping import balanced_labels, nearest
+from ..method import Clock, Embeddings, Method, Recipe, View, WholeSet, embedding_std
+
+
+class SeLa(Method):
+    """Asano et al. 2020, "Self-labelling via simultaneous clustering and representation learning";
+    yukimasano/self-label.
+
+    Like theirs, the pass over the whole set takes augmented pictures with the model in training mode. Deviations: the
+    rate falls by a cosine (theirs by steps); where two assignments are due at one step, one is made (theirs makes the
+    second at the next step).
+    """
+
+    family = "clustering"
+    title = "SeLa"
+    paper = "Asano et al. 2020, arXiv:1911.05371"
+    guards = {"balance": "every class gets as many pictures"}
+
+    labels: Tensor  # (heads, pictures)
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        clusters: int = 3000,  # of each head
+        heads: int = 10,
+        sharpness: float = 25.0,  # lambda of the optimal transport; 10 for CIFAR-10
+        tolerance: float = 0.1,  # of its convergence; 0.01 for CIFAR-10
+        assignments: int = 100,  # over the run; 400 for CIFAR-10
+        spacing: float = 2.0,  # exponent of their times: dense at first; 1 for CIFAR-10
+        in_turn: bool = False,  # one head at a time instead of all, as for CIFAR-10
+    ) -> None:
+        super().__init__(backbone, without)
+        self.clusters, self.heads, self.transport = clusters, heads, (sharpness, tolerance)
+        self.assignments, self.spacing, self.in_turn = assignments, spacing, in_turn
+        self.top = nn.Linear(self.features, heads * clusters)
+
+    def prepare(self, samples: int) -> None:
+        self.register_buffer("labels", torch.zeros(self.heads, samples, dtype=torch.long))
+
+    def assigned(self, clock: Clock, step: int) -> int:
+        """Assignments that are due up to a step: at (i / (n - 1)) ** spacing of the run, and a little after its end."""
+        if step < 0:
+            return 0
+        end = clock.total_steps + 0.01 * clock.steps_per_epoch
+        return int((self.assignments - 1) * (step / end) ** (1 / self.spacing)) + 1
+
+    @torch.no_grad()
+    def start_step(self, whole: WholeSet, clock: Clock) -> None:
+        made = self.assigned(clock, clock.step - 1)
+        if self.assigned(clock, clock.step) == made:
+            return
+        x = whole.crops(lambda views: self.backbone(views[0]), clock.step)
+        chosen = [made % self.heads] if self.in_turn and made else range(self.heads)
+        for head in whole.track(list(chosen), "optimal transport"):
+            rows = slice(head * self.clusters, (head + 1) * self.clusters)
+            weight, bias = self.top.weight[rows], self.top.bias[rows]
+            if self.has("balance"):
+                self.labels[head] = balanced_labels(x, partial(F.linear, weight=weight, bias=bias), *self.transport)
+            else:
+                self.labels[head] = nearest(x, weight, bias)
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        return {"z": self.backbone(views[0])}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.top(z["z"]).view(-1, self.heads, self.clusters)
+        loss = F.cross_entropy(logits.transpose(1, 2), self.labels[:, index].T)
+        used = self.labels[0].unique().numel() / self.clusters
+        return loss, {"embedding_std": embedding_std(z["z"]), "classes_used": torch.tensor(used)}
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        return {f"ln {self.clusters}: all predictions uniform": log(self.clusters)}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="resnet50", image_size=224, batch_size=256, epochs=400, warmup_epochs=0,
+            views=(View(224, jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0),),
+            optimizer="sgd", lr=0.08, weight_decay=1e-5, decay_1d=True,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="sgd", lr=0.1, weight_decay=5e-4,
+            hyper={"clusters": 128, "sharpness": 10.0, "tolerance": 0.01, "assignments": 200, "spacing": 1.0},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=30, warmup_epochs=1,
+            views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="sgd", lr=0.2, weight_decay=5e-4,
+            hyper={"clusters": 64, "sharpness": 10.0, "assignments": 30, "spacing": 1.0, "heads": 5},
+        ),
+    }  # fmt: skip

@@ -1,0 +1,131 @@
+"""DINO: a student predicts the centred, sharpened output of its own slow average, small crops that of large ones."""
+
+from collections.abc import Collection
+from copy import deepcopy
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...losses import swapped_prediction
+from ...nets.multi_crop import multi_crop
+from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std, rising_momentum
+
+
+class DINO(Method):
+    """Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers"; facebookresearch/dino.
+
+    Deviations: weight decay is constant (theirs rises from 0.04 to 0.4); gradients are not clipped tensor by tensor
+    (theirs at 3); drop-path is the backbone's (theirs 0.1).
+    """
+
+    family = "distillation"
+    title = "DINO"
+    paper = "Caron et al. 2021, arXiv:2104.14294"
+    guards = {
+        "centring": "the teacher's mean output is taken off, so that no output wins",
+        "sharpening": "the teacher's temperature is below the student's, so that its output is not uniform",
+    }
+
+    centre: Tensor  # (outputs,)
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        student_temperature: float = 0.1,
+        teacher_temperature: float = 0.07,  # 0.04 in the plain runs
+        first_temperature: float = 0.04,  # of the teacher, rising over the next
+        temperature_epochs: int = 30,
+        momentum: float = 0.996,  # of the teacher at first; it rises to 1
+        centre_momentum: float = 0.9,
+        outputs: int = 65_536,
+        hidden: int = 2048,
+        dim: int = 256,
+        freeze_epochs: float = 1.0,  # while which the last layer stays as it is
+    ) -> None:
+        super().__init__(backbone, without)
+        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
+        self.first_temperature, self.temperature_epochs = first_temperature, temperature_epochs
+        self.momentum, self.centre_momentum, self.freeze_epochs = momentum, centre_momentum, freeze_epochs
+        widths = [self.features, hidden, hidden, dim]
+        layers = [nn.Linear(i, o) for i, o in zip(widths, widths[1:], strict=False)]
+        for layer in layers:
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        self.projector = nn.Sequential(layers[0], nn.GELU(), layers[1], nn.GELU(), layers[2])
+        self.last = nn.Linear(dim, outputs, bias=False)
+        self.target = deepcopy(nn.ModuleList([backbone, self.projector, self.last])).requires_grad_(False)
+        self.register_buffer("centre", torch.zeros(outputs))
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        features, large = multi_crop(self.backbone, views)
+        student = self.projector(features)
+        with torch.no_grad():
+            backbone, projector, _ = self.target
+            size = max(view.shape[-1] for view in views)
+            teacher = projector(backbone(torch.cat([view for view in views if view.shape[-1] == size])))
+        z = {"student": student.view(len(views), len(views[0]), -1), "teacher": teacher.view(large, len(views[0]), -1)}
+        return {name: F.normalize(x, dim=2).transpose(0, 1) for name, x in z.items()}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = self.last.weight
+        if clock.step < self.freeze_epochs * clock.steps_per_epoch:
+            weight = weight.detach()
+        students = [F.linear(x, F.normalize(weight, dim=1)) for x in z["student"].unbind(1)]
+        outputs = self._teacher(z)
+        if self.has("centring"):
+            outputs = outputs - self.centre
+        teachers = [F.softmax(t / self.temperature_at(clock), dim=1) for t in outputs.unbind(1)]
+        loss = swapped_prediction(students, teachers, self.student_temperature)
+        entropy = -torch.stack([(t * t.clamp(min=1e-12).log()).sum(1).mean() for t in teachers]).mean()
+        return loss, {"embedding_std": embedding_std(z["student"][:, 0]), "teacher_entropy": entropy}
+
+    def temperature_at(self, clock: Clock) -> float:
+        """The teacher's, rising once an epoch."""
+        if not self.has("sharpening"):
+            return 1.0
+        share = min(1.0, clock.epoch / max(1, self.temperature_epochs - 1))
+        return self.first_temperature + share * (self.teacher_temperature - self.first_temperature)
+
+    def _teacher(self, z: Embeddings) -> Tensor:
+        """Outputs (B, large crops, outputs)."""
+        return F.linear(z["teacher"], F.normalize(self.target.get_parameter("2.weight"), dim=1))
+
+    @torch.no_grad()
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        self.centre.lerp_(self._teacher(z).mean((0, 1)), 1 - self.centre_momentum)
+        ema(
+            self.target,
+            nn.ModuleList([self.backbone, self.projector, self.last]),
+            rising_momentum(self.momentum, clock),
+        )
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        return {f"ln {len(self.centre)}: the student's output is uniform": log(len(self.centre))}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="vit_small_patch16_224", image_size=224, batch_size=1024, epochs=800,
+            views=(
+                View(224, scale=(0.4, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=1.0),
+                View(224, scale=(0.4, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.1, solarize_p=0.2),
+                View(96, count=8, scale=(0.05, 0.4), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5),
+            ),
+            optimizer="adamw", lr=5e-4, weight_decay=0.04, final_lr=0.002,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="adamw", lr=4e-3, weight_decay=1e-4,
+            hyper={"outputs": 2048, "momentum": 0.95, "temperature_epochs": 0},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="adamw", lr=4e-3, weight_decay=1e-4,
+            hyper={"outputs": 512, "hidden": 512, "momentum": 0.9, "temperature_epochs": 0},
+        ),
+    }  # fmt: skip

@@ -1,0 +1,122 @@
+"""Grouping a whole training set: whitening, k-means, optimal transport. In blocks, so memory grows with the set alone.
+
+The ranks hold all rows and share the work of comparing them with the groups; each ends with the same labels.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import UserError
+from ..ranks import gather, own_rows, world
+from ..views import random
+
+BLOCK = 2**24  # scores (rows times groups) held at once
+Track = Callable[[Sequence[int]], Iterable[int]]  # shows the progress of a loop
+
+
+def whiten(x: Tensor, components: int) -> Tensor:
+    """The first principal components, each of unit variance, in rows of unit length: (N, D) -> (N, components).
+
+    (facebookresearch/deepcluster: clustering.py, preprocess_features)
+    """
+    x = x - x.mean(0)
+    variances, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
+    scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance carry rounding only
+    chosen = (directions * scale)[:, -components:].flip(1)
+    return F.normalize(x @ chosen.to(x.dtype), dim=1)
+
+
+def kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track = iter) -> Tensor:
+    """Euclidean k-means from k random rows: (N, D) -> labels (N,). Empty clusters take half of the largest ones, as in
+    faiss (facebookresearch/deepcluster: clustering.py, run_kmeans)."""
+    centroids = _random_rows(x, k, key)
+    for _ in track(range(iterations)):
+        labels = nearest(x, centroids, -centroids.square().sum(1) / 2)
+        sums, counts = _totals(x, labels, k)
+        centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
+        _split_largest(centroids, counts)
+    return nearest(x, centroids, -centroids.square().sum(1) / 2)
+
+
+def spherical_kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track = iter) -> tuple[Tensor, Tensor]:
+    """k-means by cosine of unit rows (N, D), from k random rows: unit centroids (k, D) and labels (N,).
+
+    An empty cluster keeps its centroid (facebookresearch/swav: main_deepclusterv2.py, cluster_memory).
+    """
+    centroids = _random_rows(x, k, key)
+    for _ in track(range(iterations)):
+        sums, counts = _totals(x, nearest(x, centroids), k)
+        centroids = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), centroids)
+    return centroids, nearest(x, centroids)
+
+
+def balanced_labels(x: Tensor, head: Callable[[Tensor], Tensor], sharpness: float, tolerance: float = 0.1) -> Tensor:
+    """Labels (N,) of rows (N, D) that share them equally over K groups: optimal transport by Sinkhorn and Knopp.
+
+    head: logits (n, K) of some rows. Scales r of the groups and c of the rows make Q = r P^sharpness c sum to 1/K and
+    1/N, where P is the softmax; a label is the largest of its row. It stops where the sum of |c / c_new - 1| is below
+    the tolerance, asked every 10 iterations, or after 1,000. In float64 logs; P is never held whole, each iteration
+    computes it block by block (Asano et al. 2020; yukimasano/self-label: sinkhornknopp.py, optimize_L_sk).
+    """
+    own, log_n = x[own_rows(len(x))], log(len(x))
+    k = head(own[:1]).shape[1]
+
+    def iterate(log_r: Tensor | None) -> tuple[Tensor, Tensor]:
+        """c of given r (uniform without), then r of this c; both as logs."""
+        log_c, totals = [], []
+        for rows in _blocks(own, k):
+            log_p = head(rows).double().log_softmax(1) * sharpness
+            c = log_p.new_zeros(len(rows)) if log_r is None else -(log_p + log_r).logsumexp(1)
+            log_c.append(c - log_n)
+            totals.append((log_p + log_c[-1][:, None]).logsumexp(0))
+        total = torch.stack(totals).logsumexp(0)
+        return torch.cat(log_c), -log(k) - gather(total[None], world()[1]).logsumexp(0)
+
+    log_c, log_r = iterate(None)
+    for i in range(1000):
+        last, (log_c, next_r) = log_c, iterate(log_r)
+        if i % 10 == 0:
+            error = (last - log_c).expm1().abs().nansum()
+            if gather(error[None], world()[1]).sum() < tolerance:
+                break
+        log_r = next_r
+    labels = [(head(rows).double().log_softmax(1) * sharpness + log_r).argmax(1) for rows in _blocks(own, k)]
+    return gather(torch.cat(labels), len(x))
+
+
+def nearest(x: Tensor, centroids: Tensor, offset: Tensor | float = 0.0) -> Tensor:
+    """The group whose centroid has the largest product with each row, plus an offset (K,): (N, D), (K, D) -> (N,)."""
+    own = x[own_rows(len(x))]
+    labels = [(rows @ centroids.T + offset).argmax(1) for rows in _blocks(own, len(centroids))]
+    return gather(torch.cat(labels), len(x))
+
+
+def _blocks(x: Tensor, k: int) -> Sequence[Tensor]:
+    return x.split(max(1, BLOCK // k))
+
+
+def _random_rows(x: Tensor, k: int, key: int) -> Tensor:
+    if k > len(x):
+        raise UserError(f"{len(x):,} pictures cannot make {k:,} clusters. Try --hyper.clusters {len(x) // 10}.")
+    return x[random.permutation(key, len(x))[:k].to(x.device)]
+
+
+def _totals(x: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Sum and number of the rows of each group: (k, D), (k,)."""
+    return x.new_zeros(k, x.shape[1]).index_add_(0, labels, x), labels.bincount(minlength=k)
+
+
+def _split_largest(centroids: Tensor, counts: Tensor, shift: float = 1 / 1024) -> None:
+    """Each empty cluster takes half of the largest: both get its centroid, moved a little to opposite sides."""
+    for empty in (counts == 0).nonzero()[:, 0].tolist():
+        largest = int(counts.argmax())
+        sides = torch.ones_like(centroids[0])
+        sides[1::2] = -1
+        centroids[empty] = centroids[largest] * (1 + shift * sides)
+        centroids[largest] *= 1 - shift * sides
+        counts[empty] = counts[largest] // 2
+        counts[largest] -= counts[empty]

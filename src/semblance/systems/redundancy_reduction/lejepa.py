@@ -1,0 +1,86 @@
+"""LeJEPA: views agree while their embeddings are pushed to an isotropic Gaussian, seen along random directions."""
+
+from collections.abc import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...losses import sigreg
+from ...nets.heads import mlp
+from ...nets.multi_crop import multi_crop
+from ...views import random
+from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+
+
+class LeJEPA(Method):
+    """Balestriero & LeCun 2025, "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics";
+    rbalestr-lab/lejepa (the projector and lambda of its MINIMAL.md).
+
+    The views agree with the mean of the large ones. The regulariser grows with the batch, and lambda_ is tied to it.
+    """
+
+    family = "redundancy reduction"
+    title = "LeJEPA"
+    paper = "Balestriero & LeCun 2025, arXiv:2511.08544"
+    guards = {"gaussian": "embeddings are pushed to an isotropic Gaussian"}
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        lambda_: float = 0.02,  # share of the regulariser in the loss
+        directions: int = 256,  # drawn at every step
+        hidden: int = 2048,
+        dim: int = 128,
+    ) -> None:
+        super().__init__(backbone, without)
+        self.lambda_, self.directions, self.dim = lambda_, directions, dim
+        self.projector = mlp(self.features, hidden, hidden, dim)
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        features, large = multi_crop(self.backbone, views)
+        z = self.projector(features).view(len(views), len(views[0]), -1).transpose(0, 1)
+        return {"large": z[:, :large], "small": z[:, large:]}
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        crops = torch.cat([z["large"], z["small"]], 1)  # (B, V, D)
+        invariance = (crops - z["large"].mean(1, keepdim=True)).square().mean()
+        generator = torch.Generator().manual_seed(random.key(clock.seed, "directions", clock.step))
+        directions = F.normalize(torch.randn(self.dim, self.directions, generator=generator), dim=0).to(crops)
+        gaussian = torch.stack([sigreg(crop, directions) for crop in crops.unbind(1)]).mean()
+        weight = self.lambda_ if self.has("gaussian") else 0.0
+        loss = weight * gaussian + (1 - weight) * invariance
+        numbers = {"invariance": invariance.detach(), "gaussian": gaussian.detach()}
+        return loss, numbers | {"embedding_std": embedding_std(crops[:, 0])}
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        if not self.has("gaussian"):
+            return {}
+        return {"all embeddings 0": self.lambda_ * 0.402048 * batch_size, "a Gaussian": self.lambda_ * 1.052464}
+
+    recipes = {
+        "imagenet": Recipe(
+            backbone="vit_small_patch16_224", image_size=224, batch_size=512, epochs=100,
+            views=(
+                View(
+                    224, count=2, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
+                ),
+                View(
+                    96, count=6, scale=(0.05, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
+                ),
+            ),
+            optimizer="adamw", lr=2.5e-4, weight_decay=5e-2, final_lr=0.001,
+        ),
+        "small": Recipe(
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+            views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+            optimizer="adamw", lr=4e-3, weight_decay=1e-3, hyper={"lambda_": 0.05, "hidden": 1024},
+        ),
+        "quick": Recipe(
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+            optimizer="adamw", lr=4e-3, weight_decay=1e-2, hyper={"lambda_": 0.05, "hidden": 512, "dim": 64},
+        ),
+    }  # fmt: skip
