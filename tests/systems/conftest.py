@@ -49,3 +49,36 @@ def defaults() -> Callable[[type], dict[str, object]]:
 def noise() -> Callable[..., Tensor]:
     """noise(n, d, ...): Gaussian embeddings."""
     return lambda *shape, seed=0: torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def wave() -> Callable[..., Tensor]:
+    """wave(n, d, phase): unit rows of sin(i j + phase), i = 1..n, j = 1..d; golden values were made of them."""
+
+    def make(n: int, d: int, phase: float) -> Tensor:
+        angle = torch.outer(torch.arange(1.0, n + 1), torch.arange(1.0, d + 1)).double() + phase
+        return nn.functional.normalize(torch.sin(angle), dim=1)
+
+    return make
+
+
+class Pictures:
+    """A whole set whose embeddings are given."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows, self.passes = rows, 0
+
+    def plain(self, embed) -> Tensor:
+        self.passes += 1
+        return self.rows
+
+    def crops(self, embed, step: int) -> Tensor:
+        return self.plain(embed)
+
+    def track(self, items, what: str):
+        return iter(items)
+
+
+@pytest.fixture
+def whole() -> type[Pictures]:
+    return Pictures

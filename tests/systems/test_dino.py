@@ -1,0 +1,92 @@
+"""DINO as published: loss, centre, temperature, head."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from semblance.systems import Clock
+from semblance.systems.distillation.dino import DINO
+
+INDEX = torch.arange(4)
+
+
+def small(backbone: nn.Module, without=(), **hyper) -> DINO:
+    return DINO(backbone, without, **{"outputs": 6, "hidden": 16, "dim": 5, "temperature_epochs": 4, **hyper})
+
+
+def test_published_constants(defaults):
+    assert defaults(DINO) == {
+        "student_temperature": 0.1, "teacher_temperature": 0.07, "first_temperature": 0.04, "temperature_epochs": 30,
+        "momentum": 0.996, "centre_momentum": 0.9, "outputs": 65_536, "hidden": 2048, "dim": 256, "freeze_epochs": 1.0,
+    }  # fmt: skip
+    recipe = DINO.recipes["imagenet"]
+    assert (recipe.optimizer, recipe.lr, recipe.final_lr * recipe.lr) == ("adamw", 5e-4, pytest.approx(1e-6))
+    assert [(v.size, v.count, v.scale, v.blur_p, v.solarize_p) for v in recipe.views] == [
+        (224, 1, (0.4, 1.0), 1.0, 0.0), (224, 1, (0.4, 1.0), 0.1, 0.2), (96, 8, (0.05, 0.4), 0.5, 0.0),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def authors(tiny, wave) -> tuple[DINO, dict]:
+    model = small(tiny).double()
+    model.last.weight.data, model.target[2].weight.data = wave(6, 5, 0.5), wave(6, 5, 0.9)
+    model.centre.copy_(wave(1, 6, 2.0)[0] * 0.1)
+    student, teacher = ([wave(4, 5, phase) for phase in phases] for phases in ((0.0, 1.0, 2.0), (3.0, 4.0)))
+    return model, {"student": torch.stack(student, 1), "teacher": torch.stack(teacher, 1)}
+
+
+@pytest.mark.parametrize(("epoch", "loss"), [(0, 8.043142862863789), (2, 8.03306970641136), (5, 8.023696063016693)])
+def test_loss_is_the_authors(authors, epoch, loss):
+    """facebookresearch/dino: main_dino.py, DINOLoss run in float64 with a warm-up of four epochs."""
+    model, z = authors
+    assert model.objective(z, INDEX, Clock(5 * epoch, 100, 5))[0].item() == pytest.approx(loss, abs=1e-11)
+
+
+def test_centre_is_the_authors(authors):
+    model, z = authors
+    model.update(z, INDEX, Clock(0, 100, 5))
+    expected = [-0.006852736102782798, -0.02969417043933756, -0.05146430104819066]
+    expected += [-0.01892571021340967, 0.049100691405255976, 0.039939818153678835]
+    assert model.centre.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_shift_of_the_teachers_outputs_and_the_centre_changes_nothing(authors):
+    model, z = authors
+    before, outputs = model.objective(z, INDEX, Clock(50, 100, 5))[0], model._teacher(z)
+    model._teacher = lambda z: outputs + torch.arange(6)
+    model.centre += torch.arange(6)
+    torch.testing.assert_close(model.objective(z, INDEX, Clock(50, 100, 5))[0], before)
+
+
+def test_head_ends_on_the_sphere_and_teacher_sees_large_crops_only(tiny, crops):
+    model = small(tiny).eval()
+    views = crops(4, 6, 12, 12)
+    z = model.embed(views)
+    assert z["student"].shape == (4, 3, 5) and z["teacher"].shape == (4, 2, 5)
+    for place, v in enumerate((1, 2, 0)):
+        expected = F.normalize(model.projector(model.backbone(views[v])), dim=1)
+        torch.testing.assert_close(z["student"][:, place], expected)
+    torch.testing.assert_close(z["teacher"], z["student"][:, :2])  # a copy at first
+    assert not z["teacher"].requires_grad
+    assert [type(m) for m in model.projector] == [nn.Linear, nn.GELU, nn.Linear, nn.GELU, nn.Linear]
+
+
+@pytest.mark.parametrize(("step", "frozen"), [(0, True), (4, True), (5, False)])
+def test_the_last_layer_is_frozen_in_the_first_epoch(authors, step, frozen):
+    model, z = authors
+    z["student"].requires_grad_()
+    model.objective(z, INDEX, Clock(step, 100, 5))[0].backward()
+    assert (model.last.weight.grad is None) == frozen
+
+
+def test_guards_shape_the_teacher(authors):
+    """Without sharpening it is near uniform; without centring a common offset decides."""
+    model, z = authors
+    late = Clock(50, 100, 5)
+    entropy = {}
+    for name, without in (("whole", ()), ("sharpening", ("sharpening",)), ("centring", ("centring",))):
+        model.without = frozenset(without)
+        model.centre.copy_(model._teacher(z).mean((0, 1)))
+        entropy[name] = model.objective(z, INDEX, late)[1]["teacher_entropy"].item()
+    assert entropy["sharpening"] > 1.5 > entropy["whole"] != entropy["centring"]
