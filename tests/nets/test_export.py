@@ -46,7 +46,9 @@ def test_torchvision_reads_it(tmp_path: Path) -> None:
     assert_same_features(model, theirs)
 
 
-@pytest.mark.parametrize("name", ["resnet18-cifar", "resnet10-w16-cifar", "resnet10-w8", "torchvision/resnet18-cifar"])
+@pytest.mark.parametrize(
+    "name", ["resnet18-cifar", "resnet10-w16-cifar-sobel", "resnet10-w8", "torchvision/resnet18-cifar"]
+)
 def test_it_comes_back(name: str, tmp_path: Path) -> None:
     model = exported(name, tmp_path)
     for back in (semblance.load_backbone(tmp_path), semblance.load_backbone(tmp_path / "backbone.safetensors")):

@@ -4,12 +4,14 @@ import re
 from difflib import get_close_matches
 from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ..errors import UserError, unknown
 
 # timm's ResNet-18 with one block per stage; widths by suffix, e.g. resnet10-w32
-_NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?")
+_NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?(?P<sobel>-sobel)?")
 
 
 def backbone(name: str) -> nn.Module:
@@ -17,7 +19,7 @@ def backbone(name: str) -> nn.Module:
 
     name: any timm model ("resnet50", "vit_small_patch16_224"), "torchvision/NAME", or "resnet10" (ResNet-18 with one
     block per stage). Suffixes: "-w32" sets the width of the first stage of timm's basic-block ResNets; "-cifar" gives
-    a ResNet the usual stem of small images (3x3, stride 1, no max-pool).
+    a ResNet the usual stem of small images (3x3, stride 1, no max-pool); "-sobel" puts fixed edge filters in front.
     """
     match = _NAME.fullmatch(name)
     if not match:
@@ -26,7 +28,19 @@ def backbone(name: str) -> nn.Module:
     model = _torchvision(base.removeprefix("torchvision/")) if base.startswith("torchvision/") else _timm(base, width)
     if match["cifar"]:
         _small_stem(model, name)
+    if match["sobel"]:
+        model.register_forward_pre_hook(lambda module, inputs: (sobel(inputs[0]),))
     return model
+
+
+def sobel(x: Tensor) -> Tensor:
+    """Horizontal and vertical gradients of the grey picture, and zeros for the third channel: (N, 3, H, W), both.
+
+    (Caron et al. 2018; facebookresearch/deepcluster: models/alexnet.py)
+    """
+    across = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], dtype=x.dtype, device=x.device)
+    edges = F.conv2d(x.mean(1, keepdim=True), torch.stack([across, across.T])[:, None], padding=1)
+    return torch.cat([edges, torch.zeros_like(edges[:, :1])], 1)
 
 
 def _timm(base: str, width: str | None) -> nn.Module:

@@ -1,0 +1,21 @@
+"""What the suffixes of a backbone's name do."""
+
+import torch
+
+from semblance.nets.backbones import backbone, sobel
+
+
+def test_sobel_gives_the_slopes_of_the_grey_picture():
+    """Of a plane 2 x + 3 y: 8 times the slopes, and nothing of the colour."""
+    y, x = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
+    picture = (2 * x + 3 * y).expand(1, 3, -1, -1) + torch.tensor([1.0, -3, 2])[:, None, None]
+    inner = sobel(picture)[0, :, 1:-1, 1:-1]
+    for channel, slope in enumerate((-16.0, -24.0, 0.0)):
+        torch.testing.assert_close(inner[channel], torch.full((3, 4), slope))
+
+
+def test_a_sobel_backbone_does_not_see_colour():
+    torch.manual_seed(0)
+    model = backbone("resnet10-w8-cifar-sobel").eval()
+    picture = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(model(picture), model(picture[:, [2, 0, 1]]))
