@@ -64,7 +64,7 @@ def train(
         Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms
         then see a micro-batch.
     optimizer
-        sgd, adamw, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's.
+        sgd, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's.
     lr
         Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256.
     weight_decay

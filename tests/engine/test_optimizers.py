@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semblance.engine.optimizers import LARS, NAMES, make_optimizer, set_lr, warmup_cosine
+from semblance.engine.optimizers import LARS, NAMES, Muon, make_optimizer, orthogonal, set_lr, warmup_cosine
 from semblance.errors import UserError
 
 RATES = (0.0, 0.2, 0.01, 0.4)  # changing, and 0 as at the start of a warm-up
@@ -132,6 +132,32 @@ def test_the_clipped_variant_takes_lr_as_a_ceiling(lr, step):
     w.grad = torch.full_like(w, 0.5)
     optimizer.step()
     assert (w - 0.5).norm().item() == pytest.approx(step, rel=1e-4)  # min(eta |w| / |g|, lr) |g|
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (7, 4), (6, 2, 2, 2), (12, 1, 2, 2)])
+def test_the_step_of_muon_is_about_orthogonal(shape):
+    """Singular values near 1, in the directions of the matrix; tall ones longer by the root of their aspect."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, s, v = torch.linalg.svd(orthogonal(x).flatten(1), full_matrices=False)
+    rows, columns = x.flatten(1).shape
+    aspect = max(1, rows / columns) ** 0.5
+    assert 0.6 * aspect < s.min() and s.max() < 1.3 * aspect
+    left, _, right = torch.linalg.svd(x.flatten(1), full_matrices=False)
+    assert torch.linalg.matrix_norm(u @ v - left @ right) < 0.05
+
+
+def test_muon_walks_as_torch_does():
+    """torch.optim.Muon, which takes matrices only and computes in bf16."""
+    start = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (nn.Parameter(start.clone()) for _ in range(2))
+    mine = Muon([{"params": [ours], "weight_decay": 0.1}], lr=0.05)
+    torchs = torch.optim.Muon([theirs], lr=0.05, weight_decay=0.1, momentum=0.9, adjust_lr_fn="original")
+    for step in range(5):
+        for w, optimizer in ((ours, mine), (theirs, torchs)):
+            w.grad = torch.randn(6, 9, generator=torch.Generator().manual_seed(step + 1))
+            optimizer.step()
+    assert (ours - start).norm() > 0.3
+    torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0)
 
 
 def test_simclr_and_byol_differ_only_where_the_rate_changes():

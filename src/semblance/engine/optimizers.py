@@ -57,7 +57,52 @@ class LARS(Optimizer):
         w.sub_(state["momentum"], alpha=outside)
 
 
-NAMES = ("sgd", "adamw", "lars", "lars-simclr", "larc", "lars-clip")
+class Muon(Optimizer):
+    """SGD with Nesterov momentum whose step on a matrix is its nearest orthogonal matrix (Jordan et al. 2024).
+
+    Kernels are matrices of (outputs, inputs height width); tall ones step further by the root of their aspect. 1-D
+    tensors take plain steps. Weight decay is decoupled. torch.optim.Muon does the same for matrices only.
+    """
+
+    def __init__(self, params, lr: float) -> None:
+        super().__init__(params, {"lr": lr, "momentum": 0.9, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        assert closure is None
+        for group in self.param_groups:
+            for w in group["params"]:
+                if w.grad is not None:
+                    self._step(w, w.grad, group)
+
+    def _step(self, w: Tensor, grad: Tensor, group: dict) -> None:
+        state = self.state[w]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(w)
+        state["momentum"].mul_(group["momentum"]).add_(grad)
+        update = grad + group["momentum"] * state["momentum"]
+        w.mul_(1 - group["lr"] * group["weight_decay"])
+        w.sub_(orthogonal(update) if w.ndim > 1 else update, alpha=group["lr"])
+
+
+def orthogonal(x: Tensor, iterations: int = 5) -> Tensor:
+    """About the nearest matrix whose singular values are 1, times the root of rows over columns where it is tall.
+
+    By a quintic Newton-Schulz iteration that leaves singular values between 0.7 and 1.2
+    (KellerJordan/Muon: muon.py, zeropower_via_newtonschulz5). x: (rows, ...), all other axes taken as one.
+    """
+    m = x.flatten(1)
+    tall = len(m) > m.shape[1]
+    aspect = max(1.0, len(m) / m.shape[1]) ** 0.5
+    m = m.T if tall else m
+    m = m / (m.norm() + 1e-7)
+    for _ in range(iterations):
+        a = m @ m.T
+        m = 3.4445 * m + (-4.7750 * a + 2.0315 * a @ a) @ m
+    return (m.T if tall else m).view_as(x) * aspect
+
+
+NAMES = ("sgd", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")
 
 
 def make_optimizer(
@@ -87,10 +132,11 @@ def make_optimizer(
             {"params": flat, "weight_decay": flat_decay, "peak": bias_lr_ratio, "adapt": decay_1d, **common},
         ]
     groups = [group for group in groups if group["params"]]
-    if name in ("sgd", "adamw"):
+    plain: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW, "muon": Muon}
+    if name in plain:
         for group in groups:
             group.pop("adapt", None)
-        return SGD(groups, lr=0.0) if name == "sgd" else AdamW(groups, lr=0.0)
+        return plain[name](groups, lr=0.0)  # type: ignore[call-arg]
     if name not in NAMES:
         raise unknown("optimizer", name, NAMES)
     return LARS(groups, lr=0.0, variant=name, eta=0.02 if name == "lars-clip" else 1e-3)
