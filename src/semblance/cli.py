@@ -19,31 +19,28 @@ app.command(api.embed)
 
 
 @app.command(name="methods")
-def list_methods(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
-    """List the methods: family, what keeps each from collapsing, paper.
+def list_methods(
+    name: str | None = None, *, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
+) -> None:
+    """List the methods: family, what keeps each from collapsing, views, state, paper; or explain one.
 
     Parameters
     ----------
+    name
+        A method to explain: its equation, branches, guards, constants and recipes.
     as_json
         Print JSON, for programs.
     """
-    from .systems import get, names
+    from .systems import names
+    from .systems.describe import about
 
-    classes = {name: get(name) for name in names()}
+    methods = [about(n) for n in ([name] if name else names())]
     if as_json:
-        about = [
-            {"method": n, "family": c.family, "guards": c.guards, "recipes": list(c.recipes), "paper": c.paper}
-            for n, c in classes.items()
-        ]
-        print(json.dumps(about, indent=2))
+        print(json.dumps(methods[0] if name else methods, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from .methods_page import explain, list_all
 
-    table = Table("method", "family", "guards against collapse", "paper")
-    for name, c in classes.items():
-        table.add_row(name, c.family, ", ".join(c.guards), c.paper)
-    Console().print(table)
+    explain(methods[0]) if name else list_all(methods)
 
 
 def _plain(error: UserError) -> str:

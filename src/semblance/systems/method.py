@@ -83,6 +83,8 @@ class Method(nn.Module):
     family: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
+    equation: ClassVar[str]  # the loss of a sample, in one line
+    picture: ClassVar[str]  # its branches, in text
     guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
     recipes: ClassVar[dict[str, Recipe]]
     no_momentum: ClassVar[tuple[str, ...]] = ()  # parts whose steps remember nothing

@@ -24,6 +24,11 @@ class DeepCluster(Method):
     family = "clustering"
     title = "DeepCluster"
     paper = "Caron et al. 2018, arXiv:1807.05520"
+    equation = "- log softmax(W relu(z))_label;  labels: k-means of whitened z of the whole set, W new at every epoch"
+    picture = """
+image ─── view ─ backbone ─ projector ─ top layer ─── cross-entropy
+every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
+"""
     guards = {"uniform_sampling": "an epoch visits every cluster equally often, so that none can win by its size"}
     no_momentum = ("top",)  # its classes mean something else in each epoch
 

@@ -25,6 +25,13 @@ class DeepClusterV2(Method):
     family = "clustering"
     title = "DeepCluster-v2"
     paper = "Caron et al. 2020, arXiv:2006.09882"
+    equation = (
+        "- log softmax(z·c / τ)_label, mean over crops and heads;  c, labels: spherical k-means of last epoch's z"
+    )
+    picture = """
+image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─── cross-entropy
+                                            └──▶ memory ─ k-means ─ C, labels
+"""
     guards = {"refit": "prototypes are moved to the centroids of the embeddings, so that all of them keep members"}
 
     memory: Tensor  # (crops, pictures, dim), the latest embeddings of the first large crops

@@ -24,6 +24,13 @@ class SeLa(Method):
     family = "clustering"
     title = "SeLa"
     paper = "Asano et al. 2020, arXiv:1911.05371"
+    equation = (
+        "- log softmax(W z)_label, mean over heads;  labels: optimal transport of the whole set, every class as large"
+    )
+    picture = """
+image ─── view ─ backbone ─ z ─ linear heads ─── cross-entropy
+now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
+"""
     guards = {"balance": "every class gets as many pictures"}
 
     labels: Tensor  # (heads, pictures)

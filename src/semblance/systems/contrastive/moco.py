@@ -29,6 +29,12 @@ class MoCo(Method):
     family = "contrastive"
     title = "MoCo"
     paper = "He et al. 2020, arXiv:1911.05722"
+    equation = "- log exp(q·k / τ) / (exp(q·k / τ) + Σ_queue exp(q·k' / τ)), mean over the batch"
+    picture = """
+image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
+       │            ┊ moving average       │ the queue repels
+       └─ view ─ backbone ─ projector ─ k ─┴──▶ queue of past keys
+"""
     guards = {
         "negatives": "the keys in the queue repel",
         "ema": "keys come from an encoder that follows slowly",

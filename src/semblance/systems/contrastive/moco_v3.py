@@ -23,6 +23,12 @@ class MoCoV3(Method):
     family = "contrastive"
     title = "MoCo v3"
     paper = "Chen, Xie & He 2021, arXiv:2104.02057"
+    equation = "2τ · - log exp(q_i·k_i / τ) / Σ_j exp(q_i·k_j / τ), mean over the batch, both directions summed"
+    picture = """
+image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own key attracts, the
+       │            ┊ moving average                   │ batch's others repel
+       └─ view ─ backbone ─ projector ───────────── k ─┘
+"""
     guards = {
         "negatives": "the keys of the other pictures of the batch repel",
         "ema": "keys come from an encoder that follows slowly",

@@ -24,6 +24,13 @@ class NPID(Method):
     family = "contrastive"
     title = "NPID"
     paper = "Wu et al. 2018, arXiv:1805.01978"
+    equation = (
+        "p_ik = exp(m_k·z_i / τ) / Z;  - log p_ii / (p_ii + K/N) - Σ_k log (K/N) / (p_ik + K/N), K draws of the bank m"
+    )
+    picture = """
+image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K drawn rows repel
+                                        └──▶ bank: a moving average per picture
+"""
     guards = {"negatives": "rows of the bank that belong to other pictures repel"}
 
     bank: Bank

@@ -26,6 +26,14 @@ class PIRL(Method):
     family = "contrastive"
     title = "PIRL"
     paper = "Misra & van der Maaten 2020, arXiv:1912.01991"
+    equation = (
+        "½ ℓ(z, bank) + ½ ℓ(patches, bank);  ℓ(z, m) = - log exp(z·m_i / τ) / (exp(z·m_i / τ) + Σ_K exp(z·m_k / τ))"
+    )
+    picture = """
+image ─┬─ view ─ backbone ─ projector ────── z ─┬──▶ bank
+       │                                        │ own row attracts,
+       └─ 9 patches ─ backbone ─ joined ─ patches ┘ K drawn rows repel
+"""
     guards = {"negatives": "rows of the bank that belong to other pictures repel"}
 
     bank: Bank  # from the embeddings of whole pictures only

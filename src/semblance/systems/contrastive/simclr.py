@@ -25,6 +25,13 @@ class SimCLR(Method):
     family = "contrastive"
     title = "SimCLR"
     paper = "Chen et al. 2020, arXiv:2002.05709"
+    equation = (
+        "- log exp(z_i·z_j / τ) / Σ_(k ≠ i) exp(z_i·z_k / τ), mean over the 2N embeddings; j is the other view of i"
+    )
+    picture = """
+image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ own view attracts,
+       └─ view ─ backbone ─ projector ─ z2 ─┘ 2N - 2 others repel
+"""
     guards = {"negatives": "the other 2N - 2 embeddings of the batch repel"}
 
     def __init__(
@@ -65,9 +72,9 @@ class SimCLR(Method):
             optimizer="lars-simclr", lr=0.3, weight_decay=1e-6,
         ),
         "small": Recipe(
-            backbone="resnet18-cifar", image_size=32, batch_size=64, epochs=200,
+            backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="sgd", lr=0.25, weight_decay=5e-4, hyper={"layers": 2},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"layers": 2},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,

@@ -22,6 +22,12 @@ class BYOL(Method):
     family = "distillation"
     title = "BYOL"
     paper = "Grill et al. 2020, arXiv:2006.07733"
+    equation = "|p1 - z2'|² + |p2 - z1'|² of unit vectors, mean over the batch"
+    picture = """
+image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
+       │            ┊ moving average                  │ both ways
+       └─ view ─ backbone ─ projector ─ z' (no gradient) ┘
+"""
     guards = {
         "stop_gradient": "no gradient reaches the target",
         "predictor": "only the online branch has a predictor",

@@ -19,6 +19,12 @@ class SimSiam(Method):
     family = "distillation"
     title = "SimSiam"
     paper = "Chen & He 2021, arXiv:2011.10566"
+    equation = "- ½ cos(p1, z2) - ½ cos(p2, z1), z without gradient"
+    picture = """
+image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
+       │            ┊ the same                        │ both ways
+       └─ view ─ backbone ─ projector ─ z (no gradient) ─┘
+"""
     guards = {
         "stop_gradient": "no gradient reaches what is predicted",
         "predictor": "only the predicting branch has a predictor",

@@ -20,6 +20,11 @@ class BarlowTwins(Method):
     family = "redundancy reduction"
     title = "Barlow Twins"
     paper = "Zbontar et al. 2021, arXiv:2103.03230"
+    equation = "Σ_i (1 - C_ii)² + λ Σ_(i ≠ j) C_ij²,  C the cross-correlation of z1 and z2 over the batch"
+    picture = """
+image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ cross-correlation
+       └─ view ─ backbone ─ projector ─ z2 ─┘ = identity
+"""
     guards = {"decorrelation": "the off-diagonal of the cross-correlation is driven to zero"}
 
     def __init__(

@@ -23,6 +23,11 @@ class LeJEPA(Method):
     family = "redundancy reduction"
     title = "LeJEPA"
     paper = "Balestriero & LeCun 2025, arXiv:2511.08544"
+    equation = "λ SIGReg(z) + (1 - λ) |z - mean of the large views|²"
+    picture = """
+image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; along random
+       └─ view ─ backbone ─ projector ─ z2 ─┘ directions, all like N(0, 1)
+"""
     guards = {"gaussian": "embeddings are pushed to an isotropic Gaussian"}
 
     def __init__(

@@ -1,0 +1,57 @@
+"""What a method is, for people and programs: read off its class, its recipes and the state it makes."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import get
+from .method import Method, View
+
+
+class _Backbone(nn.Module):
+    num_features = 512
+
+
+def about(name: str) -> dict[str, Any]:
+    """Everything that `semblance methods NAME` shows, as plain values."""
+    cls = get(name)
+    published = cls.recipes["imagenet"]
+    return {
+        "method": name, "title": cls.title, "family": cls.family, "paper": cls.paper, "equation": cls.equation,
+        "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(published.views), "state": state(cls),
+        "defaults": {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY},
+        "recipes": {
+            recipe: {
+                "backbone": r.backbone, "image_size": r.image_size, "views": _views(r.views), "epochs": r.epochs,
+                "batch_size": r.batch_size, "optimizer": r.optimizer, "lr": r.lr, "weight_decay": r.weight_decay,
+                "hyper": dict(r.hyper),
+            }
+            for recipe, r in cls.recipes.items()
+        },
+    }  # fmt: skip
+
+
+def state(cls: type[Method]) -> dict[str, str]:
+    """What it keeps between steps besides trained weights, by name: the shape of a buffer, N being the number of
+    pictures, or what a part is."""
+    pictures = 1_234_567
+    with torch.device("meta"):
+        model = cls(_Backbone())
+        model.prepare(pictures)
+    kept = {}
+    for name, buffer in model.named_buffers():
+        if "running_" not in name and "num_batches" not in name:
+            kept[name] = " x ".join("N" if n == pictures else f"{n:,}" for n in buffer.shape) or "one number"
+    if hasattr(model, "target"):
+        kept["target"] = "a moving average of the trained parts"
+    return kept
+
+
+def _views(views: tuple[View, ...]) -> str:
+    def one(view: View) -> str:
+        patches = f"{view.grid**2} patches of " if view.grid > 1 else ""
+        return f"{view.count} x {patches}{view.size} px"
+
+    return " + ".join(one(view) for view in views)
