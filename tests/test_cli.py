@@ -43,6 +43,17 @@ def test_a_mistake_is_one_hint_and_no_traceback(
     assert not list(tmp_path.iterdir())
 
 
+def test_methods_are_listed_and_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "methods") == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("simclr", "byol", "redundancy"))
+    assert run(monkeypatch, "methods", "byol") == 0
+    page = capsys.readouterr().out
+    assert all(part in page for part in ("BYOL", "moving average", "stop_gradient", "momentum", "imagenet"))
+    assert run(monkeypatch, "methods", "byo") == 2
+    assert "Did you mean 'byol'" in capsys.readouterr().err
+
+
 def test_methods_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "methods", "--json") == 0
     about = json.loads(capsys.readouterr().out)

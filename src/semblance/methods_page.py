@@ -10,7 +10,9 @@ console = Console(highlight=False, markup=False)
 
 def list_all(methods: list[dict[str, Any]]) -> None:
     """One row per method, family after family."""
-    table = Table("method", "what stops the collapse", "views as published", "state", "paper")
+    table = Table()
+    for heading in ("method", "what stops the collapse", "views as published", "state", "paper"):
+        table.add_column(heading, overflow="fold")
     family = None
     for m in methods:
         if m["family"] != family:

@@ -29,8 +29,8 @@ class DeepClusterV2(Method):
         "- log softmax(z·c / τ)_label, mean over crops and heads;  c, labels: spherical k-means of last epoch's z"
     )
     picture = """
-image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─── cross-entropy
-                                            └──▶ memory ─ k-means ─ C, labels
+image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-entropy
+                                            └▶ memory ─ k-means ─ C, labels
 """
     guards = {"refit": "prototypes are moved to the centroids of the embeddings, so that all of them keep members"}
 

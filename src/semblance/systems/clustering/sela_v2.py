@@ -21,8 +21,8 @@ class SeLaV2(DeepClusterV2):
     title = "SeLa-v2"
     equation = "- log softmax(z·c / τ)_label, mean over crops and heads;  labels: optimal transport of last epoch's z"
     picture = """
-image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─── cross-entropy
-                                            └──▶ memory ─ Sinkhorn-Knopp ─ labels
+image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-entropy
+                                            └▶ memory ─ transport ─ labels
 """
     guards = {"balance": "every prototype gets as many pictures"}
 

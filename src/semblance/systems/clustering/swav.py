@@ -27,8 +27,8 @@ class SwAV(Method):
     paper = "Caron et al. 2020, arXiv:2006.09882"
     equation = "- Σ_k q_k log softmax(z·c / τ)_k, q the balanced code of another crop; mean over pairs of crops"
     picture = """
-image ─┬─ view ─ backbone ─ projector ─ z1·C ─┬─ Sinkhorn ─ q1 ─╮ each predicts
-       └─ view ─ backbone ─ projector ─ z2·C ─┴─ Sinkhorn ─ q2 ─╯ the other's code
+image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 ─┐ each predicts
+       └─ view ─ backbone ─ projector ─ z2·C ─ Sinkhorn ─ q2 ─┘ the other's code
 """
     guards = {"sinkhorn": "codes are balanced over the prototypes"}
 

@@ -30,9 +30,9 @@ class PIRL(Method):
         "½ ℓ(z, bank) + ½ ℓ(patches, bank);  ℓ(z, m) = - log exp(z·m_i / τ) / (exp(z·m_i / τ) + Σ_K exp(z·m_k / τ))"
     )
     picture = """
-image ─┬─ view ─ backbone ─ projector ────── z ─┬──▶ bank
-       │                                        │ own row attracts,
-       └─ 9 patches ─ backbone ─ joined ─ patches ┘ K drawn rows repel
+image ─┬─ view ────── backbone ─ projector ─ z ────────┬──▶ bank
+       │                                               │ own row attracts,
+       └─ 9 patches ─ backbone ─ projector, joined ─ z ┘ K drawn rows repel
 """
     guards = {"negatives": "rows of the bank that belong to other pictures repel"}
 

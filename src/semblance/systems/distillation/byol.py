@@ -25,8 +25,8 @@ class BYOL(Method):
     equation = "|p1 - z2'|² + |p2 - z1'|² of unit vectors, mean over the batch"
     picture = """
 image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
-       │            ┊ moving average                  │ both ways
-       └─ view ─ backbone ─ projector ─ z' (no gradient) ┘
+       │            ┊ moving average                   │ both ways
+       └─ view ─ backbone ─ projector ─ z, no gradient ┘
 """
     guards = {
         "stop_gradient": "no gradient reaches the target",

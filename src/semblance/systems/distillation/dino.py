@@ -25,9 +25,9 @@ class DINO(Method):
     paper = "Caron et al. 2021, arXiv:2104.14294"
     equation = "- Σ_k softmax((t - centre) / τ_t)_k log softmax(s / τ_s)_k, mean over pairs of different crops"
     picture = """
-image ─┬─ all crops ─ backbone ─ projector ─ last layer ─ s ─┐ cross-
-       │                 ┊ moving average                   │ entropy
-       └─ large ones ─ backbone ─ projector ─ last layer ─ t - centre, sharpened ┘
+image ─┬─ all crops ──── backbone ─ projector ─ last layer ─ s ─┐ cross-entropy
+       │                    ┊ moving average                    │
+       └─ large crops ── backbone ─ projector ─ last layer ─ t ─┘ centred, sharp
 """
     guards = {
         "centring": "the teacher's mean output is taken off, so that no output wins",

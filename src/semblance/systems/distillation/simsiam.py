@@ -22,8 +22,8 @@ class SimSiam(Method):
     equation = "- ½ cos(p1, z2) - ½ cos(p2, z1), z without gradient"
     picture = """
 image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
-       │            ┊ the same                        │ both ways
-       └─ view ─ backbone ─ projector ─ z (no gradient) ─┘
+       │            ┊ the same                         │ both ways
+       └─ view ─ backbone ─ projector ─ z, no gradient ┘
 """
     guards = {
         "stop_gradient": "no gradient reaches what is predicted",
