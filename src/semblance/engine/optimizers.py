@@ -88,18 +88,21 @@ class Muon(Optimizer):
 def orthogonal(x: Tensor, iterations: int = 5) -> Tensor:
     """About the nearest matrix whose singular values are 1, times the root of rows over columns where it is tall.
 
-    By a quintic Newton-Schulz iteration that leaves singular values between 0.7 and 1.2
-    (KellerJordan/Muon: muon.py, zeropower_via_newtonschulz5). x: (rows, ...), all other axes taken as one.
+    By a quintic Newton-Schulz iteration that leaves singular values between 0.7 and 1.2 (KellerJordan/Muon: muon.py,
+    zeropower_via_newtonschulz5), carried out on the small Gram matrix. x: (rows, ...), all other axes taken as one.
     """
     m = x.flatten(1)
     tall = len(m) > m.shape[1]
     aspect = max(1.0, len(m) / m.shape[1]) ** 0.5
     m = m.T if tall else m
     m = m / (m.norm() + 1e-7)
+    gram = m @ m.T
+    root = identity = torch.eye(len(m), dtype=m.dtype, device=m.device)
     for _ in range(iterations):
-        a = m @ m.T
-        m = 3.4445 * m + (-4.7750 * a + 2.0315 * a @ a) @ m
-    return (m.T if tall else m).view_as(x) * aspect
+        factor = 3.4445 * identity - 4.7750 * gram + 2.0315 * gram @ gram
+        root, gram = factor @ root, factor @ gram @ factor
+    m = root @ m
+    return (m.T if tall else m).reshape(x.shape) * aspect
 
 
 NAMES = ("sgd", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")
