@@ -1,6 +1,8 @@
 """What a method is, for people and programs: read off its class, its recipes and the state it makes."""
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +10,8 @@ from torch import nn
 
 from . import get
 from .method import Method, View
+
+COSTS = Path(__file__).parent / "costs.json"  # written by benchmarks/costs.py
 
 
 class _Backbone(nn.Module):
@@ -21,6 +25,7 @@ def about(name: str) -> dict[str, Any]:
     return {
         "method": name, "title": cls.title, "family": cls.family, "paper": cls.paper, "equation": cls.equation,
         "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(published.views), "state": state(cls),
+        "cost": json.loads(COSTS.read_text())["costs"].get(name),
         "defaults": {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY},
         "recipes": {
             recipe: {

@@ -23,11 +23,12 @@ def whiten(x: Tensor, components: int) -> Tensor:
 
     (facebookresearch/deepcluster: clustering.py, preprocess_features)
     """
-    x = x - x.mean(0)
-    variances, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
+    mean, dim = x.mean(0), x.shape[1]
+    covariance = sum((b.T @ b for b in ((rows - mean).double() for rows in _blocks(x, dim))), x.new_zeros(()).double())
+    variances, directions = torch.linalg.eigh(covariance / len(x))
     scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance carry rounding only
-    chosen = (directions * scale)[:, -components:].flip(1)
-    return F.normalize(x @ chosen.to(x.dtype), dim=1)
+    chosen = (directions * scale)[:, -components:].flip(1).to(x.dtype)
+    return F.normalize(x @ chosen - mean @ chosen, dim=1)
 
 
 def kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track = iter) -> Tensor:

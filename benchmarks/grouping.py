@@ -1,0 +1,56 @@
+"""Memory and time of grouping a whole set, and how they grow with it.
+
+    python benchmarks/grouping.py
+
+Random features of 256 dimensions in 10,000 clusters: two iterations of k-means, three passes of optimal transport. Each
+size runs in a process of its own; the peak is of its resident memory, less what it held before.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import time
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from semblance.systems import grouping
+
+DIM, CLUSTERS = 256, 10_000
+
+
+def peak() -> float:
+    """MiB of this process's resident memory at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(n: int, what: str, line) -> None:
+    x = torch.randn(n, DIM, generator=torch.Generator().manual_seed(0))
+    before, start = peak(), time.perf_counter()
+    if what == "k-means":
+        grouping.kmeans(F.normalize(x, dim=1), CLUSTERS, 2, key=0)
+    else:
+        weight = torch.randn(CLUSTERS, DIM) * 0.02
+        grouping.balanced_labels(x, partial(F.linear, weight=weight), 10.0, tolerance=float("inf"))
+    line.send((n * DIM * 4 / 2**20, peak() - before, time.perf_counter() - start))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32_000, 64_000, 128_000])
+    args = parser.parse_args()
+    spawn = multiprocessing.get_context("spawn")
+    print("| | rows | features, MiB | peak beside them, MiB | seconds |\n|---|---|---|---|---|")
+    for what in ("k-means", "transport"):
+        for n in args.sizes:
+            ours, theirs = spawn.Pipe()
+            process = spawn.Process(target=measure, args=(n, what, theirs))
+            process.start()
+            features, extra, seconds = ours.recv()
+            process.join()
+            print(f"| {what} | {n:,} | {features:,.0f} | {extra:,.0f} | {seconds:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
