@@ -74,6 +74,6 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="sgd", lr=0.2, weight_decay=5e-4, hyper={"dim": 512, "layers": 2, "bottleneck": 128},
+            optimizer="sgd", lr=0.4, weight_decay=5e-4, hyper={"dim": 512, "layers": 2, "bottleneck": 128},
         ),
     }  # fmt: skip
