@@ -107,7 +107,8 @@ def test_a_crash_before_the_first_checkpoint_loses_nothing_but_time(
 def test_every_recipe_runs(method: str, tmp_path: Path) -> None:
     """The published recipes too, on small views, and in double precision."""
     pictures = str(write_pictures(tmp_path / "pets"))
-    hyper = {name: 16 for name in ("hidden", "dim", "prototypes") if name in _hyper(method)}
+    small = ("hidden", "dim", "prototypes", "clusters", "components", "outputs")
+    hyper = {name: 16 for name in small if name in _hyper(method)}
     for recipe, precision in (("imagenet", "64"), ("small", "bf16")):
         flags = FAST | {"recipe": recipe, "precision": precision, "hyper": hyper, "image_size": 32, "max_steps": 2}
         summary = sb.train(method, data=pictures, out=str(tmp_path / recipe), **flags)
