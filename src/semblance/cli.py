@@ -11,7 +11,7 @@ from .errors import UserError
 
 app = App(
     name="semblance", help="Train image encoders without labels, by joint embedding.", version=__version__,
-    help_on_error=False, result_action="return_value",
+    help_on_error=False, result_action="return_value", suppress_keyboard_interrupt=False,
 )  # fmt: skip
 app.command(api.train)
 app.command(api.evaluate)

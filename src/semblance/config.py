@@ -1,13 +1,12 @@
 """The resolved configuration of a run: every value, where it came from the recipe or from the user."""
 
 import inspect
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from . import systems
 from .engine.checkpoint import write_atomically
@@ -66,7 +65,10 @@ class TrainConfig(BaseModel):
         """Read config.yaml of a run folder."""
         if not path.is_file():
             raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
-        return cls.model_validate(yaml.safe_load(path.read_text()))
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()))
+        except (ValueError, yaml.YAMLError) as error:
+            raise UserError(f"{path} is not a whole configuration of Semblance: {error}") from error
 
 
 def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfig:
@@ -77,7 +79,8 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     small images grow to it, up to 96. Unknown before the data is read, which takes the config's load_size.
     """
     problems: list[str] = []
-    data = flags["data"]
+    data = _absolute(flags["data"])
+    flags = flags | {"data": data, "data_root": str(Path(flags["data_root"]).expanduser().absolute())}
     cls = systems.get(flags["method"])
     name = flags["recipe"] or ("quick" if data in EMBEDDED else "small")
     if name not in cls.recipes:
@@ -103,17 +106,27 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "channels_last": None, "compile": None,
     } | given | {"recipe": name}  # fmt: skip
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
-    values["hyper"] = dict(recipe.hyper) | _whole_numbers(cls, given.get("hyper", {}), problems)
-    problems += _method_problems(cls, values["without"], given.get("hyper", {}))
+    values["hyper"] = dict(recipe.hyper) | _hyper(cls, given.get("hyper", {}), problems)
+    problems += [str(unknown(f"guard of {cls.title}", g, cls.guards)) for g in values["without"] if g not in cls.guards]
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
-        problems += [f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        problems += [
+            f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']} (got {e['input']!r})"
+            for e in error.errors()
+            if e["loc"][0] in flags  # others follow from these
+        ]
     if problems:
         raise UserError("\n".join(problems))
     return config
+
+
+def _absolute(data: str) -> str:
+    """Data by a path that holds wherever the run is resumed from; names stay as they are."""
+    path = Path(data).expanduser()
+    return str(path.absolute()) if path.exists() else data
 
 
 def resized(recipe: Recipe, size: int) -> tuple[View, ...]:
@@ -122,16 +135,16 @@ def resized(recipe: Recipe, size: int) -> tuple[View, ...]:
     return tuple(replace(v, size=round(v.size * ratio), cell=round(v.cell * ratio)) for v in recipe.views)
 
 
-def _whole_numbers(cls: type[Method], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Integers where the method's default is one: the command line reads every number as a float."""
-    whole = [n for n, p in inspect.signature(cls).parameters.items() if type(p.default) is int]
-    problems += [f"--hyper.{n}: must be whole (got {v})" for n, v in hyper.items() if n in whole and v != int(v)]
-    return {n: int(v) if n in whole else v for n, v in hyper.items()}
-
-
-def _method_problems(cls: type[Method], without: Sequence[str], hyper: dict[str, Any]) -> list[str]:
-    """Guards and hyper-parameters that the method does not have."""
-    options = [n for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    return [str(unknown(f"guard of {cls.title}", g, cls.guards)) for g in without if g not in cls.guards] + [
-        str(unknown(f"hyper-parameter of {cls.title}", h, options)) for h in hyper if h not in options
-    ]
+def _hyper(cls: type[Method], given: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Hyper-parameters as the method's signature declares them; the command line reads every number as a float."""
+    options = {n: p.annotation for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    found = {}
+    for name, value in given.items():
+        if name not in options:
+            problems.append(str(unknown(f"hyper-parameter of {cls.title}", name, options)))
+            continue
+        try:
+            found[name] = TypeAdapter(options[name]).validate_python(value)
+        except ValidationError as error:
+            problems += [f"--hyper.{name}: {e['msg']} (got {value!r})" for e in error.errors()]
+    return found

@@ -1,5 +1,7 @@
 """Splits and classes are told from names."""
 
+import re
+
 import pytest
 
 from semblance.data.splits import is_held_out, split
@@ -73,3 +75,27 @@ def test_train_alone_is_descended_and_held_out_from() -> None:
 def test_the_class_is_the_first_folder_of_a_split() -> None:
     parts = split(["train/a/x/1.png", "train/b/2.png", "test/a/y/z/3.png", "test/b/4.png"])
     assert parts.train.labels == [0, 1] and parts.test is not None and parts.test.labels == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["cat/1.png", "dog/2.png", "3.png"], "3.png lies beside them"),
+        (["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png", "more/1.png"], "1 pictures beside train/"),
+        (["train/a/1.png", "train/b/1.png", "test/c/1.png", "test/d/1.png"], "share no class"),
+        (["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/d/1.png"], "No training picture.* d"),
+    ],
+)
+def test_what_a_person_may_not_expect_is_told(names: list[str], told: str) -> None:
+    (note,) = split(names).notes
+    assert re.search(told, note)
+
+
+def test_what_is_as_expected_is_not_told() -> None:
+    for names in (CLASSES, ["1.png", "2.png"], [f"{part}/{c}/1.png" for part in ("train", "test") for c in "ab"]):
+        assert split(names).notes == []
+
+
+def test_disjoint_classes_are_no_classes() -> None:
+    parts = split(["train/a/1.png", "train/b/1.png", "test/c/1.png", "test/d/1.png"])
+    assert parts.classes == [] and parts.train.labels is None and parts.test.labels is None  # type: ignore[union-attr]

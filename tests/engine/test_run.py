@@ -154,6 +154,92 @@ def test_fewer_pictures_than_a_batch_names_the_remedy(tmp_path: Path) -> None:
         sb.train(data=str(write_pictures(tmp_path / "pets")), **FAST | {"batch_size": 64})
 
 
+def test_unreadable_pictures_do_not_fill_a_batch(tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pets", count=5) / "cat"
+    for i in range(20):
+        (pictures / f"broken-{i}.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="fewer than a batch of 8"):
+        sb.train(data=str(pictures), **FAST)
+
+
+def test_ctrl_c_at_any_moment_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nothing listens for it: in the table at the end, here."""
+
+    def interrupt(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    monkeypatch.setattr("semblance.engine.run.finish", interrupt)
+    monkeypatch.setattr(sys, "argv", ["semblance"])
+    with pytest.raises(KeyboardInterrupt, match="Stopped"):
+        sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST)
+    assert capsys.readouterr().out.strip() == f"semblance train --resume --out {out}"
+    monkeypatch.undo()
+    assert sb.train(resume=True, out=str(out))["steps"] > 0
+
+
+def test_resume_refuses_other_pictures(tmp_path: Path) -> None:
+    pictures, out = write_pictures(tmp_path / "pets"), str(tmp_path / "run")
+    sb.train(data=str(pictures), out=out, **FAST)
+    (pictures / "cat" / "0.png").rename(pictures / "cat" / "another.png")
+    with pytest.raises(UserError, match="not those that the run"):
+        sb.train(resume=True, out=out)
+
+
+def test_a_run_made_shorter_is_finished_at_resume(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST | {"epochs": 2})
+    config = out / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 2\n", "epochs: 1\n", 1))
+    assert "knn_top1" in sb.train(resume=True, out=str(out))
+
+
+def test_a_run_is_resumed_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path / "pets")
+    monkeypatch.chdir(tmp_path)
+    sb.train(data="pets", out=str(tmp_path / "run"), **FAST)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert sb.train(resume=True, out=str(tmp_path / "run"))["table"]
+
+
+def test_a_damaged_configuration_is_told(tmp_path: Path) -> None:
+    for text in ("method: [", "method: simclr\n", "- 1\n"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match="not a whole configuration"):
+            sb.train(resume=True, out=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("hyper", "told"),
+    [
+        ({"dim": 0}, "--hyper.dim.*greater than 0"),
+        ({"temperature": 0.0}, "--hyper.temperature"),
+        ({"hidden": 1.5}, "--hyper.hidden.*integer"),
+        ({"momentum": 2.0}, "--hyper.momentum.*less than or equal to 1"),
+        ({"dimm": 8}, "Did you mean 'dim'"),
+    ],
+)
+def test_hyper_parameters_are_held_to_their_ranges(hyper: dict[str, float], told: str) -> None:
+    method = "moco" if "momentum" in hyper else "simclr"
+    with pytest.raises(UserError, match=told):
+        sb.train(method, hyper=hyper)
+
+
+def test_labels_of_one_part_only_are_told_and_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "half.npz", x_train=pictures, x_test=pictures, y_test=np.arange(20) % 2)
+    assert sb.train(data=str(tmp_path / "half.npz"), out=str(tmp_path / "run"), **FAST)["table"] == []
+    assert "Only one of the training and the test part has labels" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_backbone_for_one_size_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not take views of 32 px.*--image-size 224"):
+        sb.train(data=str(write_pictures(tmp_path / "pets")), **FAST | {"backbone": "mixer_s32_224"})
+
+
 def test_resume_takes_no_other_flags(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave out epochs"):
         sb.train(resume=True, out=str(tmp_path), epochs=3)
@@ -169,6 +255,9 @@ def test_evaluate_and_embed_leave_unreadable_files_out(tmp_path: Path, capsys: p
     assert f"{trained['test_images']} held-out pictures" in capsys.readouterr().out
     vectors = sb.embed(run, data=str(pictures), out=str(tmp_path / "features.npz"))
     assert "broken.png" in capsys.readouterr().out
+    with pytest.raises(UserError, match="must end in .npz"):
+        sb.embed(run, data=str(pictures), out=str(tmp_path / "features.txt"))
+    sb.embed(run, data=str(pictures), out=str(tmp_path / "new" / "features.npz"))
     with np.load(tmp_path / "features.npz") as saved:
         assert np.array_equal(saved["features"], vectors.numpy()) and len(vectors) == 24
         assert [str(n).split("/")[-2] for n in saved["names"]] == [("cat", "dog")[label] for label in saved["labels"]]

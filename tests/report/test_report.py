@@ -129,7 +129,7 @@ def test_the_numbers_are_on_the_page(html: str) -> None:
     text = Page(html).text.replace("\u00a0", " ")
     for fragment in (
         "names 71.2 % of 10,000 test pictures correctly",
-        "+41.2 points above raw pixels and +30.1 points above the untrained backbone",
+        "41.2 points above raw pixels and 30.1 points above the untrained backbone",
         *("60.0 %", "41.1 %", "2 h 14 min", "1,234", "7.25", "contrastive", "Chen et al. 2020", "resnet18"),
         *("method.temperature", "0.5", "seed", "k-NN accuracy", "grad norm", "learning rate"),
         *("ln(2N-1): all embeddings equal", "0: perfect", "a $name$ <of> note", "raw pixels: 20.0 %"),
@@ -200,7 +200,7 @@ def test_a_level_far_off_is_named_but_does_not_flatten_the_curve(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("trained", "expected"),
-    [(0.31, "within sampling noise of raw pixels (+1.0 points)"), (0.1, "−20.0 points below"), (0.3, "level with")],
+    [(0.31, "within sampling noise of raw pixels (+1.0 points)"), (0.1, "20.0 points below"), (0.3, "level with")],
 )
 def test_the_verdict_does_not_flatter(trained: float, expected: str) -> None:
     from semblance.report.words import verdict

@@ -76,7 +76,8 @@ def from_arrays(
         parts = [(x, None if labels is None else np.searchsorted(values, labels)) for x, labels in parts]
     whole, *rest = (_images(name, part, classes, image_size, limits) for part in parts)
     if rest:
-        return Source(whole, rest[0])
+        unequal = (whole.labels is None) != (rest[0].labels is None)
+        return Source(whole, rest[0], ["Only one of the training and the test part has labels."] if unequal else [])
     held = torch.tensor([is_held_out(str(i)) for i in whole.items])
     if whole.labels is None or not held.any():
         return Source(whole)
@@ -106,6 +107,8 @@ def _channels_last(array: np.ndarray, source: Path | str) -> np.ndarray:
     """View of the pictures as (N, H, W, C), C one of 1, 3, 4."""
     if array.dtype != np.uint8:
         raise UserError(f"{source} holds {array.dtype} values; give uint8, 0 to 255, e.g. (x * 255).astype('uint8').")
+    if array.ndim == 3 and array.shape[-1] in (3, 4):
+        raise UserError(f"{source} has shape {array.shape}, one picture; give many, (N, H, W, {array.shape[-1]}).")
     if array.ndim == 3:
         array = array[..., None]
     elif array.ndim == 4 and array.shape[-1] not in (1, 3, 4) and array.shape[1] in (1, 3):

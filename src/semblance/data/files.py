@@ -63,7 +63,7 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source:
             raise _none_readable(files.path, skipped)
         return Images(files.path.name, canvas, items, pixels, sizes, labels, parts.classes, skipped=skipped)
 
-    return Source(images(parts.train), images(parts.test) if parts.test else None)
+    return Source(images(parts.train), images(parts.test) if parts.test else None, parts.notes)
 
 
 def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:

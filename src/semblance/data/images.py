@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from os import fsencode
 from typing import Any
 
 import torch
@@ -55,6 +57,13 @@ class Images:
         names = {name for name, _ in self.skipped}
         return torch.tensor([i for i, item in enumerate(self.items) if not names or str(item) not in names])
 
+    def fingerprint(self) -> str:
+        """A hash of the names in order: what state by index, and the order of samples, belong to."""
+        digest = blake2b(digest_size=8)
+        for item in self.items:
+            digest.update(fsencode(str(item)) + b"\0")
+        return digest.hexdigest()
+
     def _decode_or_next(self, i: int) -> tuple[Tensor, tuple[int, int]]:
         """Decode picture i; where its file is unreadable, the next readable one stands in, and it is reported."""
         assert self.decode is not None
@@ -82,10 +91,14 @@ class Images:
 
 @dataclass
 class Source:
-    """Pictures to train on and, where there are labels, held-out pictures to evaluate on."""
+    """Pictures to train on and, where there are labels, held-out pictures to evaluate on.
+
+    notes: what a person should know of how the data was understood, in sentences.
+    """
 
     train: Images
     test: Images | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def skipped(self) -> Skipped:

@@ -1,7 +1,7 @@
 """Which pictures are held out, and which class each shows, told from relative names alone."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from os import fsencode
 
@@ -18,9 +18,12 @@ class Part:
 
 @dataclass
 class Split:
+    """notes: what of the names a person may not expect, in sentences."""
+
     train: Part
     test: Part | None
     classes: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def is_held_out(name: str) -> bool:
@@ -46,9 +49,12 @@ def split(names: Sequence[str]) -> Split:
     if "train" in tops and beside:
         # ImageNet and others ship a test folder without classes beside a val folder with them.
         test = next((top for top in beside if _classes(tops[top].values())), beside[0])
-        return _labelled(tops["train"], tops[test])
+        parts = _labelled(tops["train"], tops[test])
+        if left_out := [name for name in names if name not in tops["train"] and name not in tops[test]]:
+            parts.notes.append(f"{len(left_out):,} pictures beside train/ and {test}/ are left out, as {left_out[0]}.")
+        return parts
     if not _classes(inner.values()):
-        return Split(Part(names), None, [])
+        return Split(Part(names), None, [], _loose(inner.values()))
     held = {name: short for name, short in inner.items() if is_held_out(short)}
     return _labelled({name: short for name, short in inner.items() if name not in held}, held)
 
@@ -62,15 +68,34 @@ def _descend(names: list[str]) -> list[str]:
 
 def _classes(inner: Iterable[str]) -> list[str]:
     """Class folders, sorted; none unless every picture lies in one and there are two at least."""
-    folders = {name.rpartition("/")[0].split("/")[0] for name in inner}
+    folders = _folders(inner)
     return sorted(folders) if "" not in folders and len(folders) > 1 else []
+
+
+def _folders(inner: Iterable[str]) -> set[str]:
+    """The first folders of names; "" where one has none."""
+    return {name.rpartition("/")[0].split("/")[0] for name in inner}
+
+
+def _loose(inner: Iterable[str]) -> list[str]:
+    """A note on pictures that lie beside what would be class folders."""
+    loose = [name for name in inner if "/" not in name]
+    if len({name.split("/")[0] for name in inner if "/" in name}) < 2 or not loose:
+        return []
+    return [f"The folders are not taken for classes, since {loose[0]} lies beside them; move it into one or away."]
 
 
 def _labelled(train: dict[str, str], test: dict[str, str]) -> Split:
     classes = _classes([*train.values(), *test.values()])
+    notes = [] if classes else _loose([*train.values(), *test.values()])
+    ours, theirs = (_folders(part.values()) for part in (train, test))
+    if classes and test and not ours & theirs:
+        classes, notes = [], ["The training and the test pictures share no class folder, so the folders are ignored."]
+    elif classes and theirs - ours:
+        notes = [f"No training picture is of the test class {', '.join(sorted(theirs - ours))}."]
     index = {name: i for i, name in enumerate(classes)}
 
     def part(inner: dict[str, str]) -> Part:
         return Part(list(inner), [index[short.split("/")[0]] for short in inner.values()] if classes else None)
 
-    return Split(part(train), part(test) if test else None, classes)
+    return Split(part(train), part(test) if test else None, classes, notes)

@@ -40,7 +40,7 @@ class Trained:
 
     @property
     def finished(self) -> bool:
-        return self.step == self.total
+        return self.step >= self.total  # a resumed run may have been shortened
 
 
 def fit(
@@ -69,17 +69,17 @@ def fit(
     trained = Trained(0, total, 0.0)
     if resume:
         if folder.checkpoint.exists():  # else it stopped before its first one
-            trained = _restore(folder, method, optimizer, total)
+            trained = _restore(folder, method, optimizer, images, total)
         if leader:
             folder.rewind(trained.step)
-    first = trained.step
+    first, pictures = trained.step, images.fingerprint()
 
     def save(loss: Tensor) -> None:
         _check(loss, trained.step)
         if not all(p.isfinite().all() for p in method.parameters()):  # the step itself may have spoilt them
             raise _diverged("A weight is no longer finite", trained.step)
         if leader:
-            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pictures": pictures}
             checkpoint.save(folder.checkpoint, state | {"step": trained.step, "seconds": trained.seconds})
 
     method.train()
@@ -168,8 +168,15 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _restore(folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, total: int) -> Trained:
+def _restore(
+    folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, images: Images, total: int
+) -> Trained:
     state = checkpoint.load(folder.checkpoint)
+    if state.get("pictures") not in (None, images.fingerprint()):
+        raise UserError(
+            f"The pictures of {images.name} are not those that the run in {folder.path} began with. Put those back, or "
+            "start a new run without --resume."
+        )
     try:
         method.load_state_dict(state["method"])
         optimizer.load_state_dict(state["optimizer"])

@@ -2,6 +2,8 @@
 
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from .. import systems
 from ..config import TrainConfig, resolve
 from ..data.images import Source
 from ..errors import UserError
-from ..evaluation.table import knn_accuracy, labelled
-from ..nets.backbones import backbone
+from ..evaluation.table import knn_accuracy, labelled, print_notes
+from ..nets.backbones import backbone, check_sizes
 from ..nets.batchnorm import synchronise
 from ..systems import Method
 from .folder import RunFolder
@@ -39,7 +41,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         folder = RunFolder(Path())  # made once the flags have proved sound
         source = _load(resolve(flags=flags))  # so that a typo costs no reading
         config = resolve(flags=flags, stored_size=source.train.canvas)
-        _check_size(source, config)
+    _check_size(source, config)
     strategy = "ddp" if config.devices > 1 else "auto"  # Fabric starts the processes; the seam joins them
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=config.devices, strategy=strategy)
@@ -47,7 +49,9 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     leader, device = fabric.is_global_zero, fabric.device
     torch.manual_seed(config.seed)
     cls = systems.get(config.method)
-    model = cls(backbone(config.backbone), config.without, **config.hyper)
+    trunk = backbone(config.backbone)
+    check_sizes(trunk, config.backbone, [config.image_size, *(view.size for view in config.views)])
+    model = cls(trunk, config.without, **config.hyper)
     model.prepare(len(source.train))
     precision = choose_precision(config.precision, device)
     if precision == "64":
@@ -59,27 +63,39 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
             folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
             config.save(folder.config)
         folder, config = fabric.broadcast((folder, config))
-    if leader:
-        _announce(config, source, device)
-    model.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
-    if config.compile:
-        _compile(model)
-    untrained = table_features(model.backbone, source, config) if labelled(source) else None
-    if fabric.world_size > 1:
-        synchronise(model)
-
-    def evaluate() -> dict[str, float]:
-        return {"knn_top1": knn_accuracy(*table_features(model.backbone, source, config), source)}
-
-    trained = fit(
-        model, source.train, config, folder, device, resume=resume, evaluate=evaluate if labelled(source) else None
-    )
-    if not trained.finished:
+    with _resumable(folder, leader):
         if leader:
-            console.print(f"Stopped after step {trained.step} of {trained.total}; all of it is saved. Go on with:")
+            _announce(config, source, device)
+            print_notes(source)
+        model.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+        if config.compile:
+            _compile(model)
+        untrained = table_features(model.backbone, source, config) if labelled(source) else None
+        if fabric.world_size > 1:
+            synchronise(model)
+
+        def evaluate() -> dict[str, float]:
+            return {"knn_top1": knn_accuracy(*table_features(model.backbone, source, config), source)}
+
+        trained = fit(
+            model, source.train, config, folder, device, resume=resume, evaluate=evaluate if labelled(source) else None
+        )
+        if not trained.finished:
+            raise KeyboardInterrupt(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
+        return finish(model, source, config, folder, trained, untrained, started, leader=leader)
+
+
+@contextmanager
+def _resumable(folder: RunFolder, leader: bool) -> Iterator[None]:
+    """Within, whatever stops the run by Ctrl-C, at any moment, says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        told = str(stop) or "Stopped."
+        if leader:
+            console.print(f"{told} Go on with:", markup=False, highlight=False)
             print(f"semblance train --resume --out {shlex.quote(str(folder.path))}")
-        raise KeyboardInterrupt("stopped and saved")
-    return finish(model, source, config, folder, trained, untrained, started, leader=leader)
+        raise KeyboardInterrupt(told) from None
 
 
 def _load(config: TrainConfig) -> Source:
@@ -87,10 +103,13 @@ def _load(config: TrainConfig) -> Source:
 
 
 def _check_size(source: Source, config: TrainConfig) -> None:
-    if len(source.train) < config.batch_size:
+    count = len(source.train.readable)
+    if count < config.batch_size:
+        remedy = f", or --batch-size {max(2, count // 4)}" if count > 1 else ""
+        unreadable = f" ({len(source.skipped)} more cannot be read)" if source.skipped else ""
         raise UserError(
-            f"{source.train.name} has {len(source.train)} pictures to train on, fewer than a batch of "
-            f"{config.batch_size}. Give more pictures, or --batch-size {max(2, len(source.train) // 4)}."
+            f"{source.train.name} has {count} pictures to train on{unreadable}, fewer than a batch of "
+            f"{config.batch_size}. Give more pictures{remedy}."
         )
 
 

@@ -15,7 +15,7 @@ from ..engine.precision import choose_precision
 from ..errors import UserError
 from ..nets.export import load_with_metadata
 from .features import features, raw_pixels
-from .table import labelled, print_skipped, print_table, row
+from .table import labelled, print_notes, print_skipped, print_table, row
 
 
 def _open(run: str, data: str | None, data_root: str, download: bool) -> tuple[torch.nn.Module, int, str, Source]:
@@ -35,8 +35,8 @@ def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> l
     model, size, precision, source = _open(run, data, data_root, download)
     if source.test is None or not labelled(source):
         raise UserError(
-            f"{source.train.name} has no labels to measure accuracy on. Put the pictures of each class in a folder "
-            "of its own, or name a labelled set, e.g. --data cifar10."
+            f"{source.train.name} has no labels to measure accuracy on. {' '.join(source.notes)} Put the pictures of "
+            "each class in a folder of its own, or name a labelled set, e.g. --data cifar10."
         )
     with Console(stderr=True).status("Measuring kNN and linear accuracy"):
         train, test = (features(model, i, size=size, precision=precision) for i in (source.train, source.test))
@@ -44,6 +44,7 @@ def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> l
             row("raw pixels", *raw_pixels(source.train, source.test), source),
             row("trained backbone", train, test, source),
         ]
+    print_notes(source)
     print_table(table, len(source.test.readable))
     print_skipped(source.skipped)
     return table
@@ -51,6 +52,10 @@ def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> l
 
 def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor:
     """Features of every readable picture, in the order training, held out."""
+    if out is not None:
+        if out.suffix != ".npz":
+            raise UserError(f"--out {out} must end in .npz.")
+        out.parent.mkdir(parents=True, exist_ok=True)
     model, size, precision, source = _open(run, data, data_root, download)
     parts = [part for part in (source.train, source.test) if part is not None]
     vectors = [features(model, part, size=size, precision=precision) for part in parts]

@@ -16,7 +16,8 @@ NEIGHBOURS, TEMPERATURE = 200, 0.1  # of Wu et al. 2018 on CIFAR-10; a tenth of 
 
 def labelled(source: Source) -> bool:
     """Whether there is something to measure accuracy on."""
-    return source.test is not None and source.test.labels is not None and len(source.train.classes) > 1
+    parts = (source.train, source.test)
+    return all(part is not None and part.labels is not None and len(part.classes) > 1 for part in parts)
 
 
 def knn_accuracy(train: Tensor, test: Tensor, source: Source) -> float:
@@ -58,6 +59,15 @@ def print_table(table: list[dict[str, Any]], test_images: int) -> None:
     for line in table:
         shown.add_row(line["encoder"], f"{100 * line['knn_top1']:.1f}", f"{100 * line['linear_top1']:.1f}")
     Console().print(shown)
+
+
+def print_notes(source: Source) -> None:
+    """How the data was understood, where a person may not expect it."""
+    console = Console(stderr=True)
+    for note in source.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    if not labelled(source):
+        console.print("Without labels on both parts no accuracy is measured.")
 
 
 def print_skipped(skipped: Skipped) -> None:

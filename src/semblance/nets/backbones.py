@@ -1,6 +1,8 @@
 """Backbones by name: timm's, torchvision's, and their ResNets made for small images."""
 
 import re
+from collections.abc import Iterable
+from copy import deepcopy
 from difflib import get_close_matches
 from typing import Any
 
@@ -57,7 +59,11 @@ def _timm(base: str, width: str | None) -> nn.Module:
         w = int(width)
         # a deep stem is timm's only one of free width; the -cifar stem replaces it
         options |= {"channels": (w, 2 * w, 4 * w, 8 * w), "stem_type": "deep", "stem_width": w // 2}
-    return timm.create_model(base, num_classes=0, **options)
+    model = timm.create_model(base, num_classes=0, **options)
+    if hasattr(model, "dynamic_img_size"):  # a ViT: takes crops of any size, its state dict the same
+        model = timm.create_model(base, num_classes=0, dynamic_img_size=True)
+    model.num_features = model.head_hidden_size  # they differ where a head widens what is pooled, as MobileNet-v3's
+    return model
 
 
 def _unknown(base: str) -> UserError:
@@ -69,6 +75,23 @@ def _unknown(base: str) -> UserError:
     return UserError(f"Unknown backbone {base!r}. {hint}Any timm model works, or torchvision/NAME.")
 
 
+@torch.no_grad()
+def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
+    """A UserError unless the backbone makes features of square pictures of these sizes; some are made for one only."""
+    trial = deepcopy(model)
+    for size in sorted(set(sizes)):
+        try:
+            with torch.random.fork_rng():
+                y = trial(torch.zeros(2, 3, size, size))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise UserError(
+                f"Backbone {name} does not take views of {size} px ({str(error).splitlines()[0]}). Give the size that "
+                "it is made for, e.g. --image-size 224, or another --backbone."
+            ) from error
+        if not isinstance(y, Tensor) or y.shape != (2, model.num_features):
+            raise UserError(f"Backbone {name} does not end in one row of features; give another --backbone.")
+
+
 def _torchvision(base: str) -> nn.Module:
     import torchvision.models
 
@@ -78,7 +101,9 @@ def _torchvision(base: str) -> nn.Module:
     head = next((h for h in ("fc", "classifier", "heads", "head") if hasattr(model, h)), None)
     if head is None:
         raise UserError(f"torchvision/{base} has no classifier that can be taken off; use the timm model of that name.")
-    linear = [m for m in getattr(model, head).modules() if isinstance(m, nn.Linear)][0]
+    linear = next((m for m in getattr(model, head).modules() if isinstance(m, nn.Linear)), None)
+    if linear is None:
+        raise UserError(f"torchvision/{base} has no linear classifier that can be taken off; give another --backbone.")
     model.num_features = linear.in_features
     setattr(model, head, nn.Identity())
     return model

@@ -104,13 +104,13 @@ def verdict(summary: dict[str, Any]) -> str:
 
 
 def _compared(mine: float, other: float, name: str, count: int | None) -> str:
-    points = f"{100 * (mine - other):+.1f} points".replace("-", "−")
+    points = f"{100 * abs(mine - other):.1f} points"
     noise = 1.96 * math.sqrt((mine * (1 - mine) + other * (1 - other)) / count) if count else 0.0
     name = f"the {name}" if name.endswith("backbone") else name
     if mine == other:
         return f"level with {name}"
     if abs(mine - other) <= noise:
-        return f"within sampling noise of {name} ({points})"
+        return f"within sampling noise of {name} ({'+' if mine > other else '−'}{points})"
     return f"{points} {'above' if mine > other else 'below'} {name}"
 
 

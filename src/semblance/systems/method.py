@@ -3,9 +3,10 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, pi
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..views import random
@@ -13,6 +14,13 @@ from ..views.view import View
 
 T = TypeVar("T")
 Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
+
+# Kinds of hyper-parameters; what a user sets is held to them.
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...nets.heads import mlp
 from ...views import random
 from ..grouping import kmeans, whiten
-from ..method import Clock, Embeddings, Method, Recipe, View, WholeSet, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Recipe, View, WholeSet, embedding_std
 
 
 class DeepCluster(Method):
@@ -39,10 +39,10 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        clusters: int = 10_000,
-        components: int = 256,  # of the features, whitened, that are clustered
-        iterations: int = 20,  # of k-means
-        hidden: int = 4096,  # widths of the projector
+        clusters: Count = 10_000,
+        components: Count = 256,  # of the features, whitened, that are clustered
+        iterations: Count = 20,  # of k-means
+        hidden: Count = 4096,  # widths of the projector
     ) -> None:
         super().__init__(backbone, without)
         self.clusters, self.components, self.iterations = clusters, components, iterations

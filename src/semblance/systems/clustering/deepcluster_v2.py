@@ -11,7 +11,7 @@ from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
 from ...views import random
 from ..grouping import nearest, spherical_kmeans
-from ..method import Clock, Embeddings, Method, Recipe, View, WholeSet, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, WholeSet, embedding_std
 
 
 class DeepClusterV2(Method):
@@ -42,13 +42,13 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 0.1,
-        clusters: int = 3000,  # of each head
-        heads: int = 3,  # clusterings, each of one crop's memory in turn
-        crops: int = 2,  # large ones that are remembered
-        iterations: int = 10,  # of k-means
-        hidden: int = 2048,
-        dim: int = 128,
+        temperature: Positive = 0.1,
+        clusters: Count = 3000,  # of each head
+        heads: Count = 3,  # clusterings, each of one crop's memory in turn
+        crops: Count = 2,  # large ones that are remembered
+        iterations: Count = 10,  # of k-means
+        hidden: Count = 2048,
+        dim: Count = 128,
     ) -> None:
         super().__init__(backbone, without)
         self.temperature, self.crops, self.iterations, self.dim = temperature, crops, iterations, dim

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grouping import balanced_labels, nearest
-from ..method import Clock, Embeddings, Method, Recipe, View, WholeSet, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, WholeSet, embedding_std
 
 
 class SeLa(Method):
@@ -40,12 +40,12 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        clusters: int = 3000,  # of each head
-        heads: int = 10,
-        sharpness: float = 25.0,  # lambda of the optimal transport; 10 for CIFAR-10
-        tolerance: float = 0.1,  # of its convergence; 0.01 for CIFAR-10
-        assignments: int = 100,  # over the run; 400 for CIFAR-10
-        spacing: float = 2.0,  # exponent of their times: dense at first; 1 for CIFAR-10
+        clusters: Count = 3000,  # of each head
+        heads: Count = 10,
+        sharpness: Positive = 25.0,  # lambda of the optimal transport; 10 for CIFAR-10
+        tolerance: Positive = 0.1,  # of its convergence; 0.01 for CIFAR-10
+        assignments: Count = 100,  # over the run; 400 for CIFAR-10
+        spacing: Positive = 2.0,  # exponent of their times: dense at first; 1 for CIFAR-10
         in_turn: bool = False,  # one head at a time instead of all, as for CIFAR-10
     ) -> None:
         super().__init__(backbone, without)

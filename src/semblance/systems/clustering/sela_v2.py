@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grouping import balanced_labels, nearest
-from ..method import Clock, Embeddings, WholeSet
+from ..method import Clock, Count, Embeddings, Positive, WholeSet
 from .deepcluster_v2 import DeepClusterV2
 
 
@@ -31,14 +31,14 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 0.1,
-        epsilon: float = 0.05,  # of the optimal transport
-        tolerance: float = 0.1,  # of its convergence
-        clusters: int = 3000,  # of each head
-        heads: int = 3,  # each takes one crop's memory in turn
-        crops: int = 2,  # large ones that are remembered
-        hidden: int = 2048,
-        dim: int = 128,
+        temperature: Positive = 0.1,
+        epsilon: Positive = 0.05,  # of the optimal transport
+        tolerance: Positive = 0.1,  # of its convergence
+        clusters: Count = 3000,  # of each head
+        heads: Count = 3,  # each takes one crop's memory in turn
+        crops: Count = 2,  # large ones that are remembered
+        hidden: Count = 2048,
+        dim: Count = 128,
     ) -> None:
         super().__init__(
             backbone, without, temperature=temperature, clusters=clusters, heads=heads, crops=crops,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...losses import sinkhorn, swapped_prediction
 from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Amount, Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, embedding_std
 
 
 class SwAV(Method):
@@ -39,15 +39,15 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 0.1,
-        epsilon: float = 0.05,  # of Sinkhorn
-        iterations: int = 3,
-        prototypes: int = 3000,
-        hidden: int = 2048,
-        dim: int = 128,
-        freeze_epochs: float = 1.0,  # while which the prototypes stay as they are (313 steps at a batch of 4096)
-        queue: int = 0,  # embeddings of past batches that help to balance the codes; 3840 for batches of 256
-        queue_epoch: int = 15,
+        temperature: Positive = 0.1,
+        epsilon: Positive = 0.05,  # of Sinkhorn
+        iterations: Count = 3,
+        prototypes: Count = 3000,
+        hidden: Count = 2048,
+        dim: Count = 128,
+        freeze_epochs: Amount = 1.0,  # while which the prototypes stay as they are (313 steps at a batch of 4096)
+        queue: Natural = 0,  # embeddings of past batches that help to balance the codes; 3840 for batches of 256
+        queue_epoch: Natural = 15,
     ) -> None:
         super().__init__(backbone, without)
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations

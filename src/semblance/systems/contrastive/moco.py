@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...losses import info_nce
 from ...nets.batchnorm import split
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, ema, embedding_std
 
 
 class MoCo(Method):
@@ -48,12 +48,12 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 0.2,  # 0.07 in v1
-        momentum: float = 0.999,  # of the key encoder
-        queue: int = 65_536,
-        dim: int = 128,
+        temperature: Positive = 0.2,  # 0.07 in v1
+        momentum: Share = 0.999,  # of the key encoder
+        queue: Count = 65_536,
+        dim: Count = 128,
         mlp_head: bool = True,  # False in v1: one linear layer
-        groups: int = 8,  # of batch norm
+        groups: Count = 8,  # of batch norm
         symmetric: bool = False,  # each view is a query and a key, as in the authors' notebook for CIFAR-10
     ) -> None:
         super().__init__(backbone, without)

@@ -9,7 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std, rising_momentum
+from ..method import (
+    Clock,
+    Count,
+    Embeddings,
+    Method,
+    Positive,
+    Recipe,
+    Share,
+    View,
+    ema,
+    embedding_std,
+    rising_momentum,
+)
 
 
 class MoCoV3(Method):
@@ -39,10 +51,10 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own k
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 1.0,  # 0.2 for ViTs
-        momentum: float = 0.99,  # of the key encoder at first; rises to 1 by a cosine
-        hidden: int = 4096,
-        dim: int = 256,
+        temperature: Positive = 1.0,  # 0.2 for ViTs
+        momentum: Share = 0.99,  # of the key encoder at first; rises to 1 by a cosine
+        hidden: Count = 4096,
+        dim: Count = 256,
     ) -> None:
         super().__init__(backbone, without)
         self.temperature, self.momentum = temperature, momentum

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...losses import nce
 from ...views import random
 from ..bank import Bank
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, Share, View, embedding_std
 
 
 class NPID(Method):
@@ -41,10 +41,10 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 0.07,  # 0.1 for CIFAR-10
-        negatives: int = 4096,  # draws from the bank; 0 for the exact softmax over all of it
-        momentum: float = 0.5,  # of the bank
-        dim: int = 128,
+        temperature: Positive = 0.07,  # 0.1 for CIFAR-10
+        negatives: Natural = 4096,  # draws from the bank; 0 for the exact softmax over all of it
+        momentum: Share = 0.5,  # of the bank
+        dim: Count = 128,
     ) -> None:
         super().__init__(backbone, without)
         self.temperature, self.negatives, self.momentum = temperature, negatives, momentum

@@ -11,7 +11,7 @@ from ...nets.heads import mlp
 from ...views import random
 from ...views.jigsaw import pieces
 from ..bank import Bank
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std
 
 GRID = 3
 
@@ -43,11 +43,11 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 0.1,
-        negatives: int = 32_000,  # drawn from the bank for each of the two terms
-        momentum: float = 0.5,  # of the bank
-        patch_weight: float = 0.5,  # of the term of the patches; the picture's has the rest
-        dim: int = 128,
+        temperature: Positive = 0.1,
+        negatives: Count = 32_000,  # drawn from the bank for each of the two terms
+        momentum: Share = 0.5,  # of the bank
+        patch_weight: Share = 0.5,  # of the term of the patches; the picture's has the rest
+        dim: Count = 128,
     ) -> None:
         super().__init__(backbone, without)
         self.temperature, self.negatives = temperature, negatives

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...losses import nt_xent
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, embedding_std
 
 
 class SimCLR(Method):
@@ -39,10 +39,10 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ own view attracts,
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        temperature: float = 0.1,  # 0.5 for CIFAR-10 (README.md of the authors)
-        hidden: int = 2048,  # width of the projector
-        layers: int = 3,  # of the projector; 2 in the first version
-        dim: int = 128,
+        temperature: Positive = 0.1,  # 0.5 for CIFAR-10 (README.md of the authors)
+        hidden: Count = 2048,  # width of the projector
+        layers: Count = 3,  # of the projector; 2 in the first version
+        dim: Count = 128,
     ) -> None:
         super().__init__(backbone, without)
         self.temperature = temperature

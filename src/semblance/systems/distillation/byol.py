@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...losses import byol_regression
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std, rising_momentum
+from ..method import Clock, Count, Embeddings, Method, Recipe, Share, View, ema, embedding_std, rising_momentum
 
 
 class BYOL(Method):
@@ -39,9 +39,9 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        momentum: float = 0.996,  # of the target at first; rises to 1 by a cosine
-        hidden: int = 4096,
-        dim: int = 256,
+        momentum: Share = 0.996,  # of the target at first; rises to 1 by a cosine
+        hidden: Count = 4096,
+        dim: Count = 256,
     ) -> None:
         super().__init__(backbone, without)
         self.momentum = momentum

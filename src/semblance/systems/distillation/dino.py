@@ -10,7 +10,21 @@ from torch import Tensor, nn
 
 from ...losses import swapped_prediction
 from ...nets.multi_crop import multi_crop
-from ..method import Clock, Embeddings, Method, Recipe, View, ema, embedding_std, rising_momentum
+from ..method import (
+    Amount,
+    Clock,
+    Count,
+    Embeddings,
+    Method,
+    Natural,
+    Positive,
+    Recipe,
+    Share,
+    View,
+    ema,
+    embedding_std,
+    rising_momentum,
+)
 
 
 class DINO(Method):
@@ -41,16 +55,16 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.07,  # 0.04 in the plain runs
-        first_temperature: float = 0.04,  # of the teacher, rising over the next
-        temperature_epochs: int = 30,
-        momentum: float = 0.996,  # of the teacher at first; it rises to 1
-        centre_momentum: float = 0.9,
-        outputs: int = 65_536,
-        hidden: int = 2048,
-        dim: int = 256,
-        freeze_epochs: float = 1.0,  # while which the last layer stays as it is
+        student_temperature: Positive = 0.1,
+        teacher_temperature: Positive = 0.07,  # 0.04 in the plain runs
+        first_temperature: Positive = 0.04,  # of the teacher, rising over the next
+        temperature_epochs: Natural = 30,
+        momentum: Share = 0.996,  # of the teacher at first; it rises to 1
+        centre_momentum: Share = 0.9,
+        outputs: Count = 65_536,
+        hidden: Count = 2048,
+        dim: Count = 256,
+        freeze_epochs: Amount = 1.0,  # while which the last layer stays as it is
     ) -> None:
         super().__init__(backbone, without)
         self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature

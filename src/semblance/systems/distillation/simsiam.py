@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...losses import negative_cosine
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Recipe, View, embedding_std
 
 
 class SimSiam(Method):
@@ -36,9 +36,9 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        dim: int = 2048,
-        layers: int = 3,  # of the projector; 2 for CIFAR-10 in re-implementations
-        bottleneck: int = 512,  # of the predictor
+        dim: Count = 2048,
+        layers: Count = 3,  # of the projector; 2 for CIFAR-10 in re-implementations
+        bottleneck: Count = 512,  # of the predictor
     ) -> None:
         super().__init__(backbone, without)
         self.projector = mlp(self.features, *[dim] * layers, bias=False, output_bias=False, output_norm=True)

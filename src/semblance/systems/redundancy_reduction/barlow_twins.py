@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...losses import barlow_twins, cross_correlation
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Amount, Clock, Count, Embeddings, Method, Recipe, View, embedding_std
 
 
 class BarlowTwins(Method):
@@ -32,8 +32,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ cross-correlation
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        lambda_: float = 0.0051,  # weight of the off-diagonal
-        dim: int = 8192,  # width of the projector's three layers
+        lambda_: Amount = 0.0051,  # weight of the off-diagonal
+        dim: Count = 8192,  # width of the projector's three layers
     ) -> None:
         super().__init__(backbone, without)
         self.lambda_ = lambda_ if self.has("decorrelation") else 0.0

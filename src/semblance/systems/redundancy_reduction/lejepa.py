@@ -10,7 +10,7 @@ from ...losses import sigreg
 from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
 from ...views import random
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Recipe, Share, View, embedding_std
 
 
 class LeJEPA(Method):
@@ -35,10 +35,10 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; a
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        lambda_: float = 0.02,  # share of the regulariser in the loss
-        directions: int = 256,  # drawn at every step
-        hidden: int = 2048,
-        dim: int = 128,
+        lambda_: Share = 0.02,  # share of the regulariser in the loss
+        directions: Count = 256,  # drawn at every step
+        hidden: Count = 2048,
+        dim: Count = 128,
     ) -> None:
         super().__init__(backbone, without)
         self.lambda_, self.directions, self.dim = lambda_, directions, dim

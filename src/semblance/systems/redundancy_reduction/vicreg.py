@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...losses import vicreg
 from ...nets.heads import mlp
-from ..method import Clock, Embeddings, Method, Recipe, View, embedding_std
+from ..method import Amount, Clock, Count, Embeddings, Method, Recipe, View, embedding_std
 
 
 class VICReg(Method):
@@ -34,10 +34,10 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─ std 1, no covariance 
         backbone: nn.Module,
         without: Collection[str] = (),
         *,
-        invariance: float = 25.0,
-        variance: float = 25.0,
-        covariance: float = 1.0,
-        dim: int = 8192,  # width of the projector's three layers
+        invariance: Amount = 25.0,
+        variance: Amount = 25.0,
+        covariance: Amount = 1.0,
+        dim: Count = 8192,  # width of the projector's three layers
     ) -> None:
         super().__init__(backbone, without)
         self.invariance = invariance
