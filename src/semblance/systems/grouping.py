@@ -3,8 +3,7 @@
 The ranks hold all rows and share the work of comparing them with the groups; each ends with the same labels.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from math import log
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from ..ranks import gather, own_rows, world
 from ..views import random
 
 BLOCK = 2**24  # scores (rows times groups) held at once
+HELD = 2**27  # of a rank's own rows, kept over the iterations of a transport
 Track = Callable[[Sequence[int]], Iterable[int]]  # shows the progress of a loop
 
 
@@ -60,32 +60,45 @@ def balanced_labels(x: Tensor, head: Callable[[Tensor], Tensor], sharpness: floa
 
     head: logits (n, K) of some rows. Scales r of the groups and c of the rows make Q = r P^sharpness c sum to 1/K and
     1/N, where P is the softmax; a label is the largest of its row. It stops where the sum of |c / c_new - 1| is below
-    the tolerance, asked every 10 iterations, or after 1,000. In float64 logs; P is never held whole, each iteration
-    computes it block by block (Asano et al. 2020; yukimasano/self-label: sinkhornknopp.py, optimize_L_sk).
+    the tolerance, asked every 10 iterations, or after 1,000 (Asano et al. 2020; yukimasano/self-label:
+    sinkhornknopp.py, optimize_L_sk).
+
+    In float64. r is kept as a log that is brought up to date every 10 iterations, so that nothing leaves the range of
+    numbers. P^sharpness is held where it is small, else computed anew, block by block, in every iteration.
     """
-    own, log_n = x[own_rows(len(x))], log(len(x))
+    own = x[own_rows(len(x))]
     k = head(own[:1]).shape[1]
 
-    def iterate(log_r: Tensor | None) -> tuple[Tensor, Tensor]:
-        """c of given r (uniform without), then r of this c; both as logs."""
-        log_c, totals = [], []
-        for rows in _blocks(own, k):
-            log_p = head(rows).double().log_softmax(1) * sharpness
-            c = log_p.new_zeros(len(rows)) if log_r is None else -(log_p + log_r).logsumexp(1)
-            log_c.append(c - log_n)
-            totals.append((log_p + log_c[-1][:, None]).logsumexp(0))
-        total = torch.stack(totals).logsumexp(0)
-        return torch.cat(log_c), -log(k) - gather(total[None], world()[1]).logsumexp(0)
+    def log_q(rows: Tensor) -> Tensor:
+        """Logs of r P^sharpness: (n, K)."""
+        return head(rows).double().log_softmax(1) * sharpness + log_r
 
-    log_c, log_r = iterate(None)
+    def kernels() -> Iterator[Tensor]:
+        """r P^sharpness block by block, each row relative to its largest entry, which its c makes good."""
+        for rows in _blocks(own, k):
+            q = log_q(rows)
+            yield (q - q.amax(1, keepdim=True)).exp_()
+
+    def over_ranks(total: Tensor) -> Tensor:
+        return gather(total[None], world()[1])
+
+    log_r = torch.zeros(k, dtype=torch.float64, device=x.device)
+    totals = torch.stack([log_q(rows).logsumexp(0) for rows in _blocks(own, k)])  # where all c are alike
+    log_r, r = -over_ranks(totals.logsumexp(0)).logsumexp(0), torch.ones_like(log_r)
+    c = torch.ones(len(own), dtype=torch.float64, device=x.device)
     for i in range(1000):
-        last, (log_c, next_r) = log_c, iterate(log_r)
-        if i % 10 == 0:
-            error = (last - log_c).expm1().abs().nansum()
-            if gather(error[None], world()[1]).sum() < tolerance:
-                break
-        log_r = next_r
-    labels = [(head(rows).double().log_softmax(1) * sharpness + log_r).argmax(1) for rows in _blocks(own, k)]
+        if i < 2 or i % 10 == 1:
+            log_r, r = log_r + r.log(), torch.ones_like(r)
+            held = list(kernels()) if len(own) * k <= HELD else None
+        last, parts, total = c, [], torch.zeros_like(r)
+        for q in held or kernels():
+            parts.append(1 / (q @ r))
+            total += parts[-1] @ q
+        c = torch.cat(parts)
+        if i and i % 10 == 0 and over_ranks((last / c - 1).abs().sum()).sum() < tolerance:
+            break
+        r = len(x) / k / over_ranks(total).sum(0).clamp(min=1e-300)
+    labels = [(log_q(rows) + r.log()).argmax(1) for rows in _blocks(own, k)]
     return gather(torch.cat(labels), len(x))
 
 
