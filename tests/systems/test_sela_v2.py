@@ -10,6 +10,7 @@ FIRST = Clock(0, 100, 5)
 
 
 def small(backbone, without=()) -> SeLaV2:
+    torch.manual_seed(0)
     model = SeLaV2(backbone, without, clusters=5, hidden=16, dim=6)
     model.prepare(40)
     return model
