@@ -3,13 +3,14 @@
     python benchmarks/learning.py --name cifar10 --data cifar10_jpeg.tar.xz
     python benchmarks/learning.py --name photos --data clothing10_160.tar.xz --methods simclr --image-size 96
 
-`--data` is a labelled set in any form that `semblance train` reads. Each method trains for as many epochs as fit into
+`--data` is a labelled set in any form that `semblance train` reads. Each method trains for as many steps as fit into
 the minutes at the speed measured first, so that every schedule ends. Finished methods are kept in
 benchmarks/results/NAME.json and not run again; delete a method's entry to repeat it.
 """
 
 import argparse
 import json
+import math
 import platform
 import tempfile
 from pathlib import Path
@@ -26,29 +27,31 @@ import semblance
 RESULTS = Path(__file__).parent / "results"
 
 
-def run(method: str, flags: dict, epochs: int) -> dict:
+def run(method: str, flags: dict) -> dict:
     """One training run; its curve and its table."""
     with tempfile.TemporaryDirectory() as folder:
-        summary = semblance.train(method, epochs=epochs, eval_every=2, out=f"{folder}/run", **flags)
+        summary = semblance.train(method, eval_every=2, out=f"{folder}/run", **flags)
         lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
     curve = [[line["epoch"], line["seconds"], line["knn_top1"]] for line in lines if "knn_top1" in line]
-    curve.append([epochs, summary["training_seconds"], summary["knn_top1"]])
+    curve.append([lines[-1]["epoch"], summary["training_seconds"], summary["knn_top1"]])
     kept = ("training_seconds", "table", "samples_per_second", "train_images", "test_images", "backbone")
     return {k: summary[k] for k in kept} | {
-        "epochs": epochs, "curve": curve, "seed": flags["seed"], "n": 1, "torch": torch.__version__,
+        "epochs": curve[-1][0], "curve": curve, "seed": flags["seed"], "n": 1, "torch": torch.__version__,
         "cpu": f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
     }  # fmt: skip
 
 
-def epochs_within(minutes: float, method: str, flags: dict, images: int) -> int:
-    """Epochs of so many images that fit, from the speed of thirty steps on unlabelled noise."""
+def within(minutes: float, method: str, flags: dict, images: int) -> dict:
+    """Flags for as many steps as fit, from the speed of thirty steps on unlabelled noise."""
     side = flags["image_size"] or 32
     noise = np.random.default_rng(0).integers(0, 256, (1024, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/noise.npy", noise)
         noisy = flags | {"data": f"{folder}/noise.npy", "max_steps": 30, "epochs": 30}
-        speed = semblance.train(method, out=f"{folder}/run", **noisy)["samples_per_second"]
-    return max(2, int(minutes * 60 * speed / images))
+        summary = semblance.train(method, out=f"{folder}/run", **noisy)
+    seen = minutes * 60 * summary["samples_per_second"]
+    batch_size = round(summary["samples_per_second"] * summary["training_seconds"] / summary["steps"])
+    return {"epochs": math.ceil(seen / images), "max_steps": int(seen / batch_size)}
 
 
 def draw(results: dict, name: str) -> None:
@@ -79,7 +82,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", default=semblance.methods())
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--images", type=int, default=50_000, help="training pictures, to tell how many epochs fit")
+    parser.add_argument("--images", type=int, default=50_000, help="training pictures, to tell how many steps fit")
     parser.add_argument("--epochs", type=int, help="instead of measuring how many fit")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
@@ -89,15 +92,15 @@ def main() -> None:
     flags |= {"backbone": args.backbone, "image_size": args.image_size}
     todo = [m for m in args.methods if m not in results]
     for method in todo:
-        epochs = args.epochs or epochs_within(args.minutes, method, flags, args.images)
-        results[method] = run(method, flags, epochs)
+        length = {"epochs": args.epochs} if args.epochs else within(args.minutes, method, flags, args.images)
+        results[method] = run(method, flags | length)
         path.write_text(json.dumps(results, indent=1))
         draw(results, args.name)
     print("| method | epochs | minutes | images/s | kNN-200 % | linear % |\n|---|---|---|---|---|---|")
     first = next(iter(results.values()))["table"]
     rows: list[tuple] = [(line["encoder"], "", "", "", line) for line in first[:2]]
     rows += [
-        (m, r["epochs"], f"{r['training_seconds'] / 60:.1f}", f"{r['samples_per_second']:.0f}", r["table"][2])
+        (m, f"{r['epochs']:.1f}", f"{r['training_seconds'] / 60:.1f}", f"{r['samples_per_second']:.0f}", r["table"][2])
         for m, r in results.items()
     ]
     for *cells, line in rows:
