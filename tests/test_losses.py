@@ -390,9 +390,10 @@ def test_vicreg_of_the_authors_code(weights: tuple[float, float, float], expecte
 
 
 def test_vicreg_closed_forms() -> None:
-    """Constants, repeated columns, and a shift of both views."""
+    """Constants, repeated columns, white columns, and a shift of both views."""
     close(vicreg(torch.ones(8, 4).double(), torch.ones(8, 4).double(), 25, 25, 1), 24.75)
     signs = torch.tensor([1.0, -1] * 4, dtype=torch.float64)[:, None].expand(8, 4)
     close(vicreg(signs, signs, 25, 25, 1), 2 * 3 * (8 / 7) ** 2)
+    close(vicreg(white(), white(), 25, 25, 1), 0.0)
     a, b = normal(8, 4), normal(8, 4, seed=1)
     torch.testing.assert_close(vicreg(a + 7, b + 7, 25, 25, 1), vicreg(a, b, 25, 25, 1), **EXACT)

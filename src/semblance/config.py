@@ -46,6 +46,8 @@ class TrainConfig(BaseModel):
     warmup_epochs: float = Field(ge=0)
     final_lr: float = Field(ge=0, le=1)
     clip_grad: float | None = Field(gt=0)
+    clip_each: float | None = Field(None, gt=0)
+    final_weight_decay: float | None = Field(None, ge=0)
     seed: int
     devices: PositiveInt
     precision: Precision
@@ -102,8 +104,9 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "epochs": recipe.epochs, "batch_size": batch_size, "optimizer": recipe.optimizer,
         "lr": lr, "bias_lr": lr if recipe.bias_lr is None else lr * recipe.bias_lr / recipe.lr,
         "weight_decay": recipe.weight_decay, "decay_1d": recipe.decay_1d, "warmup_epochs": recipe.warmup_epochs,
-        "final_lr": recipe.final_lr, "max_steps": None, "micro_batch": None, "clip_grad": None,
-        "channels_last": None, "compile": None,
+        "final_weight_decay": None if "weight_decay" in given else recipe.final_weight_decay,
+        "final_lr": recipe.final_lr, "clip_each": recipe.clip_each, "clip_grad": None, "max_steps": None,
+        "micro_batch": None, "channels_last": None, "compile": None,
     } | given | {"recipe": name}  # fmt: skip
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _hyper(cls, given.get("hyper", {}), problems)

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semblance.engine.optimizers import LARS, NAMES, Muon, make_optimizer, orthogonal, set_lr, warmup_cosine
+from semblance.engine.optimizers import (
+    LARS,
+    NAMES,
+    Muon,
+    cosine,
+    make_optimizer,
+    orthogonal,
+    set_lr,
+    set_weight_decay,
+    warmup_cosine,
+)
 from semblance.errors import UserError
 
 RATES = (0.0, 0.2, 0.01, 0.4)  # changing, and 0 as at the start of a warm-up
@@ -214,6 +224,17 @@ def test_the_schedule_equals_barlow_twins(step, weights, biases):
     """facebookresearch/barlowtwins: main.py, adjust_learning_rate; batch 2048, 100 epochs of 10 steps, warm-up 10."""
     factor = warmup_cosine(step, 1000, 100, 0.001) * 2048 / 256
     assert (factor * 0.2, factor * 0.0048) == (pytest.approx(weights, abs=1e-11), pytest.approx(biases, abs=1e-11))
+
+
+def test_weight_decay_rises_as_in_dino():
+    """facebookresearch/dino: utils.py, cosine_scheduler from 0.04 to 0.4 over ten steps; biases and norms have none."""
+    optimizer = make_optimizer("adamw", Net(), weight_decay=0.04)
+    seen = []
+    for step in range(0, 10, 3):
+        set_weight_decay(optimizer, cosine(0.04, 0.4, step / 10))
+        seen.append([group["weight_decay"] for group in optimizer.param_groups])
+    expected = [0.03999999999999998, 0.11419865458735484, 0.2756230589874905, 0.39119017293312763]
+    assert seen == [[pytest.approx(decay), 0.0] for decay in expected]
 
 
 def test_the_schedule_starts_at_0_peaks_after_warmup_and_ends_at_its_final_fraction():

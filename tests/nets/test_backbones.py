@@ -19,3 +19,9 @@ def test_a_sobel_backbone_does_not_see_colour():
     model = backbone("resnet10-w8-cifar-sobel").eval()
     picture = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(model(picture), model(picture[:, [2, 0, 1]]))
+
+
+def test_a_vision_transformer_takes_the_small_crops_of_its_recipes():
+    model = backbone("vit_tiny_patch16_224").eval()
+    with torch.no_grad():
+        assert [model(torch.zeros(1, 3, size, size)).shape for size in (224, 96)] == [(1, 192)] * 2

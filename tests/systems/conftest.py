@@ -21,6 +21,12 @@ class Tiny(nn.Module):
         return self.norm(self.linear(self.pool(x).flatten(1)))
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Weights do not depend on which tests ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def tiny() -> nn.Module:
     with torch.random.fork_rng():
@@ -60,6 +66,43 @@ def wave() -> Callable[..., Tensor]:
         return nn.functional.normalize(torch.sin(angle), dim=1)
 
     return make
+
+
+class Rows(nn.Module):
+    """A backbone without weights: what goes in, comes out."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.num_features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.fixture
+def rows() -> type[Rows]:
+    return Rows
+
+
+@pytest.fixture
+def sines() -> Callable[..., Tensor]:
+    """sines(n, d, phase): the rows of `wave` before they are scaled."""
+
+    def make(n: int, d: int, phase: float) -> Tensor:
+        return torch.sin(torch.outer(torch.arange(1.0, n + 1), torch.arange(1.0, d + 1)).double() + phase)
+
+    return make
+
+
+@pytest.fixture
+def filled(sines) -> Callable[[nn.Module], None]:
+    """filled(module): its trained parameters become sines, those of one dimension about 1."""
+
+    def fill(module: nn.Module) -> None:
+        for i, p in enumerate(p for p in module.parameters() if p.requires_grad):
+            p.data = sines(1, p.numel(), 0.3 + i).view(p.shape) + (p.ndim == 1)
+
+    return fill
 
 
 class Pictures:

@@ -71,6 +71,12 @@ def test_the_momentum_rises_to_1_by_half_a_cosine(tiny, start):
     assert tau == sorted(tau)
 
 
+def test_the_momentum_is_the_authors(tiny):
+    """byol/utils/schedules.py, target_ema run on four steps of 100."""
+    tau = [small(tiny).tau(Clock(step, 100, 10)) for step in (0, 1, 37, 99)]
+    assert tau == pytest.approx([0.996, 0.9960009868792685, 0.9972057042187304, 0.9999990131207315], rel=1e-12)
+
+
 def test_with_constant_weights_the_distance_falls_as_a_power_of_the_momentum():
     target, online = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
     before = [t - o for t, o in zip(target.parameters(), online.parameters(), strict=True)]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semblance.systems import Clock
+from semblance.systems import Clock, grouping
 from semblance.systems.clustering.deepcluster_v2 import DeepClusterV2
 
 FIRST, EPOCH, LATER = Clock(0, 100, 5), Clock(10, 100, 5), Clock(11, 100, 5)
@@ -69,6 +69,36 @@ def test_loss_is_the_mean_of_heads_and_crops(tiny, noise, whole):
     torch.testing.assert_close(loss, torch.stack(expected).mean())
     level, _ = model.objective({"z": torch.zeros(4, 3, 5)}, index, FIRST)
     assert level.item() == pytest.approx(log(6)) == next(iter(model.constants(4).values()))
+
+
+def test_labels_and_loss_are_the_authors(tiny, wave, whole, monkeypatch):
+    """facebookresearch/swav: main_deepclusterv2.py, cluster_memory from the first rows, and the loss of train()."""
+    monkeypatch.setattr(grouping.random, "permutation", lambda key, n: torch.arange(n))
+    model = small(tiny, clusters=5, dim=6).double()
+    model.start_step(whole(torch.stack([wave(40, 6, 0.2), wave(40, 6, 1.2)], 1)), FIRST)
+    labels = ["0123400123403113413013340012340212341301", "0123400433400432101012340012340043210043"]
+    assert ["".join(map(str, head.tolist())) for head in model.labels] == [*labels, labels[0]]
+    z = torch.stack([wave(4, 6, phase) for phase in (0.0, 1.0, 2.0)], 1)
+    loss, _ = model.objective({"z": z}, torch.tensor([7, 0, 39, 2]), FIRST)
+    assert loss.item() == pytest.approx(6.603760123689003, rel=1e-10)
+
+
+def test_the_memory_is_first_filled_from_the_large_crops_one_at_a_time(tiny, crops):
+    model, views = small(tiny), crops(8, 12, 12, 6)
+
+    class Whole:
+        def crops(self, embed, step):
+            self.rows = embed(views)
+            return self.rows.repeat(5, 1, 1)
+
+        def track(self, items, what):
+            return iter(items)
+
+    model.start_step(pictures := Whole(), FIRST)
+    for crop in (0, 1):
+        expected = F.normalize(model.projector(model.backbone(views[crop])), dim=1)
+        torch.testing.assert_close(pictures.rows[:, crop], expected)
+    assert pictures.rows.shape == (8, 2, 5)
 
 
 def test_prototypes_are_not_trained(tiny):

@@ -1,5 +1,7 @@
 """DINO as published: loss, centre, temperature, head."""
 
+from math import log
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,9 @@ def test_published_constants(defaults):
         "momentum": 0.996, "centre_momentum": 0.9, "outputs": 65_536, "hidden": 2048, "dim": 256, "freeze_epochs": 1.0,
     }  # fmt: skip
     recipe = DINO.recipes["imagenet"]
-    assert (recipe.optimizer, recipe.lr, recipe.final_lr * recipe.lr) == ("adamw", 5e-4, pytest.approx(1e-6))
+    peak = recipe.lr * recipe.batch_size / 256
+    assert (recipe.optimizer, recipe.lr, recipe.final_lr * peak) == ("adamw", 5e-4, pytest.approx(1e-6))
+    assert (recipe.weight_decay, recipe.final_weight_decay, recipe.clip_each) == (0.04, 0.4, 3.0)
     assert [(v.size, v.count, v.scale, v.blur_p, v.solarize_p) for v in recipe.views] == [
         (224, 1, (0.4, 1.0), 1.0, 0.0), (224, 1, (0.4, 1.0), 0.1, 0.2), (96, 8, (0.05, 0.4), 0.5, 0.0),
     ]  # fmt: skip
@@ -49,6 +53,30 @@ def test_centre_is_the_authors(authors):
     expected = [-0.006852736102782798, -0.02969417043933756, -0.05146430104819066]
     expected += [-0.01892571021340967, 0.049100691405255976, 0.039939818153678835]
     assert model.centre.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_teacher_follows_as_the_authors_does(authors):
+    """Momentum by utils.cosine_scheduler, ten steps from 0.996 to 1; the centre moves by the teacher as it was."""
+    model, z = authors
+    momentum = [0.996, 0.9960978869674096, 0.9963819660112501, 0.996824429495415, 0.9973819660112501]
+    for step, m in enumerate(momentum):
+        model.last.weight.data += 1
+        weight, outputs = model.target[2].weight.clone(), model._teacher(z)
+        centre = model.centre.clone()
+        model.update(z, INDEX, Clock(step, 10, 5))
+        torch.testing.assert_close(model.target[2].weight, m * weight + (1 - m) * model.last.weight)
+        torch.testing.assert_close(model.centre, 0.9 * centre + 0.1 * outputs.mean((0, 1)))
+
+
+def test_an_undecided_student_costs_ln_k_and_a_teacher_at_its_centre_is_undecided(authors):
+    model, z = authors
+    (level,) = model.constants(4).values()
+    loss, _ = model.objective(z | {"student": torch.zeros(4, 3, 5).double()}, INDEX, Clock(50, 100, 5))
+    assert loss.item() == pytest.approx(level) == pytest.approx(log(6))
+    same = z["teacher"][:1, :1].expand(4, 2, 5)
+    model.centre.copy_(model._teacher({"teacher": same})[0, 0])
+    _, numbers = model.objective(z | {"teacher": same}, INDEX, Clock(50, 100, 5))
+    assert numbers["teacher_entropy"].item() == pytest.approx(log(6))
 
 
 def test_a_shift_of_the_teachers_outputs_and_the_centre_changes_nothing(authors):

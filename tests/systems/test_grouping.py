@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 
 from semblance.errors import UserError
 from semblance.systems import grouping
@@ -62,6 +63,27 @@ def test_spherical_kmeans_gets_no_worse_and_an_empty_cluster_keeps_its_centroid(
     assert len(labels.unique()) == 1
 
 
+@pytest.mark.parametrize(
+    ("iterations", "labels", "sums"),
+    [
+        (1, "0123400123403013433013340012340012341301",
+         [-2.5691953524947166, 0.12322983145713806, -1.2357059344649315, 1.7542885914444923, 0.8690545316785574]),
+        (3, "0123400123403113413013340012340312341311",
+         [-4.643971726298332, 0.3997659385204315, -1.2357059344649315, 2.5758899077773094, -0.4721180647611618]),
+    ],
+)  # fmt: skip
+def test_kmeans_is_the_authors(wave, block, monkeypatch, iterations, labels, sums):
+    """faiss.Clustering with the settings of facebookresearch/deepcluster: clustering.py, run_kmeans, in float32, from
+    the first five rows; sums of the centroids by their dimensions' numbers."""
+    monkeypatch.setattr(grouping.random, "permutation", lambda key, n: torch.arange(n))
+    x = wave(40, 6, 0.2)
+    found = kmeans(x, 5, iterations, key=0)
+    assert "".join(map(str, found.tolist())) == labels
+    before = kmeans(x, 5, iterations - 1, key=0)
+    centroids = torch.stack([x[before == c].mean(0) for c in range(5)])
+    assert (centroids * torch.arange(1, 7)).sum(1).tolist() == pytest.approx(sums, abs=1e-5)
+
+
 def test_kmeans_finds_blobs_and_fills_every_cluster(noise, block):
     """With more clusters than blobs none stays empty: the largest are split."""
     x = blobs(noise)
@@ -79,6 +101,47 @@ def test_whitened_rows_are_uncorrelated_and_of_unit_length(noise):
     correlation = torch.corrcoef(w.T)
     assert (correlation - torch.eye(4)).abs().max() < 0.1
     torch.testing.assert_close(whiten(5 * x + 3, 4), w)
+
+
+def test_whitening_is_the_authors(wave, block):
+    """clustering.py, preprocess_features with faiss.PCAMatrix in float32: products of rows, since the sign of a
+    component is nobody's choice."""
+    scale = torch.tensor([3.0, 1, 0.5, 2, 1, 0.3, 0.7, 1]).double()
+    w = whiten(wave(60, 8, 0.2) * scale + torch.arange(8), 2)
+    products = w @ w.T
+    first = [-0.027109744027256966, 0.5258494019508362, -0.3408358097076416, -0.9980746507644653, 0.5682903528213501]
+    assert products[0, 1:6].tolist() == pytest.approx(first, abs=2e-5)
+    assert products.square().sum().item() == pytest.approx(1800.970458984375, rel=1e-5)
+
+
+def test_before_the_length_is_taken_out_whitened_rows_have_unit_covariance(noise, monkeypatch):
+    monkeypatch.setattr(grouping.F, "normalize", lambda x, dim: x)
+    w = whiten(noise(500, 10).double() @ noise(10, 10, seed=1).double(), 4)
+    torch.testing.assert_close(torch.cov(w.T, correction=0), torch.eye(4).double(), rtol=0, atol=1e-12)
+
+
+def test_repeated_unit_vectors_are_a_fixed_point_of_spherical_kmeans(wave, monkeypatch):
+    monkeypatch.setattr(grouping.random, "permutation", lambda key, n: torch.arange(n))
+    once = wave(4, 6, 0.4)
+    centroids, labels = spherical_kmeans(once.repeat(5, 1), 4, 10, key=0)
+    torch.testing.assert_close(centroids, once)
+    assert labels.tolist() == list(range(4)) * 5
+
+
+def test_sharp_transport_is_the_best_balanced_assignment(noise):
+    """Labels of the largest total log-probability among all that give every group as many rows."""
+    x, weight = noise(24, 6).double(), noise(4, 6, seed=1).double()
+    labels = balanced_labels(x, partial(F.linear, weight=weight), 40, 1e-6)
+    costs = -F.linear(x, weight).log_softmax(1)
+    rows, places = linear_sum_assignment(costs.repeat_interleave(6, 1).numpy())  # six places in each group
+    assert labels.tolist() == (torch.tensor(places)[torch.tensor(rows).argsort()] // 6).tolist()
+
+
+def test_transport_ignores_what_a_row_or_a_group_has_in_common(noise):
+    x, weight = noise(60, 6).double(), noise(5, 6, seed=1).double()
+    plain = balanced_labels(x, partial(F.linear, weight=weight), 10, 1e-8)
+    for shift in (torch.arange(5.0), torch.full((5,), 3.0)):
+        assert torch.equal(balanced_labels(x, partial(F.linear, weight=weight, bias=shift.double()), 10, 1e-8), plain)
 
 
 def test_more_clusters_than_pictures_is_told(noise):

@@ -44,6 +44,16 @@ def test_sigreg_of_points_and_of_gaussians(noise):
     assert sum(draws) / 100 == pytest.approx(1.052464, abs=0.1)
 
 
+def test_a_point_at_the_origin_feels_no_force_elsewhere_it_does(noise):
+    """All sines vanish there; embeddings that differ a little are driven apart."""
+    directions = F.normalize(noise(4, 50), dim=0).double()
+    for z, moved in ((torch.zeros(10, 4).double(), False), (0.1 * noise(10, 4).double(), True)):
+        z.requires_grad_()
+        sigreg(z, directions).backward()
+        assert z.grad.any() == moved
+    assert (z.grad * z).sum() < 0
+
+
 def test_with_two_views_agreement_is_a_quarter_of_their_distance(tiny, noise):
     model = LeJEPA(tiny, ["gaussian"], hidden=16, dim=5)
     z = noise(8, 2, 5)

@@ -70,6 +70,28 @@ def test_the_queue_holds_the_last_keys_and_is_read_before(tiny, noise):
     torch.testing.assert_close(model.queue, torch.cat([keys[2], keys[1]])[:12])
 
 
+def test_four_steps_of_the_authors_code(rows, sines, wave):
+    """facebookresearch/moco: moco/builder.py around a linear encoder, with SGD: losses, queue, key encoder."""
+    model = MoCo(rows(6), temperature=0.2, momentum=0.9, queue=8, dim=4, mlp_head=False).double()
+    for layer in (model.projector[0], model.target[1][0]):
+        layer.weight.data, layer.bias.data = sines(4, 6, 0.3), sines(1, 4, 0.7)[0]
+    model.queue.copy_(wave(8, 4, 2.0).roll(4, 0))  # theirs drop the first rows first
+    optimizer = torch.optim.SGD(model.projector.parameters(), lr=0.5)
+    losses = [0.20426130365515016, 0.852758795829058, 0.9248766442674667, 0.9498943172759174]
+    for step, expected in enumerate(losses):
+        z = model.embed([sines(4, 6, step), sines(4, 6, step + 0.1)])
+        loss, _ = model.objective(z, INDEX, CLOCK)
+        assert loss.item() == pytest.approx(expected, rel=1e-10)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.update(z, INDEX, CLOCK)
+    key = model.target[1][0].weight
+    assert (key * torch.arange(24).view(4, 6)).sum().item() == pytest.approx(-27.623103057206784, rel=1e-10)
+    expected = [1.4427714349411307, 0.16356872319029364, -2.982875803968205, -4.52153227811262]
+    assert model.queue.sum(0).tolist() == pytest.approx(expected, rel=1e-10)
+
+
 def test_equal_embeddings_cost_the_constant(tiny):
     model, one = small(tiny), torch.eye(4)[:1]
     model.queue.copy_(one.expand(12, 4))

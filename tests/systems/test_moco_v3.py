@@ -1,6 +1,6 @@
 """MoCo v3 as published, and its two guards."""
 
-from math import log
+from math import exp, log
 
 import pytest
 import torch
@@ -35,6 +35,34 @@ def test_the_loss_of_the_authors_code(tiny, temperature, expected):
     assert small(tiny, temperature=temperature).objective(z, INDEX, CLOCK)[0].item() == pytest.approx(
         expected, rel=1e-12
     )
+
+
+def test_four_steps_of_the_authors_code(rows, sines, filled):
+    """Their MoCo_ResNet without a trunk, with SGD and a momentum that rises over four steps."""
+    model = small(rows(6), temperature=0.2, momentum=0.9, hidden=5, dim=3).double()
+    for part in (model.projector, model.predictor):
+        filled(part)
+    model.target[1].load_state_dict(model.projector.state_dict())
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    losses = [4.514440834947989, 2.2381124156929975, 1.161116931262005, 2.630954424164626]
+    for step, expected in enumerate(losses):
+        clock = Clock(step, 4, 1)
+        z = model.embed([sines(6, 6, step), sines(6, 6, step + 0.5)])
+        loss, _ = model.objective(z, INDEX, clock)
+        assert loss.item() == pytest.approx(expected, rel=1e-8)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.update(z, INDEX, clock)
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(1.0, None), (0.2, 4 * 0.0184348 / 2)])
+def test_a_basis_costs_its_closed_form(tiny, temperature, expected):
+    """Each direction 2 T ln(1 + (N - 1) exp(-1 / T))."""
+    z = dict.fromkeys(("q1", "q2", "k1", "k2"), torch.eye(8).double())
+    loss, _ = small(tiny, temperature=temperature).objective(z, INDEX, CLOCK)
+    assert loss.item() == pytest.approx(4 * temperature * log(1 + 7 * exp(-1 / temperature)), rel=1e-9)
+    assert expected is None or loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_equal_embeddings_cost_the_constant(tiny, noise):

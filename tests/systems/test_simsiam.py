@@ -44,6 +44,22 @@ def test_the_predictor_keeps_its_learning_rate(tiny):
     assert len(encoder) == 1 and encoder.pop() == pytest.approx(2.4672e-5, rel=1e-4)
 
 
+def test_four_steps_of_the_authors_code(rows, sines, filled):
+    """simsiam/builder.py without a trunk, main_simsiam.py's SGD, a rate that falls every step but the predictor's."""
+    model = SimSiam(rows(6), dim=6, bottleneck=3).double()
+    for part in (model.projector, model.predictor):
+        filled(part)
+    optimizer = make_optimizer("sgd", model, weight_decay=1e-2, decay_1d=True, fixed_lr=model.fixed_lr)
+    losses = [-0.04309060637018876, -0.1905922067733807, -0.22759442160840399, -0.2316413049458893]
+    for step, expected in enumerate(losses):
+        loss, _ = model.objective(model.embed([sines(8, 6, step), sines(8, 6, step + 0.5)]), INDEX, CLOCK)
+        assert loss.item() == pytest.approx(expected, rel=1e-7)
+        optimizer.zero_grad()
+        loss.backward()
+        set_lr(optimizer, 0.1 * warmup_cosine(step, 4, 0), 0.1)
+        optimizer.step()
+
+
 def test_the_loss_is_symmetric_and_bounded(tiny, noise):
     """Each prediction is of the other view: -1 when they agree crosswise, 1 when opposite."""
     a, b = noise(16, 8), noise(16, 8, seed=1)

@@ -21,7 +21,7 @@ from ..views.view import make_views
 from . import checkpoint, seam
 from .batches import Batch, batches
 from .folder import RunFolder
-from .optimizers import make_optimizer, set_lr, warmup_cosine
+from .optimizers import cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
 from .precision import autocast
 from .progress import Progress
 from .whole import WholeSet
@@ -156,9 +156,14 @@ def step(
     seam.reduce_gradients(method)
     if config.clip_grad is not None:
         torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_grad)
+    if config.clip_each is not None:
+        for p in method.parameters():
+            torch.nn.utils.clip_grad_norm_([p], config.clip_each)
     warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 10)
     lr = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, config.final_lr)
     set_lr(optimizer, lr, fixed_lr=config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, final=1.0))
+    if config.final_weight_decay is not None:
+        set_weight_decay(optimizer, cosine(config.weight_decay, config.final_weight_decay, clock.progress))
     optimizer.step()
     method.update(z, index, clock)
     return loss, numbers | {"lr": lr}

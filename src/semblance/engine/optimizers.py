@@ -149,11 +149,22 @@ def warmup_cosine(step: int, total: int, warmup: int, final: float = 0.0) -> flo
     """Fraction of the peak learning rate at a step: linear from 0 over `warmup` steps, then a cosine to `final`."""
     if step < warmup:
         return step / warmup
-    t = (step - warmup) / max(1, total - warmup)
-    return final + (1 - final) * (1 + cos(pi * t)) / 2
+    return cosine(1.0, final, (step - warmup) / max(1, total - warmup))
+
+
+def cosine(first: float, final: float, progress: float) -> float:
+    """Half a cosine from one value to another, as progress goes from 0 to 1."""
+    return final + (first - final) * (1 + cos(pi * progress)) / 2
 
 
 def set_lr(optimizer: Optimizer, lr: float, fixed_lr: float) -> None:
     """The learning rates of this step, for every group at its own ratio."""
     for group in optimizer.param_groups:
         group["lr"] = (fixed_lr if group["fixed"] else lr) * group["peak"]
+
+
+def set_weight_decay(optimizer: Optimizer, decay: float) -> None:
+    """The weight decay of this step, of every group that has any."""
+    for group in optimizer.param_groups:
+        if group["weight_decay"]:
+            group["weight_decay"] = decay

@@ -1,9 +1,12 @@
-"""A memory bank: the running embedding of every training picture."""
+"""A memory bank: the running embedding of every training picture, and noise-contrastive estimation with it."""
+
+from math import log
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..losses import nce
 from ..views import random
 
 
@@ -36,3 +39,19 @@ class Bank(nn.Module):
         """Move the rows of the pictures towards their embeddings, back to unit length."""
         rows = self.rows[index].lerp(z.to(self.rows.dtype), 1 - momentum)
         self.rows[index] = F.normalize(rows, dim=1)
+
+
+def nce_once(positive: Tensor, negative: Tensor, log_partition: Tensor) -> Tensor:
+    """NCE of scores (B, 1) and (B, K) with log_partition, the log of the mean of exp(score), kept in place.
+
+    It is NaN before the first call, which estimates it from its own scores; then it stays as it is.
+    """
+    if log_partition.isnan():
+        scores = torch.cat([positive, negative], 1).detach().flatten()
+        log_partition.copy_(scores.logsumexp(0) - log(len(scores)))
+    return nce(positive, negative, log_partition + log(negative.shape[1]))
+
+
+def nce_constants(k: int) -> dict[str, float]:
+    """What `nce_once` costs with K draws where all scores are equal."""
+    return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": log(k + 1) + k * log((k + 1) / k)}

@@ -39,6 +39,8 @@ class Recipe:
     final_lr: float = 0.0  # fraction of the peak that the cosine ends at
     bias_lr: float | None = None  # of 1-D tensors at a batch of 256, where it differs from lr
     decay_1d: bool = False  # weight decay (and LARS adaptation) on biases and norms too
+    final_weight_decay: float | None = None  # that a cosine ends at, where it is not constant
+    clip_each: float | None = None  # largest norm of the gradient of each tensor
     hyper: Mapping[str, Any] = field(default_factory=dict)  # arguments of the method that differ from the paper's
 
 

@@ -18,7 +18,8 @@ class DeepCluster(Method):
 
     The projector stands for the fully connected layers of their AlexNet and VGG; the suffix -sobel of a backbone gives
     it their fixed Sobel filters in front. Deviations: no dropout in the projector; the rate falls by a cosine (theirs
-    is constant); an empty cluster of k-means takes half of the largest (faiss draws one by size).
+    is constant); an empty cluster of k-means takes half of the largest (faiss draws one by size); the last, incomplete
+    batch of an epoch is left out (theirs kept).
     """
 
     family = "clustering"

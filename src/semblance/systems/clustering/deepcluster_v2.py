@@ -19,7 +19,8 @@ class DeepClusterV2(Method):
     facebookresearch/swav: main_deepclusterv2.py.
 
     Deviations: pictures that an epoch left out keep the embeddings they had (theirs are left out of the next epoch's
-    loss); red is divided by 0.229 (theirs 0.228); the rate warms up from 0 (theirs from 0.3 of 4.8).
+    loss); red is divided by 0.229 (theirs 0.228); the rate warms up from 0 (theirs from 0.3 of 4.8); batch norms see
+    the whole batch (theirs groups of 8 devices); blur is a Gaussian (theirs Pillow's).
     """
 
     family = "clustering"
@@ -62,7 +63,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
 
     def start_step(self, whole: WholeSet, clock: Clock) -> None:
         if clock.step == 0:
-            z = whole.crops(lambda views: self.embed(views)["z"][:, : self.crops], clock.step)
+            z = whole.crops(self._remembered, clock.step)
             self.memory.copy_(z.transpose(0, 1))
         if clock.starts_epoch:
             for head in range(len(self.prototypes)):
@@ -80,6 +81,10 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
             memory, len(prototypes), self.iterations, key, lambda steps: whole.track(steps, f"k-means {head + 1}")
         )
         prototypes.copy_(centroids)
+
+    def _remembered(self, views: list[Tensor]) -> Tensor:
+        """Embeddings (b, crops, dim) of the large crops, each in a forward of its own as theirs (init_memory)."""
+        return torch.cat([self.embed([view])["z"] for view in views[: self.crops]], 1)
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         features, _ = multi_crop(self.backbone, views)
@@ -106,7 +111,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
 
     recipes = {
         "imagenet": Recipe(
-            backbone="resnet50", image_size=224, batch_size=4096, epochs=800,
+            backbone="torchvision/resnet50", image_size=224, batch_size=4096, epochs=800,
             views=(
                 View(224, count=2, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
                 View(96, count=6, scale=(0.05, 0.14), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),

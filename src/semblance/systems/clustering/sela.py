@@ -16,9 +16,10 @@ class SeLa(Method):
     """Asano et al. 2020, "Self-labelling via simultaneous clustering and representation learning";
     yukimasano/self-label.
 
-    Like theirs, the pass over the whole set takes augmented pictures with the model in training mode. Deviations: the
-    rate falls by a cosine (theirs by steps); where two assignments are due at one step, one is made (theirs makes the
-    second at the next step).
+    Like theirs, the pass over the whole set takes augmented pictures with the model in training mode. Deviations: a
+    plain ResNet (theirs with activations first); the rate falls by a cosine (theirs by steps); where two assignments
+    are due at one step, one is made (theirs makes the second at the next step); jitter comes before greyscale (theirs
+    after); the last, incomplete batch of an epoch is left out (theirs kept).
     """
 
     family = "clustering"
@@ -92,7 +93,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
 
     recipes = {
         "imagenet": Recipe(
-            backbone="resnet50", image_size=224, batch_size=256, epochs=400, warmup_epochs=0,
+            backbone="resnet50", image_size=224, batch_size=256, epochs=401, warmup_epochs=0,  # theirs: 0 to 400
             views=(View(224, jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0),),
             optimizer="sgd", lr=0.08, weight_decay=1e-5, decay_1d=True,
         ),

@@ -98,7 +98,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
 
     recipes = {
         "imagenet": Recipe(
-            backbone="resnet50", image_size=224, batch_size=4096, epochs=800,
+            backbone="torchvision/resnet50", image_size=224, batch_size=4096, epochs=800,
             views=(
                 View(224, count=2, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
                 View(96, count=6, scale=(0.05, 0.14), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),

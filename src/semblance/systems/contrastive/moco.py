@@ -23,7 +23,8 @@ class MoCo(Method):
     the pictures that share statistics with a query are others than those that share them with its key.
 
     Deviations: the regrouping is fixed (theirs a new permutation at each step; which pictures meet is random anyway);
-    the queue may be any multiple or none of the batch; the cosine of the rate is taken per step (theirs per epoch).
+    the queue may be any multiple or none of the batch; the cosine of the rate is taken per step (theirs per epoch; by
+    steps in v1); blur is a Gaussian (theirs Pillow's). The views of v1 are NPID's.
     """
 
     family = "contrastive"
@@ -94,7 +95,7 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
 
     recipes = {
         "imagenet": Recipe(
-            backbone="resnet50", image_size=224, batch_size=256, epochs=200, warmup_epochs=0,
+            backbone="torchvision/resnet50", image_size=224, batch_size=256, epochs=200, warmup_epochs=0,
             views=(View(224, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5),),
             optimizer="sgd", lr=0.03, weight_decay=1e-4, decay_1d=True,
         ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from copy import deepcopy
+from dataclasses import replace
 from math import log
 
 import torch
@@ -28,8 +29,7 @@ class MoCoV3(Method):
     """Chen, Xie & He 2021, "An Empirical Study of Training Self-Supervised Vision Transformers";
     facebookresearch/moco-v3. The heads and recipes are those of ResNets.
 
-    Deviation: keys and queries come from batch norms over the whole batch on any number of devices, as theirs do with
-    SyncBN.
+    Deviation: blur is a Gaussian (theirs Pillow's).
     """
 
     family = "contrastive"
@@ -83,7 +83,8 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own k
         return rising_momentum(self.momentum, clock) if self.has("ema") else 0.0
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
-        ema(self.target, nn.Sequential(self.backbone, self.projector), self.tau(clock))
+        following = replace(clock, step=clock.step + 1)  # theirs comes before the keys of a step, with its momentum
+        ema(self.target, nn.Sequential(self.backbone, self.projector), self.tau(following))
 
     def constants(self, batch_size: int) -> dict[str, float]:
         if not self.has("negatives"):

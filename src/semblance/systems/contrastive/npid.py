@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...losses import nce
 from ...views import random
-from ..bank import Bank
+from ..bank import Bank, nce_constants, nce_once
 from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, Share, View, embedding_std
 
 
@@ -69,10 +68,7 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
             return F.cross_entropy(z1 @ self.bank.rows.T / self.temperature, index), numbers
         key = random.key(clock.seed, "negatives", clock.epoch)
         negative = self.bank.drawn(z1, index, self.negatives, key) / self.temperature
-        if self.log_partition.isnan():
-            scores = torch.cat([positive, negative], 1).detach().flatten()
-            self.log_partition.copy_(scores.logsumexp(0) - log(len(scores)))
-        return nce(positive, negative, self.log_partition + log(self.negatives)), numbers
+        return nce_once(positive, negative, self.log_partition), numbers
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self.bank.update(z["z"], index, self.momentum)
@@ -82,12 +78,11 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
             return {}
         if self.negatives == 0:
             return {f"ln {len(self.bank):,}: all pictures look alike": log(len(self.bank))}
-        k = self.negatives
-        return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": log(k + 1) + k * log((k + 1) / k)}
+        return nce_constants(self.negatives)
 
     recipes = {
         "imagenet": Recipe(
-            backbone="resnet50", image_size=224, batch_size=256, epochs=200, warmup_epochs=0,
+            backbone="torchvision/resnet50", image_size=224, batch_size=256, epochs=200, warmup_epochs=0,
             views=(View(224, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0),),
             optimizer="sgd", lr=0.03, weight_decay=1e-4, decay_1d=True,
         ),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...nets.heads import mlp
 from ...views import random
 from ...views.jigsaw import pieces
-from ..bank import Bank
+from ..bank import Bank, nce_constants, nce_once
 from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std
 
 GRID = 3
@@ -18,9 +18,12 @@ GRID = 3
 
 class PIRL(Method):
     """Misra & van der Maaten 2020, "Self-Supervised Learning of Pretext-Invariant Representations";
-    facebookresearch/vissl: configs/config/pretrain/pirl (the MLP heads, InfoNCE and blur of its best results).
+    facebookresearch/vissl: configs/config/pretrain/pirl (the MLP heads, InfoNCE and blur of its best results). Its
+    first form has nce=True, mlp_head=False and a temperature of 0.07.
 
-    Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices).
+    Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices); the
+    cosine of the rate is taken per step (theirs per epoch); nce lacks their 1.2e-7; blur is a Gaussian (theirs
+    Pillow's); views have no posterize, sharpness and autocontrast (only those of their first form do).
     """
 
     family = "contrastive"
@@ -37,6 +40,7 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
     guards = {"negatives": "rows of the bank that belong to other pictures repel"}
 
     bank: Bank  # from the embeddings of whole pictures only
+    log_partition: Tensor  # of NCE: estimated from the patches' scores at the first step and kept; NaN before
 
     def __init__(
         self,
@@ -48,14 +52,20 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
         momentum: Share = 0.5,  # of the bank
         patch_weight: Share = 0.5,  # of the term of the patches; the picture's has the rest
         dim: Count = 128,
+        mlp_head: bool = True,  # False in the first form: one linear layer for pictures and for patches
+        nce: bool = False,  # True in the first form: each draw against noise, instead of the softmax over all
     ) -> None:
         super().__init__(backbone, without)
         self.temperature, self.negatives = temperature, negatives
         self.momentum, self.patch_weight = momentum, patch_weight
         self.dim = dim
-        self.projector = mlp(self.features, self.features, dim, norm=False)
-        self.patch_projector = nn.Sequential(mlp(self.features, self.features, dim, norm=False), nn.ReLU())
+        self.nce = nce
+        widths = [self.features, *[self.features] * mlp_head, dim]
+        self.projector = mlp(*widths, norm=False)
+        self.patch_projector = nn.Sequential(mlp(*widths, norm=False), nn.ReLU() if mlp_head else nn.Identity())
         self.patch_joiner = nn.Linear(GRID**2 * dim, dim)
+        if nce:
+            self.register_buffer("log_partition", torch.tensor(float("nan")))
 
     def prepare(self, samples: int) -> None:
         self.bank = Bank(F.normalize(torch.rand(samples, self.dim) - 0.5, dim=1))
@@ -76,23 +86,29 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
         }  # fmt: skip
 
     def _term(self, z: Tensor, purpose: str, index: Tensor, clock: Clock) -> Tensor:
-        """InfoNCE of embeddings (B, D) with the bank rows of their pictures, among draws of its own."""
+        """InfoNCE or NCE of embeddings (B, D) with the bank rows of their pictures, among draws of its own."""
         positive = self.bank.own(z, index) / self.temperature
         if not self.has("negatives"):
             return -positive.mean()
         key = random.key(clock.seed, "negatives", purpose, clock.epoch)
         negative = self.bank.drawn(z, index, self.negatives, key) / self.temperature
+        if self.nce:
+            return nce_once(positive, negative, self.log_partition)
         return -torch.cat([positive, negative], 1).log_softmax(1)[:, 0].mean()
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self.bank.update(z["z"], index, self.momentum)
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {"ln(K + 1): all scores equal": log(self.negatives + 1)} if self.has("negatives") else {}
+        if not self.has("negatives"):
+            return {}
+        if self.nce:
+            return nce_constants(self.negatives)
+        return {"ln(K + 1): all scores equal": log(self.negatives + 1)}
 
     recipes = {
         "imagenet": Recipe(
-            backbone="resnet50", image_size=224, batch_size=1024, epochs=800, warmup_epochs=0,
+            backbone="torchvision/resnet50", image_size=224, batch_size=1024, epochs=800, warmup_epochs=0,
             views=(
                 View(224, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
                 View(64, grid=GRID, cell=85, scale=(0.6, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),

@@ -30,8 +30,8 @@ from ..method import (
 class DINO(Method):
     """Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers"; facebookresearch/dino.
 
-    Deviations: weight decay is constant (theirs rises from 0.04 to 0.4); gradients are not clipped tensor by tensor
-    (theirs at 3); drop-path is the backbone's (theirs 0.1).
+    The last layer keeps unit rows (their --norm_last_layer true). Deviations: the backbone has no drop-path (theirs 0.1
+    in the student); blur is a Gaussian (theirs Pillow's).
     """
 
     family = "distillation"
@@ -134,7 +134,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
                 View(224, scale=(0.4, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.1, solarize_p=0.2),
                 View(96, count=8, scale=(0.05, 0.4), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5),
             ),
-            optimizer="adamw", lr=5e-4, weight_decay=0.04, final_lr=0.002,
+            optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, clip_each=3.0, final_lr=0.0005,
         ),
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,

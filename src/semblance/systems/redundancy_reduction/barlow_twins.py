@@ -13,8 +13,9 @@ class BarlowTwins(Method):
     """Zbontar et al. 2021, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction";
     facebookresearch/barlowtwins.
 
-    Deviation: the gradient of the global batch is exact; the authors' is 1/world_size of it on biases and norms,
-    since their collective carries no gradient.
+    Deviations: the gradient of the global batch is exact; the authors' is 1/world_size of it on biases and norms,
+    since their collective carries no gradient. Blur is a Gaussian (theirs Pillow's); the last, incomplete batch of an
+    epoch is left out (theirs kept).
     """
 
     family = "redundancy reduction"

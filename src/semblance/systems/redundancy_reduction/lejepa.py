@@ -18,6 +18,8 @@ class LeJEPA(Method):
     rbalestr-lab/lejepa (the projector and lambda of its MINIMAL.md).
 
     The views agree with the mean of the large ones. The regulariser grows with the batch, and lambda_ is tied to it.
+    Deviations: small crops have 96 px (theirs 98, which patches of 16 do not fill); the backbone has no drop-path
+    (theirs 0.1); the length of the warm-up is not published.
     """
 
     family = "redundancy reduction"

@@ -13,7 +13,7 @@ class VICReg(Method):
     """Bardes et al. 2022, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning";
     facebookresearch/vicreg.
 
-    Deviation: contrast is about the mean grey and blur reflects at the borders, as in the views of all methods here.
+    Deviations: blur is a Gaussian (theirs Pillow's); the last, incomplete batch of an epoch is left out (theirs kept).
     """
 
     family = "redundancy reduction"
