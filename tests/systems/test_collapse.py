@@ -29,7 +29,7 @@ HARD = View(SIZE, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4), grey_p
 RUNS: dict[str, dict[str, Any]] = {
     "simclr": {"tint": 0.0, "view": HARD, "optimizer": "sgd", "lr": 0.2},
     "byol": {"tint": 0.0, "view": NEAR, "optimizer": "sgd", "lr": 0.1},
-    "simsiam": {"tint": 0.0, "view": HARD, "optimizer": "sgd", "lr": 0.2},
+    "simsiam": {"tint": 0.0, "view": HARD, "optimizer": "sgd", "lr": 0.4},
     "swav": {"tint": 0.6, "view": FAR, "optimizer": "sgd", "lr": 0.4},
     "barlow-twins": {"tint": 0.6, "view": FAR, "optimizer": "sgd", "lr": 0.1, "hyper": {"lambda_": 0.2}},  # of 16 dims
     "vicreg": {"tint": 0.6, "view": FAR, "optimizer": "adamw", "lr": 0.05},
@@ -100,10 +100,10 @@ def trained(name: str, guard: str | None = None, seed: int = 0, steps: int = 300
         ("simclr", "negatives", "rank", 2.0, 5.0),
         ("byol", "stop_gradient", "directions", 0.1, 0.6),
         ("byol", "predictor", "directions", 0.1, 0.6),
-        ("simsiam", "stop_gradient", "directions", 0.1, 0.6),
-        ("simsiam", "predictor", "rank", 1.5, 2.0),
+        ("simsiam", "stop_gradient", "directions", 0.1, 0.2),
+        ("simsiam", "predictor", "rank", 1.5, 1.9),
         ("swav", "sinkhorn", "directions", 0.3, 0.8),
-        ("barlow-twins", "decorrelation", "rank", 4.0, 8.0),
+        ("barlow-twins", "decorrelation", "rank", 4.0, 6.0),
         ("vicreg", "variance", "std", 0.03, 0.8),
         ("vicreg", "covariance", "rank", 4.0, 7.0),
     ],
