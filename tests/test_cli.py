@@ -6,14 +6,14 @@ import sys
 import pytest
 
 import semblance as sb
-from semblance import cli
+from semblance.__main__ import main
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Exit status of `semblance ARGUMENTS`."""
     monkeypatch.setattr(sys, "argv", ["semblance", *arguments])
     try:
-        cli.main()
+        main()
     except SystemExit as end:
         return int(end.code or 0)
     return 0

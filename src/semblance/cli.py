@@ -1,13 +1,11 @@
-"""The command line: the public functions, with errors that need no traceback."""
+"""The command line: the public functions as commands."""
 
 import json
-import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from . import __version__, api
-from .errors import UserError
 
 app = App(
     name="semblance", help="Train image encoders without labels, by joint embedding.", version=__version__,
@@ -41,21 +39,3 @@ def list_methods(
     from .methods_page import explain, list_all
 
     explain(methods[0]) if name else list_all(methods)
-
-
-def _plain(error: UserError) -> str:
-    """Every line of an error marked as ours."""
-    return "\n".join(f"semblance: {line}" for line in str(error).splitlines())
-
-
-def main() -> None:
-    """Entry point of `semblance`."""
-    try:
-        app()
-    except UserError as error:
-        print(_plain(error), file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        if not stop.args:  # else the run has said how to go on
-            print("semblance: stopped.", file=sys.stderr)
-        sys.exit(130)

@@ -23,7 +23,7 @@ EMBEDDED = ("shapes", "digits")  # data that needs no download, for a CPU's few 
 class TrainConfig(BaseModel):
     """Everything a run depends on. Rates are those of the actual batch, after scaling."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: str
     data: str
@@ -31,13 +31,13 @@ class TrainConfig(BaseModel):
     download: bool
     recipe: str
     backbone: str
-    image_size: PositiveInt
+    image_size: int = Field(ge=8)
     load_size: PositiveInt  # pictures are stored for views of up to this size
     views: tuple[View, ...]
     epochs: PositiveInt
     max_steps: PositiveInt | None
     batch_size: int = Field(ge=2)
-    micro_batch: PositiveInt | None
+    micro_batch: int | None = Field(ge=2)
     optimizer: str
     lr: float = Field(ge=0)
     bias_lr: float = Field(ge=0)
@@ -48,7 +48,7 @@ class TrainConfig(BaseModel):
     clip_grad: float | None = Field(gt=0)
     clip_each: float | None = Field(None, gt=0)
     final_weight_decay: float | None = Field(None, ge=0)
-    seed: int
+    seed: int = Field(ge=-(2**63), lt=2**63)
     devices: PositiveInt
     precision: Precision
     channels_last: bool | None  # None: measured at the start of the run
@@ -67,10 +67,15 @@ class TrainConfig(BaseModel):
         """Read config.yaml of a run folder."""
         if not path.is_file():
             raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
+        problems: list[str] = []
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()))
+            config = cls.model_validate(yaml.safe_load(path.read_text()))
+            _check_method(systems.get(config.method), config.without, config.hyper, problems)
         except (ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path} is not a whole configuration of Semblance: {error}") from error
+            problems.append(str(error))
+        if problems:
+            raise UserError(f"{path} is not a whole configuration of Semblance: {'; '.join(problems)}")
+        return config
 
 
 def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfig:
@@ -109,8 +114,7 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "micro_batch": None, "channels_last": None, "compile": None,
     } | given | {"recipe": name}  # fmt: skip
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
-    values["hyper"] = dict(recipe.hyper) | _hyper(cls, given.get("hyper", {}), problems)
-    problems += [str(unknown(f"guard of {cls.title}", g, cls.guards)) for g in values["without"] if g not in cls.guards]
+    values["hyper"] = dict(recipe.hyper) | _check_method(cls, values["without"], given.get("hyper", {}), problems)
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
     try:
@@ -138,11 +142,15 @@ def resized(recipe: Recipe, size: int) -> tuple[View, ...]:
     return tuple(replace(v, size=round(v.size * ratio), cell=round(v.cell * ratio)) for v in recipe.views)
 
 
-def _hyper(cls: type[Method], given: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Hyper-parameters as the method's signature declares them; the command line reads every number as a float."""
+def _check_method(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Hyper-parameters as the method's signature declares them; the command line reads every number as a float.
+
+    What it does not know of them and of the guards is added to the problems.
+    """
+    problems += [str(unknown(f"guard of {cls.title}", g, cls.guards)) for g in without if g not in cls.guards]
     options = {n: p.annotation for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
     found = {}
-    for name, value in given.items():
+    for name, value in hyper.items():
         if name not in options:
             problems.append(str(unknown(f"hyper-parameter of {cls.title}", name, options)))
             continue

@@ -120,3 +120,18 @@ def test_npz_errors_say_what_is_missing(tmp_path: Path) -> None:
     path.write_bytes(b"no zip")
     with pytest.raises(UserError, match="cannot be read"):
         load(str(path), image_size=12)
+
+
+def test_labels_may_be_a_column(tmp_path: Path) -> None:
+    """As Keras saves them."""
+    pictures = np.zeros((6, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=pictures, y_train=np.array([[1], [3]] * 3), x_test=pictures, y_test=[1, 3] * 3)
+    source = load(str(tmp_path / "a.npz"), image_size=8)
+    assert source.train.labels is not None and source.train.labels.tolist() == [0, 1] * 3
+
+
+def test_parts_without_a_common_label_are_not_compared(tmp_path: Path) -> None:
+    pictures = np.zeros((6, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=pictures, y_train=[1, 3] * 3, x_test=pictures, y_test=["a", "b"] * 3)
+    source = load(str(tmp_path / "a.npz"), image_size=8)
+    assert source.train.labels is None and "share no label" in source.notes[0]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from semblance.data import Images, load
+from semblance.data.splits import is_held_out
 from semblance.errors import UserError
 
 
@@ -216,3 +217,14 @@ def test_real_photographs_of_many_shapes(shared_data: Path, tmp_path: Path) -> N
     assert train.canvas == 96 and not train.skipped
     assert (sizes.min(1).values == 160).all() and (sizes.max(1).values > 160).any()
     assert (pixels.float().std((1, 2, 3)) > 10).all()
+
+
+def test_held_out_pictures_that_are_all_unreadable_do_not_stop_training(classes: Path) -> None:
+    held = [p for p in classes.rglob("*") if p.is_file() and is_held_out(p.relative_to(classes).as_posix())]
+    assert held
+    for path in held:
+        path.write_bytes(b"no picture")
+    source = load(str(classes), image_size=32)
+    assert source.test is None and {name for name, _ in source.skipped} == {
+        p.relative_to(classes).as_posix() for p in held
+    }

@@ -13,7 +13,7 @@ import torch
 from ranks import processes
 from tiny import CPU, losses, tiny_config, tiny_images, tiny_method, train
 
-from semblance import cli
+from semblance.__main__ import main
 from semblance.engine import checkpoint, loop
 from semblance.engine.folder import RunFolder
 from semblance.errors import UserError
@@ -112,7 +112,7 @@ def _command_line(arguments: list[str], printed: Path) -> None:
     torch.set_num_threads(1)
     sys.argv = ["semblance", *arguments]
     with printed.open("w") as sys.stdout:
-        cli.main()
+        main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

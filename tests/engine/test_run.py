@@ -183,9 +183,46 @@ def test_ctrl_c_at_any_moment_says_how_to_go_on(
 def test_resume_refuses_other_pictures(tmp_path: Path) -> None:
     pictures, out = write_pictures(tmp_path / "pets"), str(tmp_path / "run")
     sb.train(data=str(pictures), out=out, **FAST)
-    (pictures / "cat" / "0.png").rename(pictures / "cat" / "another.png")
-    with pytest.raises(UserError, match="not those that the run"):
-        sb.train(resume=True, out=out)
+    first = (pictures / "cat" / "2.png").read_bytes()
+    for change in (
+        lambda: (pictures / "cat" / "2.png").rename(pictures / "cat" / "another.png"),
+        lambda: (
+            (pictures / "cat" / "another.png")
+            .rename(pictures / "cat" / "2.png")
+            .write_bytes((pictures / "dog" / "1.png").read_bytes())
+        ),
+    ):
+        change()
+        with pytest.raises(UserError, match="not those that the run"):
+            sb.train(resume=True, out=out)
+    (pictures / "cat" / "2.png").write_bytes(first)
+    assert sb.train(resume=True, out=out)["table"]
+
+
+def test_a_log_that_a_crash_spoilt_does_not_stop_a_resume(tmp_path: Path) -> None:
+    pictures, out = write_pictures(tmp_path / "pets"), tmp_path / "run"
+    sb.train(data=str(pictures), out=str(out), **FAST)
+    lines = RunFolder(out).read_metrics()
+    with (out / "metrics.jsonl").open("ab") as log:
+        log.write(b"\0\0\0\n7\n\xff\xfe{")
+    assert RunFolder(out).read_metrics() == lines
+    assert sb.train(resume=True, out=str(out))["table"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"seed": 2**64}, "--seed"),
+        ({"warmup_epochs": float("inf")}, "--warmup-epochs"),
+        ({"lr": float("inf")}, "--lr"),
+        ({"micro_batch": 1}, "--micro-batch"),
+        ({"image_size": 1}, "--image-size"),
+    ],
+    ids=str,
+)
+def test_flags_are_held_to_their_ranges(flags: dict, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        sb.train(**flags)
 
 
 def test_a_run_made_shorter_is_finished_at_resume(tmp_path: Path) -> None:
@@ -206,7 +243,10 @@ def test_a_run_is_resumed_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_damaged_configuration_is_told(tmp_path: Path) -> None:
-    for text in ("method: [", "method: simclr\n", "- 1\n"):
+    write_pictures(tmp_path / "pets")
+    sb.train(data=str(tmp_path / "pets"), out=str(tmp_path / "run"), **FAST)
+    whole = (tmp_path / "run" / "config.yaml").read_text()
+    for text in ("method: [", "method: simclr\n", "- 1\n", whole.replace("hidden:", "hiden:")):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(UserError, match="not a whole configuration"):
             sb.train(resume=True, out=str(tmp_path))

@@ -68,26 +68,37 @@ def from_arrays(
 
     Labels are indices into `classes` or, without it, any values: their sorted distinct ones are then the classes.
     """
-    parts = [train] if test is None else [train, test]
+    parts = [(x, _one_each(name, x, y)) for x, y in ([train] if test is None else [train, test])]
+    notes = []
     if classes is None:
         given = [labels for _, labels in parts if labels is not None]
         values = np.unique(np.concatenate(given)) if given else np.empty(0)
         classes = [str(value) for value in values]
+        if len(given) == 2 and not np.isin(given[0], given[1]).any():
+            parts, notes = [(x, None) for x, _ in parts], ["The training and the test part share no label."]
         parts = [(x, None if labels is None else np.searchsorted(values, labels)) for x, labels in parts]
     whole, *rest = (_images(name, part, classes, image_size, limits) for part in parts)
     if rest:
-        unequal = (whole.labels is None) != (rest[0].labels is None)
-        return Source(whole, rest[0], ["Only one of the training and the test part has labels."] if unequal else [])
+        if (whole.labels is None) != (rest[0].labels is None):
+            notes = ["Only one of the training and the test part has labels."]
+        return Source(whole, rest[0], notes)
     held = torch.tensor([is_held_out(str(i)) for i in whole.items])
-    if whole.labels is None or not held.any():
+    if whole.labels is None or not held.any() or held.all():
         return Source(whole)
     return Source(whole.subset((~held).nonzero()[:, 0]), whole.subset(held.nonzero()[:, 0]))
 
 
+def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.ndarray | None:
+    """Labels (N,) of N pictures, of which (N, 1) is a form, too."""
+    if labels is None or labels.shape == (len(pictures),):
+        return labels
+    if labels.shape != (len(pictures), 1):
+        raise UserError(f"{name} has {len(pictures)} pictures but labels of shape {labels.shape}: give one each.")
+    return labels[:, 0]
+
+
 def _images(name: str, part: Labelled, classes: Sequence[str], image_size: int, limits: Limits) -> Images:
     pictures, labels = _channels_last(part[0], name), part[1]
-    if labels is not None and labels.shape != (len(pictures),):
-        raise UserError(f"{name} has {len(pictures)} pictures but labels of shape {labels.shape}: give one each.")
     canvas = _canvas(pictures, image_size)
     if (needed := len(pictures) * 3 * canvas**2) > limits.bytes:
         raise too_large(name, needed, limits, "give fewer pictures")

@@ -59,11 +59,15 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source:
         if not fits:
             return Images(files.path.name, canvas, items, labels=labels, classes=parts.classes, decode=read_picture)
         pixels, sizes, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
-        if len(skipped) == len(items):
-            raise _none_readable(files.path, skipped)
         return Images(files.path.name, canvas, items, pixels, sizes, labels, parts.classes, skipped=skipped)
 
-    return Source(images(parts.train), images(parts.test) if parts.test else None, parts.notes)
+    train, test = images(parts.train), images(parts.test) if parts.test else None
+    if not len(train.readable):
+        raise _none_readable(files.path, train.skipped)
+    if test and not len(test.readable):
+        train.skipped += test.skipped
+        test = None
+    return Source(train, test, parts.notes)
 
 
 def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:

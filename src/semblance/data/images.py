@@ -58,8 +58,9 @@ class Images:
         return torch.tensor([i for i, item in enumerate(self.items) if not names or str(item) not in names])
 
     def fingerprint(self) -> str:
-        """A hash of the names in order: what state by index, and the order of samples, belong to."""
+        """A hash of the names in order and of some pictures: what the order of samples and state by index belong to."""
         digest = blake2b(digest_size=8)
+        digest.update(self.read(range(0, len(self), -(-len(self) // 16)))[0].numpy().tobytes())
         for item in self.items:
             digest.update(fsencode(str(item)) + b"\0")
         return digest.hexdigest()

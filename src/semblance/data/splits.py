@@ -56,6 +56,8 @@ def split(names: Sequence[str]) -> Split:
     if not _classes(inner.values()):
         return Split(Part(names), None, [], _loose(inner.values()))
     held = {name: short for name, short in inner.items() if is_held_out(short)}
+    if len(held) == len(inner):
+        return Split(Part(names), None, [], ["Too few pictures to hold some out."])
     return _labelled({name: short for name, short in inner.items() if name not in held}, held)
 
 
@@ -78,9 +80,10 @@ def _folders(inner: Iterable[str]) -> set[str]:
 
 
 def _loose(inner: Iterable[str]) -> list[str]:
-    """A note on pictures that lie beside what would be class folders."""
+    """A note on pictures that lie beside what would be class folders or splits."""
+    inner = list(inner)
     loose = [name for name in inner if "/" not in name]
-    if len({name.split("/")[0] for name in inner if "/" in name}) < 2 or not loose:
+    if not loose or len(loose) == len(inner):
         return []
     return [f"The folders are not taken for classes, since {loose[0]} lies beside them; move it into one or away."]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -64,11 +65,12 @@ class RunFolder:
             file.write(json.dumps(numbers) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line cut short by a crash is dropped."""
-        if not self.metrics.exists():
-            return []
-        lines = self.metrics.read_text().split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        """The lines of metrics.jsonl; what a crash cut short or spoilt is dropped."""
+        lines = []
+        for line in self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []:
+            with suppress(ValueError):
+                lines.append(json.loads(line))
+        return [line for line in lines if isinstance(line, dict) and "step" in line]
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after the checkpoint of `step`."""

@@ -85,7 +85,7 @@ def _parts(micro_batch: int, batch: int) -> tuple[list[slice], list[Place]]:
     And where each part lies in what all ranks embed at the same time.
     """
     rank, rows = world()[0], shard(batch)
-    count = min(-(-max(rows) // micro_batch), min(rows))
+    count = max(1, min(-(-max(rows) // micro_batch), min(rows) // 2))  # batch norms need two samples
     bounds = [[n * i // count for i in range(count + 1)] for n in rows]  # of each rank
     places = []
     for i in range(count):

@@ -62,7 +62,7 @@ def linear_probe(
         raise UserError("A linear probe needs at least 2 training rows, one of them to choose its setting.")
     labels, truth = (y.to(train.device, torch.int64) for y in (train_labels, test_labels))
     rows, test_rows = Rows.standardised(train, test)
-    epochs = max(epochs, math.ceil(MIN_STEPS * batch_size / len(train)))
+    epochs = max(epochs, math.ceil(MIN_STEPS / math.ceil(len(train) / batch_size)))
 
     def fit(index: Tensor, settings: Sequence[tuple[float, float]]) -> Tensor:
         return fit_heads(rows, labels, index, settings, classes, seed, epochs, batch_size)

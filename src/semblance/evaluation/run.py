@@ -52,11 +52,14 @@ def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> l
 
 def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor:
     """Features of every readable picture, in the order training, held out."""
-    if out is not None:
-        if out.suffix != ".npz":
-            raise UserError(f"--out {out} must end in .npz.")
-        out.parent.mkdir(parents=True, exist_ok=True)
+    if out is not None and (out.suffix != ".npz" or out.is_dir()):
+        raise UserError(f"--out {out} must be a file that ends in .npz.")
     model, size, precision, source = _open(run, data, data_root, download)
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot write to {out.parent}: {error.strerror}. Choose another --out.") from error
     parts = [part for part in (source.train, source.test) if part is not None]
     vectors = [features(model, part, size=size, precision=precision) for part in parts]
     kept = [part.readable for part in parts]  # known once all have been tried

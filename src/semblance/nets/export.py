@@ -17,7 +17,7 @@ def save_backbone(path: Path, model: nn.Module, name: str, image_size: int) -> N
     """Write the state dict under the names of timm (or torchvision); the metadata says how to rebuild the model."""
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     about = {"backbone": name, "image_size": image_size, "mean": MEAN, "std": STD, "features": model.num_features}
-    write_atomically(path, lambda file: file.write(save(state, {"format": "pt", "semblance": json.dumps(about)})))
+    write_atomically(path, lambda file: file.write(save(state, {"semblance": json.dumps(about)})))
 
 
 def load_backbone(run: str | Path) -> nn.Module:

@@ -104,9 +104,9 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             hyper={"clusters": 128, "sharpness": 10.0, "tolerance": 0.01, "assignments": 200, "spacing": 1.0},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=30, warmup_epochs=1,
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=20, warmup_epochs=1,
             views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="sgd", lr=0.2, weight_decay=5e-4,
-            hyper={"clusters": 64, "sharpness": 10.0, "assignments": 30, "spacing": 1.0, "heads": 5},
+            optimizer="muon", lr=0.3, weight_decay=0.01,
+            hyper={"clusters": 64, "sharpness": 10.0, "assignments": 20, "spacing": 1.0, "heads": 3},
         ),
     }  # fmt: skip

@@ -92,8 +92,8 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
             optimizer="sgd", lr=0.06, weight_decay=5e-4, decay_1d=True, hyper={"temperature": 0.1, "negatives": 0},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=30, warmup_epochs=1,
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=24, warmup_epochs=1,
             views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"temperature": 0.1, "negatives": 0},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"temperature": 0.1, "negatives": 0},
         ),
     }  # fmt: skip

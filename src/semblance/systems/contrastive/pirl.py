@@ -124,11 +124,11 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
             optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"negatives": 4096},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=14, warmup_epochs=1,
             views=(
                 View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),
-                View(12, grid=GRID, cell=14, scale=(0.6, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),
+                View(8, grid=GRID, cell=10, scale=(0.6, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),
             ),
-            optimizer="sgd", lr=0.24, weight_decay=5e-4, hyper={"negatives": 1024},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"negatives": 2048, "mlp_head": False},
         ),
     }  # fmt: skip

@@ -143,9 +143,9 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             hyper={"outputs": 2048, "momentum": 0.95, "temperature_epochs": 0},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="adamw", lr=4e-3, weight_decay=1e-4,
-            hyper={"outputs": 512, "hidden": 512, "momentum": 0.9, "temperature_epochs": 0},
+            optimizer="muon", lr=0.3, weight_decay=0.01,
+            hyper={"outputs": 1024, "hidden": 512, "momentum": 0.95, "temperature_epochs": 0, "teacher_temperature": 0.05},
         ),
     }  # fmt: skip

@@ -1,0 +1,35 @@
+"""Where `semblance` starts: errors without tracebacks, and Ctrl-C at any moment."""
+
+import signal
+import sys
+
+from .errors import UserError
+
+
+def main() -> None:
+    """Entry point of `semblance`. Ends with 2 after a mistake of the user, with 130 after Ctrl-C."""
+    stops: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        stops.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGINT, stop)
+        from .cli import app  # within, since imports take a while
+
+        app()
+    except UserError as error:
+        print(*(f"semblance: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, Exception) as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be stopped
+        if not stops and not isinstance(error, KeyboardInterrupt):
+            raise  # an import that Ctrl-C breaks may fail otherwise
+        if not error.args or not isinstance(error, KeyboardInterrupt):  # else the run has said how to go on
+            print("semblance: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
