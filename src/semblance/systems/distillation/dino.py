@@ -146,6 +146,8 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
-            hyper={"outputs": 1024, "hidden": 512, "momentum": 0.95, "temperature_epochs": 0, "teacher_temperature": 0.05},
+            hyper={
+                "outputs": 1024, "hidden": 512, "momentum": 0.95, "temperature_epochs": 0, "teacher_temperature": 0.05,
+            },
         ),
     }  # fmt: skip

@@ -73,8 +73,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─ std 1, no covariance 
             optimizer="adamw", lr=6e-3, weight_decay=1e-3, hyper={"dim": 512},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=18, warmup_epochs=1,
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="adamw", lr=4e-3, weight_decay=1e-2, hyper={"dim": 128},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"dim": 128},
         ),
     }  # fmt: skip
