@@ -28,7 +28,7 @@ def main() -> None:
     for epoch in range(ROUNDS):
         start = time.perf_counter()
         for repeat in range(10):
-            make_views([view], canvases, sizes, index, seed=repeat, step=epoch)
+            make_views([view], (canvases, sizes), index, seed=repeat, step=epoch)
         ours.append(10 * BATCH / (time.perf_counter() - start))
         start = time.perf_counter()
         for image in images:

@@ -2,6 +2,7 @@
 
 import inspect
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,13 +12,16 @@ from torch import Tensor, nn
 
 from semblance import systems
 from semblance.config import TrainConfig, resolve
+from semblance.data.clips import Attribute, Clips
 from semblance.data.images import Images
+from semblance.data.samples import Samples
 from semblance.data.shapes import shapes
 from semblance.engine import loop
+from semblance.engine.build import build
 from semblance.engine.folder import RunFolder
-from semblance.nets.backbones import backbone
 from semblance.nets.batchnorm import synchronise
 from semblance.systems import Method
+from semblance.views.sound import SoundView
 
 CPU = torch.device("cpu")
 SIZE, PICTURES, BATCH = 8, 50, 16  # three steps an epoch, and some pictures left over
@@ -26,14 +30,21 @@ OWN = {"queue": 32, "groups": 2, "clusters": 6, "nce": True}  # hyper-parameters
 
 def tiny_config(method: str, **flags: Any) -> TrainConfig:
     """Ten steps of the method's quick recipe with a small network; schedules that count epochs change after one."""
+    clips = systems.get(method).modalities != ("pictures",)
+    networks = ("r2plus1d-10-small-w4", "conv2d-10-small-w4") if clips else ("resnet10-w8-cifar", None)
     defaults = {
-        "method": method, "data": "shapes", "recipe": "quick", "image_size": SIZE, "backbone": "resnet10-w8-cifar",
+        "method": method, "data": "bounce" if clips else "shapes", "recipe": "quick", "image_size": SIZE,
+        "backbone": networks[0], "audio_backbone": networks[1],
         "batch_size": BATCH, "epochs": 4,
         "max_steps": 10, "warmup_epochs": 1.0, "eval_every": 0, "hyper": _tiny_hyper(method), "without": [],
         "precision": "32", "channels_last": False, "compile": False, "workers": 0, "devices": 1, "seed": 0,
         "data_root": ".", "download": False,
     }  # fmt: skip
-    return resolve(defaults | flags)
+    config = resolve(defaults | flags)
+    if not clips:
+        return config
+    views = (replace(config.video, frames=2, fps=8.0), SoundView(seconds=0.1, rate=4000, fft=32, hop=20))
+    return config.model_copy(update={"views": views})
 
 
 def _tiny_hyper(method: str) -> dict[str, int]:
@@ -56,10 +67,26 @@ def tiny_images() -> Images:
     return Images("tiny", SIZE, range(PICTURES), pixels, sizes, labels, classes)
 
 
+def tiny_clips(config: TrainConfig) -> Clips:
+    """Clips of two lengths that show a picture's noise and sound like it."""
+    pixels, labels, classes = shapes(PICTURES, SIZE)
+    frames = [p.expand(3 + i % 2, -1, -1, -1).roll(i, -1) for i, p in enumerate(pixels)]
+    sounds = [p.flatten().short().mul(100).repeat(3)[: 500 + i % 2] for i, p in enumerate(pixels)]
+    sizes = torch.full((PICTURES, 2), SIZE, dtype=torch.int32)
+    known = {"shape": Attribute(labels, classes)}
+    return Clips("tiny", SIZE, range(PICTURES), frames, sounds, sizes, config.video, config.sound, known)
+
+
+def tiny_samples(method: str) -> Samples:
+    """What the method learns from."""
+    clips = systems.get(method).modalities != ("pictures",)
+    return tiny_clips(tiny_config(method)) if clips else tiny_images()
+
+
 def tiny_method(config: TrainConfig, *, seed: int = 0, norms: bool = True) -> Method:
     """The method of a configuration; without `norms` every batch norm is left out."""
     torch.manual_seed(seed)
-    method = systems.get(config.method)(backbone(config.backbone), config.without, **config.hyper)
+    method = build(config)
     method.prepare(PICTURES)
     if not norms:
         _leave_out_norms(method)
@@ -79,7 +106,7 @@ def train(method: Method, config: TrainConfig, out: Path, *, resume: bool = Fals
     """fit() with every step logged."""
     out.mkdir(exist_ok=True)
     with mock.patch.object(loop, "LOG_EVERY", 1):
-        return loop.fit(method, tiny_images(), config, RunFolder(out), CPU, resume=resume)
+        return loop.fit(method, tiny_samples(config.method), config, RunFolder(out), CPU, resume=resume)
 
 
 def outcome(config: TrainConfig, out: Path, *, norms: bool = True, world: int = 1) -> dict[str, Any]:

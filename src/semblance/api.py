@@ -2,7 +2,9 @@
 
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from .errors import UserError
 
@@ -10,10 +12,12 @@ from .errors import UserError
 def train(
     method: str = "simclr",
     *,
-    data: str = "shapes",
+    data: str | None = None,
     recipe: str | None = None,
     backbone: str | None = None,
+    audio_backbone: str | None = None,
     image_size: int | None = None,
+    mel: int | None = None,
     epochs: int | None = None,
     max_steps: int | None = None,
     batch_size: int | None = None,
@@ -23,8 +27,9 @@ def train(
     weight_decay: float | None = None,
     warmup_epochs: float | None = None,
     clip_grad: float | None = None,
-    hyper: dict[str, float] | None = None,
+    hyper: dict[str, float | str] | None = None,
     without: list[str] | None = None,
+    from_run: Annotated[str | None, Parameter(name=("--from", "--from-run"))] = None,
     seed: int = 0,
     devices: int = 1,
     precision: Literal["auto", "32", "bf16", "64"] = "auto",
@@ -45,15 +50,20 @@ def train(
         The system to train with, see `semblance methods`.
     data
         A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
-        download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. Labels, where there are any, serve evaluation
-        only.
+        download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. For avid and avid-cma: a folder or tar of
+        videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here.
+        Labels, where there are any, serve evaluation only. Default: shapes, or bounce.
     recipe
-        quick (minutes on a CPU, the default for shapes and digits), small (32 to 96 px, the default otherwise) or
-        imagenet (as published).
+        quick (minutes on a CPU, the default for shapes, digits and bounce), small (32 to 96 px, or 112 for clips, the
+        default otherwise) or imagenet (as published).
     backbone
         Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
+    audio_backbone
+        For avid and avid-cma, whose backbone sees frames: conv2d-10, or any timm model over spectrograms.
     image_size
         Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger.
+    mel
+        Bands of a log-mel spectrogram, instead of AVID's linear one; for avid and avid-cma.
     epochs
         Passes over the data. Default: the recipe's.
     max_steps
@@ -77,6 +87,8 @@ def train(
         Hyper-parameters of the method by name, e.g. --hyper.temperature 0.2.
     without
         Guards against collapse to switch off, to watch what they prevent.
+    from_run
+        A run on the same data whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid.
     seed
         Every random choice follows from it.
     devices
@@ -114,14 +126,15 @@ def train(
 def evaluate(
     run: str, *, data: str | None = None, data_root: str = "data", download: bool = False
 ) -> list[dict[str, Any]]:
-    """Measure a trained backbone by kNN and a linear probe, next to raw pixels.
+    """Measure a trained backbone by kNN and a linear probe, next to raw pixels; a run on clips by retrieval and probes.
 
     Parameters
     ----------
     run
         A run folder, or its backbone.safetensors.
     data
-        Labelled pictures, as for train. Default: those of the run.
+        Labelled pictures, or clips, as for train; for a run on clips, a folder of sounds classifies those, fold by
+        fold: named as ESC's are, or in a folder for each class. Default: those of the run.
     data_root
         Folder in which torchvision's sets are looked for.
     download

@@ -12,12 +12,14 @@ from . import systems
 from .engine.checkpoint import write_atomically
 from .engine.optimizers import NAMES
 from .errors import UserError, unknown
-from .systems import Method, Recipe
+from .systems import AnyView, Method, Recipe
+from .views.clip import ClipView
+from .views.sound import SoundView
 from .views.view import View
 
 Precision = Literal["auto", "32", "bf16", "64"]
 LARGE = 96  # side of the views of recipes for small images where the pictures are larger
-EMBEDDED = ("shapes", "digits")  # data that needs no download, for a CPU's few minutes
+EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
 
 class TrainConfig(BaseModel):
@@ -31,9 +33,10 @@ class TrainConfig(BaseModel):
     download: bool
     recipe: str
     backbone: str
+    audio_backbone: str | None
     image_size: int = Field(ge=8)
     load_size: PositiveInt  # pictures are stored for views of up to this size
-    views: tuple[View, ...]
+    views: tuple[AnyView, ...]
     epochs: PositiveInt
     max_steps: PositiveInt | None
     batch_size: int = Field(ge=2)
@@ -56,7 +59,23 @@ class TrainConfig(BaseModel):
     workers: int = Field(ge=0)
     eval_every: int = Field(ge=0)
     without: list[str]
-    hyper: dict[str, bool | int | float]
+    hyper: dict[str, bool | int | float | str]
+    from_run: str | None  # whose weights and banks this one goes on from
+
+    @property
+    def pictures(self) -> list[View]:
+        """The views of pictures."""
+        return [view for view in self.views if isinstance(view, View)]
+
+    @property
+    def video(self) -> ClipView:
+        """The view of frames, of methods that learn from clips."""
+        return next(view for view in self.views if isinstance(view, ClipView))
+
+    @property
+    def sound(self) -> SoundView:
+        """The view of sound, of methods that learn from clips."""
+        return next(view for view in self.views if isinstance(view, SoundView))
 
     def save(self, path: Path) -> None:
         text = yaml.safe_dump(self.model_dump(), sort_keys=False)
@@ -86,14 +105,15 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     small images grow to it, up to 96. Unknown before the data is read, which takes the config's load_size.
     """
     problems: list[str] = []
-    data = _absolute(flags["data"])
-    flags = flags | {"data": data, "data_root": str(Path(flags["data_root"]).expanduser().absolute())}
     cls = systems.get(flags["method"])
+    pictures = cls.modalities == ("pictures",)
+    data = _absolute(flags["data"] or ("shapes" if pictures else "bounce"))
+    flags = flags | {"data": data, "data_root": str(Path(flags["data_root"]).expanduser().absolute())}
     name = flags["recipe"] or ("quick" if data in EMBEDDED else "small")
     if name not in cls.recipes:
         raise unknown("recipe", name, cls.recipes)
     recipe = cls.recipes[name]
-    if flags["image_size"] or data in EMBEDDED or name == "imagenet":
+    if flags["image_size"] or data in EMBEDDED or name == "imagenet" or not pictures:
         size = load_size = flags["image_size"] or recipe.image_size
     else:
         load_size = LARGE
@@ -103,9 +123,9 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     scale = batch_size / 256
     lr = given.get("lr", recipe.lr * scale)
     values = {
-        "recipe": name, "image_size": size, "load_size": load_size,
+        "data": data, "recipe": name, "image_size": size, "load_size": load_size,
         "backbone": recipe.backbone if size <= 64 else recipe.backbone.removesuffix("-cifar"),
-        "views": resized(recipe, size),
+        "audio_backbone": recipe.audio_backbone, "from_run": None, "views": resized(recipe, size),
         "epochs": recipe.epochs, "batch_size": batch_size, "optimizer": recipe.optimizer,
         "lr": lr, "bias_lr": lr if recipe.bias_lr is None else lr * recipe.bias_lr / recipe.lr,
         "weight_decay": recipe.weight_decay, "decay_1d": recipe.decay_1d, "warmup_epochs": recipe.warmup_epochs,
@@ -113,8 +133,12 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "final_lr": recipe.final_lr, "clip_each": recipe.clip_each, "clip_grad": None, "max_steps": None,
         "micro_batch": None, "channels_last": None, "compile": None,
     } | given | {"recipe": name}  # fmt: skip
+    if (mel := values.pop("mel", None)) is not None:
+        values["views"] = tuple(replace(v, mel=mel) if isinstance(v, SoundView) else v for v in values["views"])
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _check_method(cls, values["without"], given.get("hyper", {}), problems)
+    if pictures and values["audio_backbone"]:
+        problems.append(f"--audio-backbone: {cls.title} learns from pictures alone.")
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
     try:
@@ -136,10 +160,9 @@ def _absolute(data: str) -> str:
     return str(path.absolute()) if path.exists() else data
 
 
-def resized(recipe: Recipe, size: int) -> tuple[View, ...]:
+def resized(recipe: Recipe, size: int) -> tuple[AnyView, ...]:
     """The recipe's views for another image size, small crops in proportion."""
-    ratio = size / recipe.image_size
-    return tuple(replace(v, size=round(v.size * ratio), cell=round(v.cell * ratio)) for v in recipe.views)
+    return tuple(view.scaled(size / recipe.image_size) for view in recipe.views)
 
 
 def _check_method(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from tiny import assert_close, gradients, tiny_config, tiny_images, tiny_method
+from tiny import assert_close, gradients, tiny_config, tiny_method, tiny_samples
 from torch import Tensor
 
 from semblance import systems
@@ -21,8 +21,7 @@ CLOCKS = {"first-step": Clock(0, 10, 3), "later": Clock(5, 10, 3)}
 def setup(name: str, *, norms: bool = True, precision: str = "64", guard: str | None = None):
     config = tiny_config(name, precision=precision, without=[guard] if guard else [])
     method = tiny_method(config, norms=norms).train()
-    pixels, sizes = tiny_images().read(INDEX)
-    crops = make_views(config.views, pixels, sizes, INDEX, seed=0, step=0)
+    crops = make_views(config.views, tiny_samples(name).read(INDEX), INDEX, seed=0, step=0)
     return method, [c.to(next(method.parameters()).dtype) for c in crops]
 
 

@@ -18,7 +18,7 @@ def read(images: Images, start: int = 0, stop: int = 3 * PER_EPOCH, workers: int
     def order(epoch: int) -> torch.Tensor:
         return random.permutation(random.key(seed, epoch), PICTURES)
 
-    return list(batches(images, order, batch_size=15, start=start, stop=stop, workers=workers))
+    return list(batches(images, order, batch_size=15, start=start, stop=stop, workers=workers, seed=seed))
 
 
 def from_disk() -> Images:

@@ -124,9 +124,9 @@ def test_views_of_an_image_differ():
     """Two crops of one image, the same crop in another epoch, under another seed, and of another index."""
     x, sizes, index = noise(6)
     x = x[:1].expand(6, -1, -1, -1)
-    a, b = make_views([View(20, count=2)], x, sizes, index, seed=0, step=0)
-    (c,) = make_views([View(20)], x, sizes, index, seed=0, step=1)
-    (d,) = make_views([View(20)], x, sizes, index, seed=1, step=0)
+    a, b = make_views([View(20, count=2)], (x, sizes), index, seed=0, step=0)
+    (c,) = make_views([View(20)], (x, sizes), index, seed=0, step=1)
+    (d,) = make_views([View(20)], (x, sizes), index, seed=1, step=0)
     crops = torch.cat([a, b, c, d])
     distance = (crops[:, None] - crops[None]).abs().amax((2, 3, 4))
     assert (distance.fill_diagonal_(1) > 1e-2).all()
@@ -139,7 +139,7 @@ def test_a_view_depends_on_seed_epoch_index_and_crop_only():
     def crop(rows, views=(STRONG, STRONG)) -> torch.Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(len(rows))
-            return make_views(views, x[rows], sizes[rows], index[rows], seed=3, step=9)[1]
+            return make_views(views, (x[rows], sizes[rows]), index[rows], seed=3, step=9)[1]
 
     rows = torch.arange(40)
     whole = crop(rows)
@@ -155,7 +155,7 @@ def test_a_view_depends_on_seed_epoch_index_and_crop_only():
 def test_multi_crop_makes_as_many_views_of_each_size_as_asked():
     x, sizes, index = noise(3, 32)
     views = (View(24, count=2, scale=(0.14, 1.0)), View(10, count=6, scale=(0.05, 0.14)))
-    crops = make_views(views, x, sizes, index, seed=0, step=0)
+    crops = make_views(views, (x, sizes), index, seed=0, step=0)
     assert [tuple(c.shape) for c in crops] == [(3, 3, 24, 24)] * 2 + [(3, 3, 10, 10)] * 6
     assert all(c.dtype == torch.float32 for c in crops)
 
@@ -177,14 +177,14 @@ def test_pictures_of_one_grey_survive_everything(level, canvas, size, n):
     """On a canvas of one pixel and in a batch of one too."""
     x = torch.full((n, 3, canvas, canvas), level, dtype=torch.uint8)
     recipe = View(size, bicubic=True, jitter=(0.8, 0.8, 0.8, 0.5), jitter_p=1, blur_p=1, solarize_p=1)
-    (y,) = make_views([recipe], x, torch.full((n, 2), canvas), torch.arange(n), seed=0, step=0)
+    (y,) = make_views([recipe], (x, torch.full((n, 2), canvas)), torch.arange(n), seed=0, step=0)
     assert y.shape == (n, 3, size, size) and y.isfinite().all()
 
 
 def test_pictures_are_left_as_they_were():
     x, sizes, index = noise(9)
     before = x.clone()
-    make_views([STRONG], x, sizes, index, seed=0, step=0)
+    make_views([STRONG], (x, sizes), index, seed=0, step=0)
     assert torch.equal(x, before)
 
 

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from semblance.data.clips import Clips, ClipSource
 from semblance.data.images import Images, Source
 from semblance.errors import UserError, unknown
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
 
-__all__ = ["Images", "Source", "load"]
+__all__ = ["ClipSource", "Clips", "Images", "Source", "load", "load_clips"]
 
 
 def load(
@@ -49,3 +52,36 @@ def load(
     if data.lower() in named.NAMES:
         return named.load_named(data.lower(), image_size, Path(data_root).expanduser(), download, seed, limits)
     raise UserError(f"{unknown('data set', data, named.NAMES)} Nor is there a file or folder {path.absolute()}.")
+
+
+def load_clips(
+    data: str, video: ClipView, sound: SoundView, *, workers: int | None = None, memory_fraction: float = 0.25
+) -> ClipSource:
+    """Clips named by `data`: a path, or "bounce", which is drawn here. A path that exists wins.
+
+    Paths: a folder or tar of videos with sound, or of pictures and videos with sound files beside them
+    (`semblance.data.clip_files`); a .npz of pictures or frames and sounds (`semblance.data.clip_arrays`).
+
+    video, sound: the views to be cut, which say at what rates and sizes clips are kept.
+    workers, memory_fraction: as for pictures; what does not fit in memory is decoded to the user's cache folder.
+    Raises UserError where there is nothing to read.
+    """
+    from semblance.data import bounce, clip_arrays, clip_files, folders, tars
+    from semblance.data.files import Files
+    from semblance.data.memory import Limits
+
+    limits = Limits.of_machine(memory_fraction, workers)
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return clip_files.load_clip_files(folders.find_in_folder(path, clip_files.is_media), video, sound, limits)
+    if path.exists():
+        if path.name.lower().endswith(tars.SUFFIXES):
+            files = tars.find_in_tar(path, limits, clip_files.is_media)
+            return clip_files.load_clip_files(files, video, sound, limits)
+        if path.suffix.lower() == ".npz":
+            return clip_arrays.load_clip_npz(path, video, sound)
+        raise UserError(f"{path} is not a folder, {', '.join(tars.SUFFIXES)} or .npz: unpack or convert it.")
+    if data == "bounce":
+        files = Files(Path("bounce"), bounce.names(), bounce.read)
+        return clip_files.load_clip_files(files, video, sound, limits)
+    raise UserError(f"{unknown('set of clips', data, ['bounce'])} Nor is there a file or folder {path.absolute()}.")

@@ -1,7 +1,7 @@
 """Pictures in a folder, flat or nested to any depth."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,16 +9,19 @@ from semblance.data.files import Files, is_picture
 from semblance.errors import UserError
 
 
-def find_in_folder(path: Path) -> Files:
-    """Image files below a folder. Links are followed, except from a folder back to one that holds it."""
+def find_in_folder(path: Path, wanted: Callable[[str], bool] = is_picture) -> Files:
+    """Files below a folder whose relative names are wanted.
+
+    Links are followed, except from a folder back to one that holds it.
+    """
     root = path.resolve()
     try:
-        return Files(root, sorted(_walk(str(root), "", frozenset())), partial(_read, str(root)))
+        return Files(root, sorted(_walk(str(root), "", frozenset(), wanted)), partial(_read, str(root)))
     except OSError as error:
         raise UserError(f"Cannot read folder {error.filename}: {error.strerror}.") from error
 
 
-def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
+def _walk(folder: str, prefix: str, above: frozenset[str], wanted: Callable[[str], bool]) -> Iterator[str]:
     here = os.path.realpath(folder)
     if here in above:
         return
@@ -26,9 +29,9 @@ def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
         for entry in entries:
             name = prefix + entry.name
             if entry.is_dir():
-                yield from _walk(entry.path, f"{name}/", above | {here})
+                yield from _walk(entry.path, f"{name}/", above | {here}, wanted)
             # A broken link is kept, to be reported as unreadable; a pipe or a device would block the reader.
-            elif is_picture(name) and (entry.is_file() or entry.is_symlink()):
+            elif wanted(name) and (entry.is_file() or entry.is_symlink()):
                 yield name
 
 

@@ -42,8 +42,13 @@ class Images:
     def __len__(self) -> int:
         return len(self.items)
 
-    def read(self, index: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures of the given indices: uint8 (n, 3, canvas, canvas) and int32 sizes (n, 2)."""
+    @property
+    def at_hand(self) -> bool:
+        """Whether the pictures lie in memory."""
+        return self.pixels is not None
+
+    def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, Tensor]:
+        """Pictures of the given indices: uint8 (n, 3, canvas, canvas) and int32 sizes (n, 2); key draws nothing."""
         index = torch.as_tensor(index)
         if self.pixels is not None and self.sizes is not None:
             return self.pixels[index], self.sizes[index]

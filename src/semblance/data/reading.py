@@ -1,4 +1,4 @@
-"""Reading batches of pictures ahead of their use."""
+"""Reading batches of samples ahead of their use."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,65 +9,72 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..ranks import gather, own_rows
-from .images import Images, Skipped
+from .images import Skipped
+from .samples import Samples
 
 T = TypeVar("T")
-PART = 500  # pictures embedded at once, over all ranks
+Raw = tuple[Tensor, ...]
+Request = tuple[Tensor, int | None]  # indices, and the key of what is drawn in reading them
+PART = 500  # samples embedded at once, over all ranks
 PIECE = 64  # pictures that a worker decodes at once: a whole batch may be more than memory should hold several times
 
 
 class _Pieces(Dataset):
-    """The pictures of some indices, with the files found unreadable on the way."""
+    """The samples of some indices, with the files found unreadable on the way."""
 
-    def __init__(self, images: Images) -> None:
-        self.images = images
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
 
-    def __getitem__(self, index: Tensor) -> tuple[tuple[Tensor, Tensor], Skipped]:
-        return self.images.read(index), self.images.skipped
+    def __getitem__(self, request: Request) -> tuple[Raw, Skipped]:
+        return self.samples.read(*request), self.samples.skipped
 
 
 def _as_it_is(item: T) -> T:
     return item
 
 
-def read_ahead(images: Images, index: Iterable[Tensor], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """images.read of each batch of indices in turn: from memory, or decoded by worker processes in the same order."""
-    if images.pixels is not None or workers == 0:
-        yield from (images.read(i) for i in index)
+def read_ahead(samples: Samples, requests: Iterable[Request], workers: int) -> Iterator[Raw]:
+    """samples.read of each batch of indices in turn: from memory, or decoded by worker processes in the same order."""
+    if samples.at_hand or workers == 0:
+        yield from (samples.read(index, key) for index, key in requests)
         return
     counts: deque[int] = deque()  # pieces of each batch handed out
 
-    def pieces() -> Iterator[Tensor]:
-        for batch in index:
-            parts = batch.split(PIECE)
+    def pieces() -> Iterator[Request]:
+        for index, key in requests:
+            parts = index.split(PIECE)
             counts.append(len(parts))
-            yield from parts
+            yield from ((part, key) for part in parts)
 
     loader = DataLoader(
-        _Pieces(images), batch_size=None, sampler=pieces(), num_workers=workers, prefetch_factor=4, collate_fn=_as_it_is
+        _Pieces(samples),
+        batch_size=None,
+        sampler=pieces(),
+        num_workers=workers,
+        prefetch_factor=4,
+        collate_fn=_as_it_is,
     )
-    read: list[tuple[Tensor, Tensor]] = []
+    read: list[Raw] = []
     for piece, skipped in loader:
-        images.skipped += [s for s in skipped if s not in images.skipped]  # the workers' lists are copies
+        samples.skipped.extend(s for s in skipped if s not in samples.skipped)  # the workers' lists are copies
         read.append(piece)
         if len(read) == counts[0]:
             counts.popleft()
-            pixels, sizes = zip(*read, strict=True)
-            yield torch.cat(pixels), torch.cat(sizes)
+            yield tuple(torch.cat(parts) for parts in zip(*read, strict=True))
             read.clear()
 
 
 @torch.no_grad()
 def in_parts(
-    images: Images, embed: Callable[[Tensor, Tensor, Tensor], Tensor], device: torch.device, workers: int,
+    samples: Samples, embed: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, workers: int,
     track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """`embed` of every picture, a part of them after the other: their rows, on the device.
+    """`embed` of every sample, a part of them after the other: their rows, on the device.
 
-    embed: canvases, sizes and indices of some pictures to one row each. Ranks share the work, so all of them must
+    embed: raw tensors and indices of some samples to one row each. Ranks share the work, so all of them must
     call this; each gets all rows.
     """
-    parts = torch.arange(len(images)).tensor_split(-(-len(images) // PART))
-    own = [part[own_rows(len(part))] for part in parts]
-    for part, index, (pixels, sizes) in zip(track(parts), own, read_ahead(images, own, workers), strict=True):
-        yield gather(embed(pixels.to(device), sizes.to(device), index.to(device)), len(part))
+    parts = torch.arange(len(samples)).tensor_split(-(-len(samples) // PART))
+    own: list[Request] = [(part[own_rows(len(part))], None) for part in parts]
+    for part, (index, _), raw in zip(track(parts), own, read_ahead(samples, own, workers), strict=True):
+        yield gather(embed([t.to(device) for t in raw], index.to(device)), len(part))

@@ -1,6 +1,7 @@
 """Pictures in a tar archive, which is never unpacked to disk."""
 
 import tarfile
+from collections.abc import Callable
 from lzma import LZMAError
 from pathlib import Path
 from posixpath import normpath
@@ -26,25 +27,25 @@ class Member(NamedTuple):
         return self.name
 
 
-def find_in_tar(path: Path, limits: Limits) -> Files:
-    """Image files in a tar. Those of an uncompressed one stay there, read by seeking.
+def find_in_tar(path: Path, limits: Limits, wanted: Callable[[str], bool] = is_picture) -> Files:
+    """Files in a tar whose relative names are wanted. Those of an uncompressed one stay there, read by seeking.
 
     A compressed one is read through once, and its files are held as they are, which has to fit in memory.
     """
     path = path.resolve()
     try:
         try:
-            return Files(path, _members(path), _read)
+            return Files(path, _members(path, wanted), _read)
         except tarfile.ReadError:  # compressed
-            held = _read_through(path, limits)
+            held = _read_through(path, limits, wanted)
             return Files(path, sorted(held), held.__getitem__, on_disk=False)
     except (tarfile.TarError, EOFError, LZMAError, ZlibError, OSError) as error:
         raise UserError(f"{path} cannot be read as a tar archive: {error}.") from error
 
 
-def _members(path: Path) -> list[Member]:
+def _members(path: Path, wanted: Callable[[str], bool]) -> list[Member]:
     with tarfile.open(path, "r:") as tar:
-        found = {name: (info.offset_data, info.size) for info in tar if (name := _picture(info))}
+        found = {name: (info.offset_data, info.size) for info in tar if (name := _name(info, wanted))}
     return [Member(str(path), *found[name], name) for name in sorted(found)]
 
 
@@ -54,12 +55,12 @@ def _read(member: Member) -> bytes:
         return file.read(member.size)
 
 
-def _read_through(path: Path, limits: Limits) -> dict[str, bytes]:
+def _read_through(path: Path, limits: Limits, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     held: dict[str, bytes] = {}
     total = 0
     with tarfile.open(path, "r|*") as tar:
         for info in tar:
-            name = _picture(info)
+            name = _name(info, wanted)
             if not name:
                 continue
             total += info.size
@@ -71,7 +72,7 @@ def _read_through(path: Path, limits: Limits) -> dict[str, bytes]:
     return held
 
 
-def _picture(info: tarfile.TarInfo) -> str | None:
-    """The member's relative name if it is an image file."""
+def _name(info: tarfile.TarInfo, wanted: Callable[[str], bool]) -> str | None:
+    """The member's relative name if it is a wanted file."""
     name = normpath(info.name)
-    return name if info.isreg() and is_picture(name) else None
+    return name if info.isreg() and wanted(name) else None

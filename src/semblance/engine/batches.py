@@ -4,25 +4,30 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from ..data.images import Images
 from ..data.reading import read_ahead
+from ..data.samples import Samples
 from ..ranks import own_rows
+from ..views import random
 
-Batch = tuple[Tensor, Tensor, Tensor]  # uint8 canvases (b, 3, S, S), sizes (b, 2), dataset indices of the global batch
+Batch = tuple[Tensor, ...]  # raw tensors of this rank's samples, then the dataset indices of the global batch
 
 
 def batches(
-    images: Images, order: Callable[[int], Tensor], *, batch_size: int, start: int, stop: int, workers: int
+    samples: Samples, order: Callable[[int], Tensor], *, batch_size: int, start: int, stop: int, workers: int, seed: int
 ) -> Iterator[Batch]:
     """Global batches number `start` to `stop` - 1 of an endless run over epochs; the last, incomplete one of each epoch
     is left out.
 
-    order: indices of an epoch's samples, asked for when its first batch is.
+    order: indices of an epoch's samples, asked for when its first batch is. seed: of what is drawn in reading them.
     """
-    per_epoch = len(images) // batch_size
+    per_epoch = len(samples) // batch_size
     for epoch in range(start // per_epoch, -(-stop // per_epoch)):
         visits = order(epoch).split(batch_size)[:per_epoch]
-        visits = visits[max(0, start - epoch * per_epoch) : stop - epoch * per_epoch]
-        shares = [index[own_rows(len(index))] for index in visits]
-        for (pixels, sizes), index in zip(read_ahead(images, shares, workers), visits, strict=True):
-            yield pixels, sizes, index
+        first = max(0, start - epoch * per_epoch)
+        visits = visits[first : stop - epoch * per_epoch]
+        shares = [
+            (index[own_rows(len(index))], random.key(seed, "window", step))
+            for step, index in enumerate(visits, epoch * per_epoch + first)
+        ]
+        for raw, index in zip(read_ahead(samples, shares, workers), visits, strict=True):
+            yield *raw, index

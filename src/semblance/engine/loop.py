@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import ranks
 from ..config import TrainConfig
-from ..data.images import Images
+from ..data.samples import Samples
 from ..errors import UserError
 from ..systems import Clock, Method
 from ..systems.method import Embeddings
@@ -45,7 +45,7 @@ class Trained:
 
 def fit(
     method: Method,
-    images: Images,
+    samples: Samples,
     config: TrainConfig,
     folder: RunFolder,
     device: torch.device,
@@ -53,11 +53,11 @@ def fit(
     resume: bool = False,
     evaluate: Callable[[], dict[str, float]] | None = None,
 ) -> Trained:
-    """Train a method on pictures, from the last checkpoint where `resume` says so, until done or interrupted.
+    """Train a method on samples, from the last checkpoint where `resume` says so, until done or interrupted.
 
     evaluate: numbers to log at every config.eval_every epochs. Ranks other than 0 write nothing.
     """
-    per_epoch = len(images) // config.batch_size
+    per_epoch = len(samples) // config.batch_size
     total = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     optimizer = make_optimizer(
         config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
@@ -69,17 +69,17 @@ def fit(
     trained = Trained(0, total, 0.0)
     if resume:
         if folder.checkpoint.exists():  # else it stopped before its first one
-            trained = _restore(folder, method, optimizer, images, total)
+            trained = _restore(folder, method, optimizer, samples, total)
         if leader:
             folder.rewind(trained.step)
-    first, pictures = trained.step, images.fingerprint()
+    first, fingerprint = trained.step, samples.fingerprint()
 
     def save(loss: Tensor) -> None:
         _check(loss, trained.step)
         if not all(p.isfinite().all() for p in method.parameters()):  # the step itself may have spoilt them
             raise _diverged("A weight is no longer finite", trained.step)
         if leader:
-            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "pictures": pictures}
+            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "samples": fingerprint}
             checkpoint.save(folder.checkpoint, state | {"step": trained.step, "seconds": trained.seconds})
 
     method.train()
@@ -88,15 +88,16 @@ def fit(
         return Clock(step, total, per_epoch, config.seed)
 
     def order(epoch: int) -> Tensor:
-        return method.order(len(images), clock_at(epoch * per_epoch))
+        return method.order(len(samples), clock_at(epoch * per_epoch))
 
     stream = batches(
-        images, order, batch_size=config.batch_size, start=trained.step, stop=total, workers=config.workers
-    )
+        samples, order, batch_size=config.batch_size, start=trained.step, stop=total, workers=config.workers,
+        seed=config.seed,
+    )  # fmt: skip
     saved = time.perf_counter()
     started = saved - trained.seconds
     with interruptible() as interrupted, Progress(config.method, total, config.batch_size, leader) as progress:
-        whole = WholeSet(images, config, device, progress)
+        whole = WholeSet(samples, config, device, progress)
         while trained.step < total:
             method.start_step(whole, clock_at(trained.step))
             batch = next(stream)  # after start_step, which the order of an epoch may depend on
@@ -133,17 +134,17 @@ def step(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """One step of training on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
-    firsts = batch[2][ranks.own_rows(len(batch[2]))]  # on the CPU, where reading one waits for nothing
-    pixels, sizes, index = (t.to(device, non_blocking=True) for t in batch)
+    firsts = batch[-1][ranks.own_rows(len(batch[-1]))]  # on the CPU, where reading one waits for nothing
+    *raw, index = (t.to(device, non_blocking=True) for t in batch)
     own = index[ranks.own_rows(len(index))]
     dtype = next(method.parameters()).dtype
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
 
     def embed(rows: slice) -> Embeddings:
-        crops = make_views(config.views, pixels[rows], sizes[rows], own[rows], seed=config.seed, step=clock.step)
+        views = make_views(config.views, [t[rows] for t in raw], own[rows], seed=config.seed, step=clock.step)
         torch.manual_seed(random.key(config.seed, "layers", clock.step, int(firsts[rows][0])))  # for drop-path
         with autocast(config.precision, device):
-            return method.embed([crop.to(dtype, memory_format=layout) for crop in crops])
+            return method.embed([view.to(dtype, memory_format=layout) for view in views])
 
     optimizer.zero_grad()
     loss, numbers, z = seam.backward(
@@ -174,12 +175,12 @@ def _due(step: int, every: int) -> bool:
 
 
 def _restore(
-    folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, images: Images, total: int
+    folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, samples: Samples, total: int
 ) -> Trained:
     state = checkpoint.load(folder.checkpoint)
-    if state.get("pictures") not in (None, images.fingerprint()):
+    if state.get("samples") not in (None, samples.fingerprint()):
         raise UserError(
-            f"The pictures of {images.name} are not those that the run in {folder.path} began with. Put those back, or "
+            f"The samples of {samples.name} are not those that the run in {folder.path} began with. Put those back, or "
             "start a new run without --resume."
         )
     try:

@@ -5,7 +5,7 @@ from math import cos, pi
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from ..errors import unknown
 
@@ -105,7 +105,7 @@ def orthogonal(x: Tensor, iterations: int = 5) -> Tensor:
     return (m.T if tall else m).reshape(x.shape) * aspect
 
 
-NAMES = ("sgd", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")
+NAMES = ("sgd", "adam", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")
 
 
 def make_optimizer(
@@ -135,7 +135,7 @@ def make_optimizer(
             {"params": flat, "weight_decay": flat_decay, "peak": bias_lr_ratio, "adapt": decay_1d, **common},
         ]
     groups = [group for group in groups if group["params"]]
-    plain: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW, "muon": Muon}
+    plain: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "muon": Muon}
     if name in plain:
         for group in groups:
             group.pop("adapt", None)

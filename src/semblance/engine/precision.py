@@ -11,10 +11,16 @@ import torch
 from torch import nn
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """Turn "auto" into "bf16" where the hardware computes in it, else "32"."""
+def choose_precision(name: str, device: torch.device, clips: bool = False) -> str:
+    """Turn "auto" into "bf16" where the hardware computes in it, else "32".
+
+    For networks of clips on a CPU always the latter: oneDNN's bf16 gradient of a convolution over two frames has been
+    seen to be NaN (torch 2.14, tests/engine/test_precision.py).
+    """
     if name != "auto":
         return name
+    if clips and device.type == "cpu":
+        return "32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     return "bf16" if _cpu_computes_bf16() else "32"

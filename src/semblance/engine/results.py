@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from .. import data as sources
 from ..config import TrainConfig
 from ..data.images import Images, Source
+from ..errors import UserError
 from ..evaluation.features import features, raw_pixels
-from ..evaluation.table import held_out, print_skipped, print_table, row
+from ..evaluation.table import held_out, knn_accuracy, print_skipped, print_table, row
 from ..nets.export import save_backbone
 from ..report.run import run_report
 from ..systems import Method
@@ -19,6 +21,36 @@ from .loop import Trained
 
 console = Console(stderr=True)
 SHOWN = 2000  # held-out pictures in the report, at most
+
+
+def load(config: TrainConfig) -> Source:
+    return sources.load(config.data, image_size=config.load_size, data_root=config.data_root, download=config.download)
+
+
+def check(source: Source, config: TrainConfig) -> None:
+    """A UserError where a batch is more than the pictures that can be read."""
+    count = len(source.train.readable)
+    if count < config.batch_size:
+        remedy = f", or --batch-size {max(2, count // 4)}" if count > 1 else ""
+        unreadable = f" ({len(source.skipped)} more cannot be read)" if source.skipped else ""
+        raise UserError(
+            f"{source.train.name} has {count} pictures to train on{unreadable}, fewer than a batch of "
+            f"{config.batch_size}. Give more pictures{remedy}."
+        )
+
+
+def prepare(model: Method, source: Source, config: TrainConfig) -> None:
+    """Backbones of pictures need to know nothing of the set."""
+
+
+def watch(model: Method, source: Source, config: TrainConfig) -> dict[str, float]:
+    """Numbers to log now and then."""
+    return {"knn_top1": knn_accuracy(*table_features(model.backbone, source, config), source)}
+
+
+def baseline(model: Method, source: Source, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features by the untrained backbone."""
+    return table_features(model.backbone, source, config)
 
 
 def table_features(model: torch.nn.Module, source: Source, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:

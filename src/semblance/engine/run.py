@@ -11,19 +11,20 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from .. import data as sources
 from .. import systems
 from ..config import TrainConfig, resolve
+from ..data.clips import ClipSource
 from ..data.images import Source
 from ..errors import UserError
-from ..evaluation.table import knn_accuracy, labelled, print_notes
-from ..nets.backbones import backbone, check_sizes
+from ..evaluation.table import labelled, print_notes
 from ..nets.batchnorm import synchronise
 from ..systems import Method
+from . import clip_results
+from . import results as picture_results
+from .build import build, go_on_from
 from .folder import RunFolder
 from .loop import fit
 from .precision import choose_precision, fastest_layout
-from .results import finish, table_features
 
 console = Console(stderr=True)
 
@@ -36,29 +37,32 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
             raise UserError("--resume needs --out FOLDER, the folder of the run to go on with.")
         folder = RunFolder(Path(out))
         config = TrainConfig.load(folder.config)
-        source = _load(config)
+        results = _results(config)
+        source = results.load(config)
     else:
         folder = RunFolder(Path())  # made once the flags have proved sound
-        source = _load(resolve(flags=flags))  # so that a typo costs no reading
+        config = resolve(flags=flags)  # before the data, so that a typo costs no reading
+        results = _results(config)
+        source = results.load(config)
         config = resolve(flags=flags, stored_size=source.train.canvas)
-    _check_size(source, config)
+        results.check(source, config)
     strategy = "ddp" if config.devices > 1 else "auto"  # Fabric starts the processes; the seam joins them
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=config.devices, strategy=strategy)
     fabric.launch()
     leader, device = fabric.is_global_zero, fabric.device
     torch.manual_seed(config.seed)
-    cls = systems.get(config.method)
-    trunk = backbone(config.backbone)
-    check_sizes(trunk, config.backbone, [config.image_size, *(view.size for view in config.views)])
-    model = cls(trunk, config.without, **config.hyper)
+    model = build(config)
     model.prepare(len(source.train))
-    precision = choose_precision(config.precision, device)
+    results.prepare(model, source, config)
+    if config.from_run is not None and not resume:
+        go_on_from(config.from_run, model, source.train)
+    precision = choose_precision(config.precision, device, clips=model.modalities != ("pictures",))
     if precision == "64":
         model.double()
     model.to(device)
     if not resume:
-        config = _measure(config, model.backbone, precision, device, len(source.train))
+        config = _measure(config, model, precision, device, len(source.train))
         if leader:
             folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
             config.save(folder.config)
@@ -70,19 +74,19 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         model.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
         if config.compile:
             _compile(model)
-        untrained = table_features(model.backbone, source, config) if labelled(source) else None
+        measured = isinstance(source, ClipSource) or labelled(source)
+        untrained = results.baseline(model, source, config) if measured else None
         if fabric.world_size > 1:
             synchronise(model)
 
         def evaluate() -> dict[str, float]:
-            return {"knn_top1": knn_accuracy(*table_features(model.backbone, source, config), source)}
+            return results.watch(model, source, config)
 
-        trained = fit(
-            model, source.train, config, folder, device, resume=resume, evaluate=evaluate if labelled(source) else None
-        )
+        evaluated = evaluate if measured else None
+        trained = fit(model, source.train, config, folder, device, resume=resume, evaluate=evaluated)
         if not trained.finished:
             raise KeyboardInterrupt(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
-        return finish(model, source, config, folder, trained, untrained, started, leader=leader)
+        return results.finish(model, source, config, folder, trained, untrained, started, leader=leader)
 
 
 @contextmanager
@@ -98,19 +102,9 @@ def _resumable(folder: RunFolder, leader: bool) -> Iterator[None]:
         raise KeyboardInterrupt(told) from None
 
 
-def _load(config: TrainConfig) -> Source:
-    return sources.load(config.data, image_size=config.load_size, data_root=config.data_root, download=config.download)
-
-
-def _check_size(source: Source, config: TrainConfig) -> None:
-    count = len(source.train.readable)
-    if count < config.batch_size:
-        remedy = f", or --batch-size {max(2, count // 4)}" if count > 1 else ""
-        unreadable = f" ({len(source.skipped)} more cannot be read)" if source.skipped else ""
-        raise UserError(
-            f"{source.train.name} has {count} pictures to train on{unreadable}, fewer than a batch of "
-            f"{config.batch_size}. Give more pictures{remedy}."
-        )
+def _results(config: TrainConfig) -> Any:
+    """The module that loads and measures what the method learns from: pictures, or clips."""
+    return picture_results if systems.get(config.method).modalities == ("pictures",) else clip_results
 
 
 def _compile(model: Method) -> None:
@@ -121,12 +115,15 @@ def _compile(model: Method) -> None:
             part.compile()
 
 
-def _measure(config: TrainConfig, model: torch.nn.Module, precision: str, device: torch.device, n: int) -> TrainConfig:
+def _measure(config: TrainConfig, method: Method, precision: str, device: torch.device, n: int) -> TrainConfig:
     """The configuration with the open choices of the hardware made, so that a resumed run makes them alike."""
     choices: dict[str, Any] = {"precision": precision}
-    if config.channels_last is None or config.compile is None:
+    if method.modalities != ("pictures",):  # untried with networks of clips
+        choices |= {"channels_last": False, "compile": bool(config.compile)}
+    elif config.channels_last is None or config.compile is None:
         views = config.epochs * n * sum(view.count for view in config.views)
-        measured = fastest_layout(model, size=config.image_size, precision=precision, device=device, views=views)
+        size = config.image_size
+        measured = fastest_layout(method.backbone, size=size, precision=precision, device=device, views=views)
         if config.channels_last is None:
             choices["channels_last"] = measured[0]
         if config.compile is None:
@@ -139,12 +136,14 @@ def _slug(data: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in Path(data).name.split(".")[0]) or "data"
 
 
-def _announce(config: TrainConfig, source: Source, device: torch.device) -> None:
+def _announce(config: TrainConfig, source: Source | ClipSource, device: torch.device) -> None:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     layout = "channels last" if config.channels_last else "channels first"
+    what = "clips" if isinstance(source, ClipSource) else "pictures"
+    networks = f"{config.backbone} and {config.audio_backbone}" if config.audio_backbone else config.backbone
     console.print(
-        f"{systems.get(config.method).title} on {len(source.train):,} pictures of {config.data}, "
-        f"{config.backbone} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
+        f"{systems.get(config.method).title} on {len(source.train):,} {what} of {config.data}, "
+        f"{networks} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
         f"{config.precision} {layout}{', compiled' if config.compile else ''}, {where}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

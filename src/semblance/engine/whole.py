@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..config import TrainConfig
-from ..data.images import Images
 from ..data.reading import in_parts
+from ..data.samples import Samples
 from ..views import random
 from ..views.view import make_views, plain_view
 from .precision import autocast
@@ -18,21 +18,21 @@ T = TypeVar("T")
 
 
 class WholeSet:
-    """Every picture of the training set, N in all, for work between steps. Ranks share it and get the same results."""
+    """Every sample of the training set, N in all, for work between steps. Ranks share it and get the same results."""
 
-    def __init__(self, images: Images, config: TrainConfig, device: torch.device, progress: Progress) -> None:
-        self.images, self.config, self.device, self.progress = images, config, device, progress
+    def __init__(self, samples: Samples, config: TrainConfig, device: torch.device, progress: Progress) -> None:
+        self.samples, self.config, self.device, self.progress = samples, config, device, progress
 
     def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """`embed` of the undistorted pictures (n, 3, size, size): (N, ...) of the training's dtype on the device."""
-        return self._rows(lambda x, sizes, index: [plain_view(x, sizes, self.config.image_size)], lambda v: embed(v[0]))
+        return self._rows(lambda raw, index: [plain_view(raw, self.config.image_size)], lambda v: embed(v[0]))
 
     def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
         """`embed` of training views, other ones than the step itself has: (N, ...)."""
         seed = random.key(self.config.seed, "whole set")
 
-        def make(pixels: Tensor, sizes: Tensor, index: Tensor) -> list[Tensor]:
-            return make_views(self.config.views, pixels, sizes, index, seed=seed, step=step)
+        def make(raw: Sequence[Tensor], index: Tensor) -> list[Tensor]:
+            return make_views(self.config.views, raw, index, seed=seed, step=step)
 
         return self._rows(make, embed)
 
@@ -44,12 +44,12 @@ class WholeSet:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         dtype = torch.float64 if self.config.precision == "64" else torch.float32
 
-        def rows(*pictures: Tensor) -> Tensor:
-            views = [view.to(dtype, memory_format=layout) for view in make(*pictures)]
+        def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
+            views = [view.to(dtype, memory_format=layout) for view in make(raw, index)]
             with autocast(self.config.precision, self.device):
                 return embed(views).to(dtype)
 
         def track(parts: Sequence[Tensor]) -> Iterator[Tensor]:
             return self.track(parts, "embedding every picture")
 
-        return torch.cat(list(in_parts(self.images, rows, self.device, self.config.workers, track)))
+        return torch.cat(list(in_parts(self.samples, rows, self.device, self.config.workers, track)))

@@ -1,5 +1,7 @@
 """Features of pictures by a frozen backbone, and the raw pixels they are compared with."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,8 +21,8 @@ def features(backbone: nn.Module, images: Images, *, size: int, precision: str =
     training = backbone.training
     backbone.eval()
 
-    def embed(pixels: Tensor, sizes: Tensor, index: Tensor) -> Tensor:
-        x = plain_view(pixels, sizes, size).to(weight.dtype)
+    def embed(raw: Sequence[Tensor], index: Tensor) -> Tensor:
+        x = plain_view(raw, size).to(weight.dtype)
         if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(precision, weight.device):
@@ -36,7 +38,8 @@ def raw_pixels(train: Images, test: Images, side: int = 32, workers: int = 2) ->
 
     def flat(images: Images) -> Tensor:
         chunks = []
-        for pixels, _ in read_ahead(images, torch.arange(len(images)).split(1000), workers):
+        parts = [(index, None) for index in torch.arange(len(images)).split(1000)]
+        for pixels, _ in read_ahead(images, parts, workers):
             pixels = pixels.float() / 255
             if pixels.shape[-1] > side:
                 pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)

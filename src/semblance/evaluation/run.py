@@ -31,7 +31,11 @@ def _open(run: str, data: str | None, data_root: str, download: bool) -> tuple[t
 
 
 def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> list[dict[str, Any]]:
-    """The table of a backbone on labelled pictures: raw pixels, then the trained backbone."""
+    """The table of a backbone on labelled pictures: raw pixels, then the trained backbone. Or that of clips."""
+    if (Path(run) / "audio_backbone.safetensors").is_file():
+        from .clip_run import evaluate as evaluate_clips
+
+        return evaluate_clips(Path(run), data)
     model, size, precision, source = _open(run, data, data_root, download)
     if source.test is None or not labelled(source):
         raise UserError(

@@ -136,6 +136,9 @@ class GroupedBatchNorm(GlobalBatchNorm):
         return y if neighbours else y[order.argsort()]
 
 
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
 def synchronise(module: nn.Module) -> None:
     """Turn every batch norm of a module into one over all ranks, its parameters and buffers kept."""
     for norm in _norms(module):
@@ -151,8 +154,8 @@ def split(module: nn.Module, groups: int, by: Literal["blocks", "residues"]) -> 
 
 def _norms(module: nn.Module) -> list[Any]:
     """The plain batch norms of a module; others cannot be turned into ours."""
-    norms = [m for m in module.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    norms = [m for m in module.modules() if isinstance(m, _PLAIN)]
     for norm in norms:
-        if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+        if type(norm) not in _PLAIN:
             raise UserError(f"{type(norm).__name__} cannot take its statistics from several ranks or groups.")
     return norms

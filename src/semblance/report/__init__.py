@@ -30,12 +30,14 @@ def write_report(
     constants: dict[str, float],
     views: Tensor | None,
     gallery: Gallery | None,
+    clips: Any = None,
 ) -> None:
     """Write the report of one run to `path`; every part whose input is missing is left out.
 
     config: resolved configuration, flat or nested. metrics: the lines of metrics.jsonl, in order.
     summary: method, family, paper, data, backbone, training_seconds, samples_per_second, test_images (how many pictures
     the accuracies are measured on), table (one dict of accuracies in [0, 1] per "encoder"), skipped ([name, reason]).
+    clips: sounds to listen to, as report/clips.py makes them.
     constants: named levels of the loss. views: uint8 (n_images, 1 + V, 3, S, S), the original first.
     """
     # jinja2, matplotlib and scikit-learn are heavy: only a run that writes its report pays for them.
@@ -67,5 +69,6 @@ def write_report(
         sheets=pictures.contact_sheets(views) if views is not None else [],
         map=projection.project(seen) if seen else None,
         neighbours=neighbours.search(seen) if seen else None,
+        clips=clips,
     )
     path.write_text(page, encoding="utf-8")

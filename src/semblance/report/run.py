@@ -37,7 +37,7 @@ def sheet(config: TrainConfig, images: Images) -> Tensor:
     """A few pictures and their views of the first epoch: uint8 (n, 1 + V, 3, S, S), small crops on a grey ground."""
     index = torch.arange(min(SHEET, len(images)))
     pictures, sizes = images.read(index)
-    views = make_views(config.views, pictures, sizes, index, seed=config.seed, step=0)
+    views = make_views(config.views, (pictures, sizes), index, seed=config.seed, step=0)
     side = max(view.shape[-1] for view in views)
     mean, std = (torch.tensor(c)[:, None, None] for c in (MEAN, STD))
     original = F.interpolate(pictures / 255, (side, side), mode="bilinear", antialias=True)

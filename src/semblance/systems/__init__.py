@@ -4,9 +4,9 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import unknown
-from .method import Clock, Method, Recipe, View
+from .method import AnyView, Clock, Method, Recipe, View
 
-__all__ = ["Clock", "Method", "Recipe", "View", "get", "names"]
+__all__ = ["AnyView", "Clock", "Method", "Recipe", "View", "get", "names"]
 
 
 def _modules() -> dict[str, str]:

@@ -11,7 +11,7 @@ from ..views import random
 
 
 class Bank(nn.Module):
-    """Rows (pictures, D) that negatives are drawn from; state without gradient."""
+    """Rows (samples, D) that negatives are drawn from; state without gradient."""
 
     rows: Tensor
 
@@ -23,22 +23,42 @@ class Bank(nn.Module):
         return len(self.rows)
 
     def own(self, z: Tensor, index: Tensor) -> Tensor:
-        """Similarity of each embedding with its picture's row: (B, D), (B,) -> (B, 1)."""
+        """Similarity of each embedding with its sample's row: (B, D), (B,) -> (B, 1)."""
         return (z * self.rows[index]).sum(1, keepdim=True)
 
-    def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
-        """Similarity with rows drawn uniformly, with replacement, for each picture by (key, index): (B, count).
+    def chosen(self, z: Tensor, rows: Tensor) -> Tensor:
+        """Similarity of each embedding with rows of its own choice: (B, D), int64 (B, K) -> (B, K)."""
+        return torch.einsum("bd,bkd->bk", z, self.rows[rows])
 
-        Like the authors' draws, they may hold the picture itself.
+    def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
+        """Similarity with rows drawn uniformly, with replacement, for each sample by (key, index): (B, count).
+
+        Like the authors' draws, they may hold the sample itself.
         """
-        chosen = random.bits(key, index, count) % len(self.rows)
-        return torch.einsum("bd,bkd->bk", z, self.rows[chosen])
+        return self.chosen(z, random.bits(key, index, count) % len(self.rows))
 
     @torch.no_grad()
     def update(self, z: Tensor, index: Tensor, momentum: float) -> None:
-        """Move the rows of the pictures towards their embeddings, back to unit length."""
-        rows = self.rows[index].lerp(z.to(self.rows.dtype), 1 - momentum)
-        self.rows[index] = F.normalize(rows, dim=1)
+        """Move the rows of the samples towards their embeddings, back to unit length.
+
+        Where a sample occurs twice, the last of its embeddings counts, on any device.
+        """
+        places = torch.arange(len(index), device=index.device)
+        unique, which = index.unique(return_inverse=True)
+        last = torch.zeros_like(unique).scatter_reduce_(0, which, places, "amax")
+        rows = self.rows[unique].lerp(z[last].to(self.rows.dtype), 1 - momentum)
+        self.rows[unique] = F.normalize(rows, dim=1)
+
+
+def draw_outside(excluded: Tensor, samples: int, count: int, key: int, index: Tensor) -> Tensor:
+    """Rows drawn uniformly, with replacement, among those that are not excluded, by (key, index): int64 (B, count).
+
+    excluded: int64 (B, m), sorted and distinct in each row, m < samples.
+    """
+    m = excluded.shape[1]
+    drawn = random.bits(key, index, count) % (samples - m)
+    holes = excluded - torch.arange(m, device=excluded.device)  # a draw passes every hole at or below it
+    return drawn + torch.searchsorted(holes.contiguous(), drawn, right=True)
 
 
 def nce_once(positive: Tensor, negative: Tensor, log_partition: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..views.clip import ClipView
+from ..views.sound import SoundView
 from . import get
-from .method import Method, View
+from .method import AnyView, Method
 
 COSTS = Path(__file__).parent / "costs.json"  # written by benchmarks/costs.py
 
@@ -29,7 +32,8 @@ def about(name: str) -> dict[str, Any]:
         "defaults": {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY},
         "recipes": {
             recipe: {
-                "backbone": r.backbone, "image_size": r.image_size, "views": _views(r.views), "epochs": r.epochs,
+                "backbone": " + ".join(filter(None, (r.backbone, r.audio_backbone))), "image_size": r.image_size,
+                "views": _views(r.views), "epochs": r.epochs,
                 "batch_size": r.batch_size, "optimizer": r.optimizer, "lr": r.lr, "weight_decay": r.weight_decay,
                 "hyper": dict(r.hyper),
             }
@@ -40,10 +44,11 @@ def about(name: str) -> dict[str, Any]:
 
 def state(cls: type[Method]) -> dict[str, str]:
     """What it keeps between steps besides trained weights, by name: the shape of a buffer, N being the number of
-    pictures, or what a part is."""
+    samples, or what a part is."""
     pictures = 1_234_567
+    make: Callable[..., Method] = cls  # methods differ in how many networks they take
     with torch.device("meta"):
-        model = cls(_Backbone())
+        model = make(*(_Backbone() for _ in cls.modalities))
         model.prepare(pictures)
     kept = {}
     for name, buffer in model.named_buffers():
@@ -54,8 +59,12 @@ def state(cls: type[Method]) -> dict[str, str]:
     return kept
 
 
-def _views(views: tuple[View, ...]) -> str:
-    def one(view: View) -> str:
+def _views(views: tuple[AnyView, ...]) -> str:
+    def one(view: AnyView) -> str:
+        if isinstance(view, SoundView):
+            return f"{view.seconds:g} s of sound"
+        if isinstance(view, ClipView):
+            return f"{view.frames} frames of {view.size} px"
         patches = f"{view.grid**2} patches of " if view.grid > 1 else ""
         return f"{view.count} x {patches}{view.size} px"
 

@@ -10,9 +10,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..views import random
+from ..views.clip import ClipView
+from ..views.sound import SoundView
 from ..views.view import View
 
 T = TypeVar("T")
+AnyView = View | ClipView | SoundView
 Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
 
 # Kinds of hyper-parameters; what a user sets is held to them.
@@ -29,7 +32,7 @@ class Recipe:
 
     backbone: str
     image_size: int  # of evaluation; the views carry their own sizes
-    views: tuple[View, ...]
+    views: tuple[AnyView, ...]
     batch_size: int
     epochs: int
     optimizer: str  # a name of engine/optimizers.py
@@ -41,6 +44,7 @@ class Recipe:
     decay_1d: bool = False  # weight decay (and LARS adaptation) on biases and norms too
     final_weight_decay: float | None = None  # that a cosine ends at, where it is not constant
     clip_each: float | None = None  # largest norm of the gradient of each tensor
+    audio_backbone: str | None = None  # of methods that learn from clips
     hyper: Mapping[str, Any] = field(default_factory=dict)  # arguments of the method that differ from the paper's
 
 
@@ -97,6 +101,7 @@ class Method(nn.Module):
     picture: ClassVar[str]  # its branches, in text
     guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
     recipes: ClassVar[dict[str, Recipe]]
+    modalities: ClassVar[tuple[str, ...]] = ("pictures",)  # one backbone each; or video and audio
     no_momentum: ClassVar[tuple[str, ...]] = ()  # parts whose steps remember nothing
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
 
@@ -122,7 +127,7 @@ class Method(nn.Module):
         return random.permutation(random.key(clock.seed, "order", clock.epoch), samples)
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        """Crops of b samples, each float (b, 3, size, size), to embeddings whose first axis is b."""
+        """Views of b samples, float (b, ...), crops (b, 3, size, size), to embeddings whose first axis is b."""
         raise NotImplementedError
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:

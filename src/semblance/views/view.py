@@ -1,7 +1,8 @@
 """A view: the recipe of one kind of random crop with its distortions, applied to a whole batch on its device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -61,6 +62,14 @@ class View:
         x = torch.where((u[:, 0] < self.flip_p)[:, None, None, None], x.flip(3), x)
         return mosaic(self._distorted(x, u), self.grid)
 
+    def scaled(self, ratio: float) -> "View":
+        """The same for another size of pictures, small crops in proportion."""
+        return replace(self, size=round(self.size * ratio), cell=round(self.cell * ratio))
+
+    def make(self, raw: Sequence[Tensor], index: Tensor, key: int) -> Tensor:
+        """One normalised crop of each picture, given as (canvases, sizes): float32 (N, 3, size, size)."""
+        return normalise(self(raw[0], raw[1], index, key))
+
     def _draws(self, key: int, index: Tensor) -> Tensor:
         """A row of uniform numbers per image: what happens (6), jitter factors (4), order (1), sigma (1)."""
         return random.uniform(random.key(key, "distort"), index, 12)
@@ -100,19 +109,31 @@ def normalise(x: Tensor) -> Tensor:
     return (x - mean) / std
 
 
-def make_views(
-    views: Sequence[View], pictures: Tensor, sizes: Tensor, index: Tensor, *, seed: int, step: int
-) -> list[Tensor]:
-    """Every crop of every view of a batch, normalised: a list of float32 (N, 3, size, size).
+class AnyView(Protocol):
+    """The recipe of a view of samples: of pictures, of the frames of clips, of sounds."""
 
-    Crop v of an image depends on (seed, step, dataset index, v) only.
+    @property
+    def count(self) -> int:
+        """How many such views of each sample."""
+        ...
+
+    def make(self, raw: Sequence[Tensor], index: Tensor, key: int) -> Tensor:
+        """A view of each sample. raw: what the data set reads; index: int64 (N,) fixes with `key` every choice."""
+        ...
+
+
+def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *, seed: int, step: int) -> list[Tensor]:
+    """Every view of a batch as the network takes it: a list of float32 (N, ...).
+
+    View v of a sample depends on (seed, step, dataset index, v) only.
     """
-    crops = [view for view in views for _ in range(view.count)]
-    return [normalise(view(pictures, sizes, index, random.key(seed, "view", step, v))) for v, view in enumerate(crops)]
+    single = [view for view in views for _ in range(view.count)]
+    return [view.make(raw, index, random.key(seed, "view", step, v)) for v, view in enumerate(single)]
 
 
-def plain_view(pictures: Tensor, sizes: Tensor, size: int) -> Tensor:
-    """The undistorted view: uint8 (N, 3, S, S) canvases to normalised float32 (N, 3, size, size)."""
+def plain_view(raw: Sequence[Tensor], size: int) -> Tensor:
+    """The undistorted view: uint8 (N, 3, S, S) canvases and sizes (N, 2) to normalised float32 (N, 3, size, size)."""
+    pictures, sizes = raw
     boxes = on_canvas(centre_boxes(sizes, CENTRE if size > 64 else 1.0), sizes, pictures.shape[-1])
     flip = torch.zeros(len(pictures), dtype=torch.bool, device=pictures.device)
     return normalise(resized_crop(pictures, boxes, size, bicubic=False, flip=flip) / 255)

@@ -1,0 +1,77 @@
+"""Clips in a NumPy .npz: pictures or frames, each with a sound."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semblance.data.canvas import choose_canvas
+from semblance.data.clip_files import divide
+from semblance.data.clips import Attribute, Clips, ClipSource
+from semblance.data.decode import resize
+from semblance.data.splits import is_held_out
+from semblance.errors import UserError
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
+
+
+def load_clip_npz(path: Path, video: ClipView, sound: SoundView) -> ClipSource:
+    """Arrays `x_train`, `sound_train` and `rate`; `x_test` and `sound_test` are held out, or a tenth of the rows.
+
+    x: uint8 pictures (N, H, W) or (N, H, W, 3), or the frames of clips (N, T, H, W, 3) at the recipe's frames per
+    second. sound: int16, or floats in [-1, 1], (N, L) at `rate` samples per second, resampled to the recipe's.
+    Labels (N,) for the evaluation: `y_train` and `y_test`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+    except (BadZipFile, OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as plain NumPy arrays: {error}.") from error
+    missing = [key for key in ("x_train", "sound_train", "rate") if key not in found]
+    if missing:
+        raise UserError(f"{path} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}.")
+    parts = [_part(path, found, part, video, sound) for part in ("train", "test") if f"x_{part}" in found]
+    given = [found[key] for key in ("y_train", "y_test") if key in found]
+    if len(given) == len(parts):
+        classes = np.unique(np.concatenate(given))
+        for part, labels in zip(parts, given, strict=True):
+            values = torch.from_numpy(np.searchsorted(classes, labels))
+            part.attributes["class"] = Attribute(values, [str(c) for c in classes])
+    if len(parts) == 2:
+        return ClipSource(parts[0], parts[1])
+    return divide(parts[0], torch.tensor([is_held_out(str(i)) for i in parts[0].items]))
+
+
+def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView) -> Clips:
+    x, waves = found[f"x_{part}"], found.get(f"sound_{part}")
+    if x.dtype != np.uint8 or x.ndim not in (3, 4, 5) or (x.ndim > 3 and x.shape[-1] not in (1, 3)):
+        raise UserError(f"{path}: x_{part} is {x.dtype} {x.shape}; give uint8 (N, H, W[, 3]) or (N, T, H, W, 3).")
+    if waves is None or waves.ndim != 2 or len(waves) != len(x):
+        raise UserError(f"{path}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}.")
+    if waves.dtype.kind == "f":
+        waves = (waves.clip(-1, 1) * 32767).round().astype(np.int16)
+    if waves.dtype != np.int16:
+        raise UserError(f"{path}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
+    frames = x[:, None] if x.ndim < 5 else x
+    height, width = frames.shape[2:4]
+    canvas = choose_canvas([(height, width)], video.size)
+    pixels = torch.stack([resize(f, canvas) for clip in frames for f in clip]).view(len(x), -1, 3, canvas, canvas)
+    heard = torch.cat([resample(rows, int(found["rate"]), sound.rate) for rows in torch.from_numpy(waves).split(256)])
+    sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(len(x), 1)
+    return Clips(path.name, canvas, range(len(x)), list(pixels), list(heard), sizes, video, sound)
+
+
+def resample(wave: Tensor, rate: int, wanted: int) -> Tensor:
+    """Waveforms at another rate, all frequencies below the lower Nyquist kept: int16 (N, L) -> (N, L wanted / rate)."""
+    if rate == wanted:
+        return wave
+    length = wave.shape[1]
+    count = round(length * wanted / rate)
+    spectrum = torch.fft.rfft(wave.double())
+    kept = spectrum.new_zeros(len(wave), count // 2 + 1)
+    n = min(kept.shape[1], spectrum.shape[1])
+    kept[:, :n] = spectrum[:, :n]
+    return (torch.fft.irfft(kept, count) * (count / length)).round().clamp(-32768, 32767).short()

@@ -1,0 +1,56 @@
+"""From a configuration to a method with its backbones."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from .. import systems
+from ..config import TrainConfig
+from ..data.samples import Samples
+from ..errors import UserError
+from ..nets.audio import audio_backbone
+from ..nets.backbones import backbone, check_sizes
+from ..nets.video import video_backbone
+from ..systems import Method
+from . import checkpoint
+from .folder import RunFolder
+
+
+def build(config: TrainConfig) -> Method:
+    """The method with random weights."""
+    cls = systems.get(config.method)
+    networks: list[nn.Module]
+    if cls.modalities == ("pictures",):
+        networks = [backbone(config.backbone)]
+        check_sizes(networks[0], config.backbone, [config.image_size, *(view.size for view in config.pictures)])
+    else:
+        assert config.audio_backbone is not None
+        networks = [video_backbone(config.backbone), audio_backbone(config.audio_backbone, config.sound.bins)]
+    make: Callable[..., Method] = cls  # methods differ in how many networks they take
+    return make(*networks, without=config.without, **config.hyper)
+
+
+def go_on_from(run: str, method: Method, samples: Samples) -> None:
+    """Start a method with the weights, banks and constants of a finished run on the same samples.
+
+    What it alone has stays as it is; what only the other run has is left out.
+    """
+    path = RunFolder(Path(run)).checkpoint
+    if not path.exists():
+        raise UserError(f"--from {run}: there is no checkpoint at {path}.")
+    state = checkpoint.load(path)
+    if state.get("samples") != samples.fingerprint():
+        raise UserError(
+            f"--from {run} was trained on other data than {samples.name}: its banks hold an embedding of each of its "
+            "own samples. Train it on this data first."
+        )
+    own = method.state_dict()
+    shared = {name: value for name, value in state["method"].items() if name in own}
+    differing = [name for name, value in shared.items() if value.shape != own[name].shape]
+    if differing or not any(name.startswith("backbone.") for name in shared):
+        raise UserError(
+            f"--from {run} has other networks than this run ({', '.join(differing[:3]) or 'none in common'}): give it "
+            "the same --recipe, --backbone, --audio-backbone and --hyper."
+        )
+    method.load_state_dict(shared, strict=False)

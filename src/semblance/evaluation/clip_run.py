@@ -1,0 +1,82 @@
+"""Evaluation of a finished run on clips: on its own clips or others, or of its audio backbone on labelled sounds."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from .. import data as sources
+from ..config import TrainConfig
+from ..data import folders
+from ..data.clip_files import is_media
+from ..data.files import Files
+from ..engine import checkpoint
+from ..engine.build import build
+from ..engine.clip_results import print_clips, row
+from ..engine.folder import RunFolder
+from ..errors import UserError
+from ..systems.contrastive.avid import AVID
+from .clips import Embedded, embed_clips, raw_input
+from .retrieval import chance, retrieval
+from .sounds import fold_accuracies, is_sound, load_sounds, mean_and_interval, sound_features
+from .table import print_skipped
+
+
+def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
+    """The table of a run: raw input, then the trained networks; of a folder of sounds, that of the audio backbone."""
+    folder = RunFolder(run)
+    config = TrainConfig.load(folder.config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    method = _trained(folder, config).to(device)
+    data = data or config.data
+    if Path(data).is_dir():
+        files = folders.find_in_folder(Path(data), is_media)
+        if files.items and all(is_sound(str(item)) for item in files.items):
+            return _on_sounds(method, files, config)
+    source = sources.load_clips(data, config.video, config.sound)
+    with Console(stderr=True).status("Measuring retrieval and probes"):
+        train, test = (embed_clips(method, clips, config) for clips in (source.train, source.test))
+        table = [row("trained networks", train, test, source)]
+        if source.train.attributes:
+            raw = [Embedded({}, raw_input(clips, config)) for clips in (source.train, source.test)]
+            table.insert(0, row("raw input", raw[0], raw[1], source))
+    found = retrieval(test.embeddings["video"], test.embeddings["audio"])
+    print_clips(found | {"chance": chance(len(source.test))}, table, {}, len(source.test))
+    print_skipped(source.skipped)
+    return table
+
+
+def _on_sounds(method: AVID, files: Files, config: TrainConfig) -> list[dict[str, Any]]:
+    """Untrained and trained audio backbone over the folds of labelled sounds."""
+    with Console(stderr=True).status("Classifying sounds, fold by fold"):
+        sounds = load_sounds(files, config.sound)
+        torch.manual_seed(config.seed)
+        networks: dict[str, Any] = {"untrained": build(config).audio_backbone, "trained": method.audio_backbone}
+        networks["untrained"].standardise.load_state_dict(networks["trained"].standardise.state_dict())
+        table: list[dict[str, Any]] = []
+        for kind, network in networks.items():
+            folds = fold_accuracies(sound_features(network, sounds, config.sound), sounds)
+            mean, error = mean_and_interval(folds)
+            table.append({"encoder": f"{kind} network", "svm_top1": mean, "standard_error": error, "folds": folds})
+    title = f"{len(sounds.labels):,} sounds of {len(sounds.classes)} classes"
+    shown = Table("audio backbone", "SVM %", "folds", title=title)
+    for line in table:
+        each = " ".join(f"{100 * f:.1f}" for f in line["folds"])
+        shown.add_row(line["encoder"], f"{100 * line['svm_top1']:.1f} ± {100 * line['standard_error']:.1f}", each)
+    Console().print(shown)
+    print_skipped(sounds.skipped)
+    return table
+
+
+def _trained(folder: RunFolder, config: TrainConfig) -> AVID:
+    """The method with the weights of the run's last checkpoint, without its banks."""
+    if not folder.checkpoint.exists():
+        raise UserError(f"No trained networks at {folder.checkpoint}: finish the run first.")
+    method = build(config)
+    state = checkpoint.load(folder.checkpoint)["method"]
+    own = method.state_dict()
+    method.load_state_dict({name: value for name, value in state.items() if name in own}, strict=False)
+    assert isinstance(method, AVID)
+    return method

@@ -1,0 +1,95 @@
+"""What a pair of networks makes of clips: embeddings, features, and the raw input they are compared with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import TrainConfig
+from ..data.clips import Clips
+from ..data.reading import in_parts
+from ..engine.precision import autocast
+from ..systems.contrastive.avid import AVID
+from ..views.clip import plain_clip
+
+PLACES = (0.0, 0.5, 1.0)  # of the windows that a clip's embedding and features are the mean of
+
+
+@dataclass
+class Embedded:
+    """Of each of N clips: unit embeddings (N, D) and frozen features (N, F), by modality, float32 on the CPU."""
+
+    embeddings: dict[str, Tensor]
+    features: dict[str, Tensor]
+
+
+def embed_clips(method: AVID, clips: Clips, config: TrainConfig, places: Sequence[float] = PLACES) -> Embedded:
+    """Embeddings and features of every clip, undistorted, networks in evaluation mode.
+
+    The features are those of AVID's linear probes: the last convolutional map, of video the largest values in a grid of
+    4 x 4, of sound the means in one (Morgado et al. 2021). Ranks share the work, so all must call this.
+    """
+    weight = next(method.parameters())
+    training = method.training
+    method.eval()
+    widths: list[int] = []
+
+    def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
+        views = [plain_clip(raw, config.image_size), config.sound.plain(raw[2].float() / 32767)]
+        networks = [method.backbone, method.audio_backbone]
+        with autocast(config.precision, weight.device):
+            seen: list[Tensor] = []
+            for network, view in zip(networks, views, strict=True):
+                seen += _features(network, view.to(weight.dtype))
+            pooled = method.project(seen[0], seen[2])
+        columns = [pooled["video"].float(), pooled["audio"].float(), seen[1].float(), seen[3].float()]
+        widths[:] = [c.shape[1] for c in columns]
+        return torch.cat(columns, 1)
+
+    total: Tensor | float = 0.0
+    for place in places:
+        parts = in_parts(clips.at(place), rows, weight.device, config.workers)
+        total = total + torch.cat([part.cpu() for part in parts])
+    method.train(training)
+    assert isinstance(total, Tensor)
+    video, audio, video_features, audio_features = (total / len(places)).split(widths, 1)
+    return Embedded(
+        {"video": F.normalize(video, dim=1), "audio": F.normalize(audio, dim=1)},
+        {"video": video_features.contiguous(), "audio": audio_features.contiguous()},
+    )
+
+
+def _features(network: Any, view: Tensor) -> tuple[Tensor, Tensor]:
+    """What goes to the projector (N, D), and the probe's grid of the last map, flat (N, F)."""
+    if not hasattr(network, "pool"):
+        pooled = network(view)
+        return pooled, pooled
+    last = network.forward_features(view)
+    grid = F.adaptive_max_pool3d(last, (1, 4, 4)) if last.ndim == 5 else F.adaptive_avg_pool2d(last, (4, 4))
+    return network.pool(last), grid.flatten(1)
+
+
+def raw_input(clips: Clips, config: TrainConfig) -> dict[str, Tensor]:
+    """Frames of 8 x 8 pixels, and spectrograms of about 24 x 32 values, as features: float32 (N, F) by modality."""
+    found: dict[str, list[Tensor]] = {"video": [], "audio": []}
+    for index in torch.arange(len(clips)).split(100):
+        raw = clips.read(index)
+        frames = plain_clip(raw, config.image_size)
+        found["video"].append(F.adaptive_avg_pool3d(frames, (frames.shape[2], 8, 8)).flatten(1))
+        found["audio"].append(F.adaptive_avg_pool2d(config.sound.plain(raw[2].float() / 32767), (24, 32)).flatten(1))
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def sound_statistics(clips: Clips, config: TrainConfig, most: int = 2000) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each frequency bin over training clips, evenly chosen: float32 (bins,) each, in dB."""
+    index = torch.arange(len(clips))[:: -(-len(clips) // most)]
+    total = squares = torch.zeros(config.sound.bins, dtype=torch.float64)
+    count = 0
+    for part in index.split(100):
+        level = config.sound.plain(clips.read(part)[2].float() / 32767).double().flatten(0, 2)
+        total, squares, count = total + level.sum(0), squares + level.square().sum(0), count + len(level)
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float()

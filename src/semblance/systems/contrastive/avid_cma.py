@@ -1,0 +1,120 @@
+"""CMA: clips that agree both in picture and in sound attract each other within each modality."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..agreement import Agreement, mine
+from ..method import Amount, Clock, Count, Embeddings, Natural, Positive, Share, WholeSet
+from .avid import AVID, nce_level, random_level
+
+
+class CMA(AVID):
+    """Morgado et al. 2021, "Audio-Visual Instance Discrimination with Cross-Modal Agreement";
+    facebookresearch/AVID-CMA. Meant to go on from a run of AVID (--from RUN), with its weights, banks and partition
+    constant; without one, the epochs before `start_epoch` are AVID's, and the positives are mined then.
+
+    Deviations beside AVID's: a clip is left out of its own negatives and, by its number instead of its rank, of its own
+    positives; the within-modal instance term, which their class computes as the cross-modal one, is what its name says.
+    """
+
+    title = "AVID-CMA"
+    equation = "¼ [ℓ(v; Ā_i) + ℓ(a; V̄_i) + ℓ(v; V̄_P) + ℓ(a; Ā_P)];  P: the clips j of the largest min(V̄_i·V̄_j, Ā_i·Ā_j)"
+    picture = """
+clip ─┬─ frames ─ video backbone ─ projector ─ v ─┬─ finds its sound among all clips'
+      └─ sound ── audio backbone ─ projector ─ a ─┴─ and each the clips P of its kind
+every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
+"""
+
+    positive_set: Tensor  # int32 (clips, positives), sorted; -1 until it is mined
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        audio_backbone: nn.Module,
+        without: Collection[str] = (),
+        *,
+        temperature: Positive = 0.07,
+        negatives: Count = 1024,
+        momentum: Share = 0.5,
+        cross: Amount = 1.0,  # weights of the terms of the clip itself: against the other modality's bank,
+        within: Amount = 0.0,  # and against its own
+        cross_positives: Amount = 0.0,  # weights of the terms of the mined clips: against the other modality's bank,
+        within_positives: Amount = 1.0,  # and against its own
+        within_negatives: Count = 64,  # of the negatives, those that the last term takes
+        positives: Count = 32,  # mined for each clip
+        agreement: Agreement = "consensus",
+        refresh_epochs: Count = 50,
+        start_epoch: Natural = 0,  # where it does not go on from a run of AVID
+        hidden: Count = 512,
+        dim: Count = 128,
+        norm: bool = False,
+    ) -> None:
+        super().__init__(
+            backbone, audio_backbone, without, temperature=temperature, negatives=negatives, momentum=momentum,
+            cross=cross, within=within, hidden=hidden, dim=dim, norm=norm,
+        )  # fmt: skip
+        self.cross_positives, self.within_positives = cross_positives, within_positives
+        self.within_negatives, self.positives, self.agreement = within_negatives, positives, agreement
+        self.refresh_epochs, self.start_epoch = refresh_epochs, start_epoch
+
+    def prepare(self, samples: int) -> None:
+        super().prepare(samples)
+        self.register_buffer("positive_set", torch.full((samples, self.positives), -1, dtype=torch.int32))
+
+    @property
+    def mined(self) -> bool:
+        return int(self.positive_set[0, 0]) >= 0
+
+    def start_step(self, whole: WholeSet, clock: Clock) -> None:
+        if not clock.starts_epoch:
+            return
+        trained = clock.step == 0 and not self.log_partition.isnan()  # by the run of AVID it goes on from
+        due = clock.epoch % self.refresh_epochs == 0 if self.mined else trained or clock.epoch >= self.start_epoch
+        if due:
+            self.positive_set.copy_(
+                mine(
+                    self.video_bank.rows, self.audio_bank.rows, self.positives, self.agreement,
+                    track=lambda blocks: whole.track(blocks, "mining positives"),
+                )
+            )  # fmt: skip
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        if not self.mined:
+            return super().objective(z, index, clock)
+        own, agreeing = index[:, None], self.positive_set[index].long()
+        negative = self.draw(torch.cat([own, agreeing], 1).sort(1).values, index, clock)
+        return self.weigh(z, index, {
+            "cross": (self.cross, own, negative),
+            "within": (self.within, own, negative),
+            "cross_positives": (self.cross_positives, agreeing, negative),
+            "within_positives": (self.within_positives, agreeing, negative[:, : self.within_negatives]),
+        })  # fmt: skip
+
+    def constants(self, batch_size: int) -> dict[str, float]:
+        if not self.has("negatives"):
+            return {}
+        few = min(self.within_negatives, self.negatives)
+        total = self.cross + self.within + self.cross_positives + self.within_positives
+        many = 1 - self.within_positives / total
+
+        def level(k: int) -> float:
+            return random_level(k, self.temperature, self.dim)
+
+        return {
+            "all scores equal": many * nce_level(self.negatives) + (1 - many) * nce_level(few),
+            "random directions": many * level(self.negatives) + (1 - many) * level(few),
+        }
+
+    recipes = {
+        "imagenet": replace(AVID.recipes["imagenet"], epochs=200),
+        "small": replace(
+            AVID.recipes["small"], epochs=300, batch_size=224, final_lr=1.0, hyper={"refresh_epochs": 40}
+        ),
+        "quick": replace(
+            AVID.recipes["quick"],
+            hyper={**AVID.recipes["quick"].hyper, "positives": 8, "refresh_epochs": 5, "start_epoch": 20},
+        ),
+    }  # fmt: skip

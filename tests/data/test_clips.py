@@ -1,0 +1,307 @@
+"""Real media: videos encoded here, read from folders and tars; what cannot be read is named; windows are counted."""
+
+import csv
+import io
+import tarfile
+import wave as wav
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semblance.data import Clips, ClipSource, load_clips
+from semblance.data.bounce import encode
+from semblance.data.clip_arrays import resample
+from semblance.data.media import decode_clip, decode_sound
+from semblance.errors import UserError
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
+from semblance.views.view import View
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+RATE = 8000
+VIDEO, SOUND = ClipView(View(16), frames=4, fps=8.0), SoundView(seconds=1.0, rate=RATE, fft=256, hop=80)
+
+
+def film(seconds: float = 2.0, fps: int = 8, flash: float | None = None, seed: int = 0, side: int = 32):
+    """Frames whose grey grows with time, and a click with a white frame at the time `flash`."""
+    count = round(seconds * fps)
+    grey = np.linspace(40, 200, count).astype(np.uint8)
+    frames = np.broadcast_to(grey[:, None, None, None], (count, side, side, 3)).copy()
+    sound = (np.random.default_rng(seed).normal(0, 20, round(seconds * RATE))).astype(np.int16)
+    if flash is not None:
+        frames[round(flash * fps)] = 255
+        sound[round(flash * RATE) : round(flash * RATE) + 80] = 20_000
+    return frames, sound
+
+
+def mp4(path: Path, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode(*film(**options), fps=8, rate=RATE))
+    return path
+
+
+def sound_file(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wav.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def load(path: Path, **options) -> ClipSource:
+    return load_clips(str(path), VIDEO, SOUND, **options)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    root = tmp_path / "films"
+    for i in range(12):
+        mp4(root / ("cat", "dog")[i % 2] / f"{i:02d}.mp4", seed=i)
+    return root
+
+
+def whole(source: ClipSource) -> list[str]:
+    return sorted([*source.train.items, *source.test.items])
+
+
+@pytest.mark.parametrize("flash", [0.25, 1.0, 1.75])
+def test_picture_and_sound_of_an_mp4_stay_together(flash: float) -> None:
+    clip = decode_clip(encode(*film(flash=flash), fps=8, rate=RATE), 32, 8.0, RATE)
+    assert clip.frames.shape == (16, 3, 32, 32) and clip.size == (32, 32)
+    assert clip.frames.float().mean((1, 2, 3)).argmax() == round(flash * 8)
+    loudest = clip.sound.float().abs().unfold(0, 80, 1).mean(1).argmax().item()
+    assert abs(loudest / RATE - flash) < 0.01
+    grey = clip.frames.float().mean((1, 2, 3))
+    expected = torch.linspace(40, 200, 16)
+    others = torch.arange(16) != round(flash * 8)
+    assert (grey - expected)[others].abs().max() < 12
+
+
+def test_frames_are_those_shown_at_even_times() -> None:
+    data = encode(*film(), fps=8, rate=RATE)
+    all_frames = decode_clip(data, 16, 8.0, RATE).frames.float().mean((1, 2, 3))
+    for fps, step in ((4.0, 2), (2.0, 4)):
+        fewer = decode_clip(data, 16, fps, RATE).frames.float().mean((1, 2, 3))
+        torch.testing.assert_close(fewer, all_frames[::step])
+    more = decode_clip(data, 16, 16.0, RATE).frames.float().mean((1, 2, 3))
+    torch.testing.assert_close(more, all_frames.repeat_interleave(2))
+
+
+def test_sound_is_resampled_whole_and_mixed_to_one_channel(tmp_path: Path) -> None:
+    time = np.arange(RATE) / RATE
+    path = sound_file(tmp_path / "a.wav", 10_000 * np.sin(2 * np.pi * 440 * time))
+    heard = decode_sound(path.read_bytes(), 24_000)
+    assert abs(len(heard) - 24_000) <= 1
+    spectrum = torch.fft.rfft(heard.double()).abs()
+    assert spectrum.argmax() == pytest.approx(440, abs=1)
+
+
+def test_a_folder_and_a_tar_of_it_hold_the_same(films: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "films.tar", "w") as tar:
+        tar.add(films, "films")
+    folder, packed = load(films), load(tmp_path / "films.tar")
+    assert len(folder.train) + len(folder.test) == 12 and len(folder.test) >= 1
+    assert [f"films/{name}" for name in whole(folder)] == whole(packed)
+    for a, b in zip(folder.train.read([0, 1], 7), packed.train.read([0, 1], 7), strict=True):
+        assert torch.equal(a, b)
+    known = folder.train.attributes["class"]
+    assert [known.classes[v] for v in known.values] == [name.split("/")[0] for name in folder.train.items]
+
+
+def test_what_cannot_be_read_is_named_with_its_reason(films: Path) -> None:
+    good = whole(load(films))
+    whole_file = (films / "cat" / "00.mp4").read_bytes()
+    (films / "cat" / "half.mp4").write_bytes(whole_file[: len(whole_file) // 2])
+    (films / "cat" / "empty.mp4").touch()
+    (films / "cat" / "text.mkv").write_text("no video at all")
+    mp4(films / "dog" / "short.mp4", seconds=0.5)
+    (films / "dog" / "silent.mp4").write_bytes(encode(film()[0], np.empty(0, np.int16), fps=8, rate=RATE))
+    (films / "dog" / "blind.mp4").write_bytes(_without_video())
+    Image.new("RGB", (8, 8)).save(films / "dog" / "alone.png")
+    source = load(films)
+    assert whole(source) == good
+    told = {Path(name).name: why for name, why in source.skipped}
+    assert set(told) == {
+        "half.mp4", "empty.mp4", "text.mkv", "short.mp4", "silent.mp4", "blind.mp4", "alone.png"
+    }  # fmt: skip
+    assert told["empty.mp4"] == "empty file" and told["silent.mp4"] == "no sound in it"
+    assert told["blind.mp4"] == "no video in it" and told["short.mp4"].startswith("too short: 0.5")
+    assert told["half.mp4"].startswith("damaged") and "without a sound file" in told["alone.png"]
+
+
+def _without_video() -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(film()[1][None], format="s16", layout="mono")
+        frame.sample_rate = RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def test_a_file_that_ends_before_it_should_is_cut_short(tmp_path: Path) -> None:
+    """Matroska keeps its head at the beginning, so that half a file opens."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        frames, samples = film(seconds=4.0)
+        video, audio = (
+            container.add_stream("mpeg4", rate=8, width=32, height=32),
+            container.add_stream("pcm_s16le", rate=RATE),
+        )
+        audio.layout = "mono"
+        video.pix_fmt = "yuv420p"
+        for i, pixels in enumerate(frames):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            heard = av.AudioFrame.from_ndarray(
+                samples[None, i * 1000 : (i + 1) * 1000].copy(), format="s16", layout="mono"
+            )
+            heard.sample_rate = RATE
+            container.mux(audio.encode(heard))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    data = buffer.getvalue()
+    assert len(decode_clip(data, 16, 8.0, RATE).frames) == 32
+    with pytest.raises((ValueError, OSError), match="cut short|damaged"):
+        decode_clip(data[: len(data) // 2], 16, 8.0, RATE)
+
+
+def test_what_does_not_fit_in_memory_is_decoded_once_to_disk(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (films / "cat" / "empty.mp4").touch()
+    memory, disk = load(films), load(films, memory_fraction=0)
+    (folder,) = (tmp_path / "cache" / "semblance").iterdir()
+    monkeypatch.setattr("semblance.data.clip_files.decode_clip", None)  # nothing is decoded again
+    again = load(films, memory_fraction=0)
+    for other in (disk, again):
+        assert other.train.items == memory.train.items and other.skipped == memory.skipped
+        for a, b in zip(other.train.read(range(6), 3), memory.train.read(range(6), 3), strict=True):
+            assert torch.equal(a, b)
+    assert {p.name for p in folder.iterdir()} == {"frames", "sounds", "about.json"}
+
+
+def test_pictures_with_sound_files_beside_them(tmp_path: Path) -> None:
+    for i in range(6):
+        Image.new("RGB", (20, 20), (i * 40, 0, 0)).save(tmp_path / f"{i}.png")
+        sound_file(tmp_path / f"{i}.wav", np.full(RATE // 2 * (1 + i % 2), 1000 * i))
+    sound_file(tmp_path / "lonely.wav", np.zeros(100))
+    source = load(tmp_path)
+    assert source.skipped == [("lonely.wav", "a sound file without a picture beside it")]
+    frames, sizes, sounds = source.train.read(range(len(source.train)))
+    assert frames.shape[1] == 1 and sounds.shape[1] == SOUND.samples and sizes.tolist()[0] == [20, 20]
+    for item, picture, sound in zip(source.train.items, frames, sounds, strict=True):
+        number = int(item.split(".")[0])
+        assert picture[0, 0].float().mean() == pytest.approx(number * 40, abs=1)
+        assert sound[: RATE // 2 - 10].float().median() == pytest.approx(1000 * number, abs=20)
+    assert (sounds[:, -RATE // 4 :] == 0).all(1).any()  # silence follows a short sound
+
+
+def test_a_table_names_pairs_splits_and_labels(tmp_path: Path) -> None:
+    for i in range(8):
+        Image.new("L", (20, 20), 30 * i).save(tmp_path / f"{i}.png")
+    for c in "ab":
+        sound_file(tmp_path / "sounds" / f"{c}.wav", np.ones(RATE))
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["clip", "sound", "split", "letter", "number"])
+        for i in range(8):
+            letter = "ab"[i % 2]
+            rows.writerow([f"{i}.png", f"sounds/{letter}.wav", "train" if i < 6 else "test", letter, i])
+        rows.writerow(["gone.png", "sounds/a.wav", "train", "a", 9])
+    source = load(tmp_path)
+    assert source.train.items == [f"{i}.png" for i in range(6)] and source.test.items == ["6.png", "7.png"]
+    assert list(source.train.attributes) == ["letter"]  # every clip has a number of its own
+    assert source.test.attributes["letter"].values.tolist() == [0, 1]
+    assert source.skipped[0][0] == "gone.png" and "labels.csv names" in source.skipped[0][1]
+
+
+def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
+    x = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8)
+    sound = np.sin(2 * np.pi * 300 * np.arange(4000) / 4000)[None] * np.linspace(0, 1, 10)[:, None]
+    np.savez(tmp_path / "pairs.npz", x_train=x, sound_train=sound, rate=4000, y_train=np.arange(10) % 2)
+    source = load(tmp_path / "pairs.npz")
+    assert len(source.train) + len(source.test) == 10
+    frames, _, sounds = source.train.read([0, 1])
+    assert frames.shape == (2, 1, 3, 24, 24) or frames.shape == (2, 1, 3, 28, 28)
+    assert torch.fft.rfft(sounds[1].double()).abs().argmax() == 300
+    np.savez(tmp_path / "bad.npz", x_train=x, rate=4000)
+    with pytest.raises(UserError, match="no array named sound_train"):
+        load(tmp_path / "bad.npz")
+
+
+def test_resampling_keeps_what_both_rates_hold() -> None:
+    time = torch.arange(4000) / 4000
+    tone = (10_000 * torch.sin(2 * torch.pi * 300 * time)).short()[None]
+    up = resample(tone, 4000, 8000)
+    expected = 10_000 * torch.sin(2 * torch.pi * 300 * torch.arange(8000) / 8000)
+    assert (up[0].float() - expected).abs().max() < 3
+    assert (resample(up, 8000, 4000) - tone).abs().max() <= 2
+
+
+def numbered(n: int = 200, frames: int = 40, seconds: float = 5.0) -> Clips:
+    """Clips whose frames and samples hold their own number."""
+    count = torch.arange(frames, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    heard = torch.arange(round(seconds * 1000)).short()
+    view = SoundView(seconds=2.0, rate=1000, fft=64, hop=10)
+    sizes = torch.full((n, 2), 2, dtype=torch.int32)
+    return Clips("numbered", 2, range(n), [count] * n, [heard] * n, sizes, VIDEO, view)
+
+
+def test_windows_lie_as_published() -> None:
+    """Sound uniform over valid starts; video within half a second around it, whole and inside the file."""
+    clips = numbered()
+    frames, _, sounds = clips.read(range(200), key=1)
+    heard, seen = sounds[:, 0].double() / 1000, frames[:, 0, 0, 0, 0].double() / 8
+    assert sounds.shape == (200, 2000) and frames.shape[1] == 4
+    assert heard.min() >= 0 and heard.max() <= 3 and heard.std() == pytest.approx(3 / 12**0.5, rel=0.15)
+    offset = seen - heard
+    assert offset.min() >= -0.57 and offset.max() <= 2.07  # half a frame of rounding
+    inside = (heard > 0.5) & (heard < 2.5)
+    assert offset[inside].min() < -0.2 and offset[inside].max() > 1.8
+    assert seen.max() <= 4.5
+
+
+def test_windows_depend_on_key_and_index_alone() -> None:
+    clips = numbered()
+    whole, part = clips.read(range(200), key=1), clips.read([7, 3], key=1)
+    for a, b in zip(whole, part, strict=True):
+        assert torch.equal(a[[7, 3]], b)
+    assert not torch.equal(clips.read([7, 3], key=2)[2], part[2])
+
+
+def test_places_without_a_key() -> None:
+    clips = numbered(2)
+    assert [int(clips.at(p).read([0])[2][0, 0]) for p in (0.0, 0.5, 1.0)] == [0, 1500, 3000]
+    assert [int(clips.at(p).read([0])[0][0, 0, 0, 0, 0]) / 8 for p in (0.0, 1.0)] == [0.75, 3.75]
+
+
+def test_missing_pyav_names_the_command(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(UserError, match=r"pip install 'semblance\[video\]'"):
+        load(films)
+
+
+def test_nothing_to_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No clips found"):
+        load(tmp_path)
+    with pytest.raises(UserError, match="Unknown set of clips 'bouncy'.*Did you mean 'bounce'"):
+        load_clips("bouncy", VIDEO, SOUND)
+
+
+def test_grid(shared_data: Path) -> None:
+    """The first clips of a real corpus: aligned in time, labelled by their table."""
+    archive = shared_data / "grid_s1_dev.tar"
+    if not archive.exists():
+        pytest.skip(f"{archive.name} not present")
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar if m.name.endswith(".mp4")][:6]
+        data = [tar.extractfile(m).read() for m in members]
+    for item in data:
+        clip = decode_clip(item, 48, 16.0, 16_000)
+        assert len(clip.frames) in (47, 48) and clip.size == (128, 160)
+        assert abs(len(clip.sound) - 48_128) < 1600 and clip.sound.float().std() > 50
