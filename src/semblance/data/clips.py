@@ -118,7 +118,6 @@ class ClipSource:
 
     train: Clips
     test: Clips
-    notes: list[str] = field(default_factory=list)
 
     @property
     def skipped(self) -> Skipped:

@@ -70,7 +70,8 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     with _resumable(folder, leader):
         if leader:
             _announce(config, source, device)
-            print_notes(source)
+            if isinstance(source, Source):
+                print_notes(source)
         model.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
         if config.compile:
             _compile(model)
