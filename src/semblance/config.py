@@ -33,7 +33,7 @@ class TrainConfig(BaseModel):
     download: bool
     recipe: str
     backbone: str
-    audio_backbone: str | None
+    audio_backbone: str | None = None
     image_size: int = Field(ge=8)
     load_size: PositiveInt  # pictures are stored for views of up to this size
     views: tuple[AnyView, ...]
@@ -60,7 +60,7 @@ class TrainConfig(BaseModel):
     eval_every: int = Field(ge=0)
     without: list[str]
     hyper: dict[str, bool | int | float | str]
-    from_run: str | None  # whose weights and banks this one goes on from
+    from_run: str | None = None  # whose weights and banks this one goes on from
 
     @property
     def pictures(self) -> list[View]:
@@ -133,12 +133,16 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "final_lr": recipe.final_lr, "clip_each": recipe.clip_each, "clip_grad": None, "max_steps": None,
         "micro_batch": None, "channels_last": None, "compile": None,
     } | given | {"recipe": name}  # fmt: skip
-    if (mel := values.pop("mel", None)) is not None:
+    mel = values.pop("mel", None)
+    if mel is not None and not pictures:
         values["views"] = tuple(replace(v, mel=mel) if isinstance(v, SoundView) else v for v in values["views"])
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _check_method(cls, values["without"], given.get("hyper", {}), problems)
-    if pictures and values["audio_backbone"]:
-        problems.append(f"--audio-backbone: {cls.title} learns from pictures alone.")
+    heard = [
+        flag for flag, value in (("--audio-backbone", values["audio_backbone"]), ("--mel", mel)) if value is not None
+    ]
+    if pictures:
+        problems += [f"{flag}: {cls.title} learns from pictures alone." for flag in heard]
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
     try:

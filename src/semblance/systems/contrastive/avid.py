@@ -34,8 +34,8 @@ class AVID(Method):
         "½ ℓ(v; Ā) + ½ ℓ(a; V̄);  ℓ(x; M) = - log σ(x·M_i/τ - log KZ) - Σ_k log σ(log KZ - x·M_k/τ), K draws of the bank"
     )
     picture = """
-clip ─┬─ frames ─ video backbone ─ projector ─ v ──▶ bank V̄ ◀── a finds its own row
-      └─ sound ── audio backbone ─ projector ─ a ──▶ bank Ā ◀── v finds its own row
+clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀── a finds its row
+      └─ sound ── backbone ─ projector ─ a ──▶ bank Ā ◀── v finds its row
 """
     guards = {"negatives": "rows of the banks that belong to other clips repel"}
     modalities = (VIDEO, AUDIO)

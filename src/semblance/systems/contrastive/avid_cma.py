@@ -23,8 +23,8 @@ class CMA(AVID):
     title = "AVID-CMA"
     equation = "¼ [ℓ(v; Ā_i) + ℓ(a; V̄_i) + ℓ(v; V̄_P) + ℓ(a; Ā_P)];  P: the clips j of the largest min(V̄_i·V̄_j, Ā_i·Ā_j)"
     picture = """
-clip ─┬─ frames ─ video backbone ─ projector ─ v ─┬─ finds its sound among all clips'
-      └─ sound ── audio backbone ─ projector ─ a ─┴─ and each the clips P of its kind
+clip ─┬─ frames ─ backbone ─ projector ─ v ─┬─ find each other among all,
+      └─ sound ── backbone ─ projector ─ a ─┴─ and the clips P, each in its own
 every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
 """
 
