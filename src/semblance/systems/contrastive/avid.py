@@ -154,13 +154,14 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
             optimizer="adam", lr=1e-4, weight_decay=1e-5, decay_1d=True,
         ),
         "quick": Recipe(
-            backbone="r2plus1d-10-w16", audio_backbone="conv2d-10-w16", image_size=32, batch_size=64,
-            epochs=40, warmup_epochs=1,
+            backbone="r2plus1d-10-w16", audio_backbone="conv2d-10-w16", image_size=32, batch_size=32, epochs=40,
+            warmup_epochs=1,
             views=(
                 ClipView(View(32, scale=(0.5, 1.0), jitter=(0.4, 0.4, 0.4, 0.2), jitter_p=1.0, grey_p=0.0), fps=8),
-                SoundView(fft=512, hop=480),
+                SoundView(fft=512, hop=480, mel=64),
             ),
-            optimizer="adam", lr=4e-3, weight_decay=1e-4, hyper={"negatives": 256, "norm": True},
+            optimizer="adam", lr=0.024, weight_decay=1e-4,
+            hyper={"negatives": 256, "momentum": 0.0, "norm": True},
         ),
     }  # fmt: skip
 
