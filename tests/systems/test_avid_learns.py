@@ -43,16 +43,16 @@ def test_held_out_pairs_find_each_other() -> None:
     whole = pairs()
     source = ClipSource(whole.subset(torch.arange(TRAIN)), whole.subset(torch.arange(TRAIN, TRAIN + TEST)))
     config = tiny_config(
-        "avid", batch_size=BATCH, optimizer="adam", lr=3e-3, backbone="r2plus1d-10-small-w8",
+        "avid", batch_size=BATCH, optimizer="muon", lr=0.02, backbone="r2plus1d-10-small-w8",
         audio_backbone="conv2d-10-small-w8",
-        hyper={"dim": 32, "negatives": 64, "hidden": 64, "norm": True, "momentum": 0.0},
+        hyper={"dim": 32, "negatives": 64, "hidden": 64, "norm": True},
     )  # fmt: skip
     config = config.model_copy(update={"views": (VIDEO, SOUND)})
     torch.manual_seed(0)
     method = build(config)
     method.prepare(TRAIN)
     prepare(method, source, config)
-    optimizer = make_optimizer("adam", method, weight_decay=1e-4)
+    optimizer = make_optimizer("muon", method, weight_decay=0.01)
     method.train()
     per_epoch = TRAIN // BATCH
     for step in range(EPOCHS * per_epoch):
@@ -61,4 +61,4 @@ def test_held_out_pairs_find_each_other() -> None:
         loop.step(method, optimizer, (*source.train.read(index, step), index), config, clock, CPU)
     seen = embed_clips(method, source.test, config, places=(0.5,)).embeddings
     for found in retrieval(seen["video"], seen["audio"]).values():
-        assert found["r5"] > 0.3 and found["median_rank"] < 14  # chance: 0.08 and 32.5
+        assert found["r5"] > 0.4 and found["median_rank"] < 10  # chance: 0.08 and 32.5

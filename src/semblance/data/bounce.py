@@ -1,10 +1,11 @@
 """Bouncing shapes that sound where they land: the clips that need no download, drawn and encoded as MP4.
 
-What is seen and what is heard share their causes: the shape is the timbre, its size the pitch, and it sounds when it
-lands. Colours, texture, ground, place, specks, loudness and background noise say nothing of the sound or the picture.
+What is seen and what is heard share their causes: the shape and its hue are the timbre, its size is the pitch, and it
+sounds when it lands. Ground, texture, place, tilt, specks, loudness and background noise say nothing of the other.
 """
 
 import io
+from colorsys import hsv_to_rgb
 from fractions import Fraction
 from math import log, pi
 
@@ -91,15 +92,15 @@ def _frames(i: int, seed: int) -> np.ndarray:
     at = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
     y, x = at[None, :, None], at[None, None, :]
     turn = 2 * pi * look[0]
-    ground = 0.3 + 0.4 * look[1:4]
-    texture = 0.08 * look[4] * torch.sin((x * turn.cos() + y * turn.sin()) * (4 + 12 * look[5]) + 6 * look[6])
+    ground = 0.25 + 0.5 * look[1] + 0.15 * (look[2:5] - 0.5)  # about grey
+    texture = 0.08 * look[11] * torch.sin((x * turn.cos() + y * turn.sin()) * (4 + 12 * look[5]) + 6 * look[6])
     picture = ground.view(1, 3, 1, 1) + texture[:, None]
     for speck in range(3):
         u = _draws(i, seed, f"speck {speck}", 8)
         drift = (2 * u[3] - 1) * time
         near = (x - 2 * u[4] + 1 - drift[:, None, None]) ** 2 + (y - 2 * u[5] + 1) ** 2 < 0.01
         picture = torch.where(near[:, None], (0.2 + 0.6 * u[:3]).view(1, 3, 1, 1), picture)
-    scale = 0.22 + 0.26 * cause[0]
+    scale = 0.22 + 0.34 * cause[0]
     middle = (0.9 - scale) - height * (1.5 - 1.3 * scale)
     across = (x - (look[7] - 0.5) - (look[8] - 0.5) * 0.3 * time[:, None, None]) / scale
     down = (y - middle[:, None, None]) / scale
@@ -108,7 +109,8 @@ def _frames(i: int, seed: int) -> np.ndarray:
         across * tilt.cos() + down * tilt.sin(), down * tilt.cos() - across * tilt.sin()
     )
     inside = SHAPES[CLASSES[i % 8]](across, down)
-    ink = ground + torch.where(look[10] < 0.5, -0.35, 0.35) + 0.3 * (look[11:14] - 0.5)
+    hue = (i % 8 + 0.5 * (float(look[12]) - 0.5)) / 8
+    ink = torch.tensor(hsv_to_rgb(hue % 1, 0.6 + 0.4 * float(look[13]), 0.6 + 0.4 * float(look[10])))
     picture = torch.where(inside[:, None], ink.view(1, 3, 1, 1), picture)
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
