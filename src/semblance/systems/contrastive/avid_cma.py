@@ -115,6 +115,6 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
         ),
         "quick": replace(
             AVID.recipes["quick"],
-            hyper={**AVID.recipes["quick"].hyper, "positives": 8, "refresh_epochs": 5, "start_epoch": 20},
+            hyper={**AVID.recipes["quick"].hyper, "positives": 8, "refresh_epochs": 5, "start_epoch": 15},
         ),
     }  # fmt: skip
