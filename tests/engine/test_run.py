@@ -170,7 +170,7 @@ def test_ctrl_c_at_any_moment_says_how_to_go_on(
         raise KeyboardInterrupt
 
     out = tmp_path / "run"
-    monkeypatch.setattr("semblance.engine.run.finish", interrupt)
+    monkeypatch.setattr("semblance.engine.results.finish", interrupt)
     monkeypatch.setattr(sys, "argv", ["semblance"])
     with pytest.raises(KeyboardInterrupt, match="Stopped"):
         sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST)
