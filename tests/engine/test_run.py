@@ -294,7 +294,7 @@ def test_evaluate_and_embed_leave_unreadable_files_out(tmp_path: Path, capsys: p
     assert f"{trained['test_images']} held-out pictures" in capsys.readouterr().out
     vectors = sb.embed(run, data=str(pictures), out=str(tmp_path / "features.npz"))
     assert "broken.png" in capsys.readouterr().out
-    with pytest.raises(UserError, match="must end in .npz"):
+    with pytest.raises(UserError, match="ends in .npz"):
         sb.embed(run, data=str(pictures), out=str(tmp_path / "features.txt"))
     sb.embed(run, data=str(pictures), out=str(tmp_path / "new" / "features.npz"))
     with np.load(tmp_path / "features.npz") as saved:
