@@ -101,7 +101,7 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="sgd", lr=0.1, weight_decay=5e-4,
+            optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={"clusters": 1000, "components": 128, "hidden": 512},
         ),
         "quick": Recipe(

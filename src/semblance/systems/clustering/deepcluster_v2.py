@@ -121,7 +121,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="sgd", lr=0.4, weight_decay=5e-4, hyper={"clusters": 1000, "hidden": 1024},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"clusters": 1000, "hidden": 1024},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=15, warmup_epochs=1,

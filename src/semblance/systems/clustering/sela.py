@@ -100,7 +100,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="sgd", lr=0.1, weight_decay=5e-4,
+            optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={"clusters": 128, "sharpness": 10.0, "tolerance": 0.01, "assignments": 200, "spacing": 1.0},
         ),
         "quick": Recipe(

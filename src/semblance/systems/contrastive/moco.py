@@ -102,7 +102,7 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="sgd", lr=0.12, weight_decay=5e-4, decay_1d=True,
+            optimizer="muon", lr=0.3, weight_decay=0.01, decay_1d=True,
             hyper={"temperature": 0.1, "momentum": 0.99, "queue": 4096, "symmetric": True},
         ),
         "quick": Recipe(

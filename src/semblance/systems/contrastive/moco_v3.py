@@ -103,7 +103,7 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own k
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="sgd", lr=0.5, weight_decay=5e-4, hyper={"temperature": 0.1, "hidden": 1024, "momentum": 0.95},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"temperature": 0.1, "hidden": 1024, "momentum": 0.95},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,

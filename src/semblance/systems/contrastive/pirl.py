@@ -119,9 +119,9 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(
                 View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),
-                View(14, grid=GRID, cell=16, scale=(0.6, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),
+                View(8, grid=GRID, cell=10, scale=(0.6, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),
             ),
-            optimizer="sgd", lr=0.12, weight_decay=5e-4, hyper={"negatives": 4096},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"negatives": 4096, "mlp_head": False},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=14, warmup_epochs=1,

@@ -139,7 +139,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="adamw", lr=4e-3, weight_decay=1e-4,
+            optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={"outputs": 2048, "momentum": 0.95, "temperature_epochs": 0},
         ),
         "quick": Recipe(

@@ -66,7 +66,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ cross-correlation
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="adamw", lr=6e-3, weight_decay=1e-3, hyper={"dim": 512},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"dim": 512},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
