@@ -45,6 +45,12 @@ def test_assignments_are_dense_at_first(tiny, noise, whole):
     )
 
 
+def test_one_assignment_an_epoch(tiny, noise, whole):
+    """As many as epochs, evenly spaced, is the same as theirs for CIFAR-10 but for a hundredth of an epoch."""
+    each = times(small(tiny, assignments=0), whole(noise(40, 8)), total=40)
+    assert each == [0, 10, 20, 30]
+
+
 def test_assignments_come_when_the_authors_do(tiny, noise, whole):
     """The times of main.py in its loop over four epochs of 10 batches; 0 and 1 may not fall on one step."""
     assert times(small(tiny, assignments=8), whole(noise(40, 8)), total=40) == [0, 1, 4, 8, 14, 21, 30]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grouping import balanced_labels, nearest
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, WholeSet, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, WholeSet, embedding_std
 
 
 class SeLa(Method):
@@ -45,7 +45,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         heads: Count = 10,
         sharpness: Positive = 25.0,  # lambda of the optimal transport; 10 for CIFAR-10
         tolerance: Positive = 0.1,  # of its convergence; 0.01 for CIFAR-10
-        assignments: Count = 100,  # over the run; 400 for CIFAR-10
+        assignments: Natural = 100,  # over the run; 0: one an epoch, as the 400 in 400 epochs for CIFAR-10
         spacing: Positive = 2.0,  # exponent of their times: dense at first; 1 for CIFAR-10
         in_turn: bool = False,  # one head at a time instead of all, as for CIFAR-10
     ) -> None:
@@ -61,6 +61,8 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         """Assignments that are due up to a step: at (i / (n - 1)) ** spacing of the run, and a little after its end."""
         if step < 0:
             return 0
+        if not self.assignments:
+            return step // clock.steps_per_epoch + 1
         end = clock.total_steps + 0.01 * clock.steps_per_epoch
         return int((self.assignments - 1) * (step / end) ** (1 / self.spacing)) + 1
 
@@ -101,12 +103,12 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
-            hyper={"clusters": 128, "sharpness": 10.0, "tolerance": 0.01, "assignments": 200, "spacing": 1.0},
+            hyper={"clusters": 128, "sharpness": 10.0, "tolerance": 1.0, "assignments": 0, "heads": 4},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=20, warmup_epochs=1,
             views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
-            hyper={"clusters": 64, "sharpness": 10.0, "assignments": 20, "spacing": 1.0, "heads": 3},
+            hyper={"clusters": 64, "sharpness": 10.0, "assignments": 0, "heads": 3},
         ),
     }  # fmt: skip
