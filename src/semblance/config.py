@@ -90,6 +90,8 @@ class TrainConfig(BaseModel):
         try:
             config = cls.model_validate(yaml.safe_load(path.read_text()))
             _check_method(systems.get(config.method), config.without, config.hyper, problems)
+        except ValidationError as error:
+            problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         except (ValueError, yaml.YAMLError) as error:
             problems.append(str(error))
         if problems:

@@ -219,12 +219,17 @@ def test_real_photographs_of_many_shapes(shared_data: Path, tmp_path: Path) -> N
     assert (pixels.float().std((1, 2, 3)) > 10).all()
 
 
-def test_held_out_pictures_that_are_all_unreadable_do_not_stop_training(classes: Path) -> None:
+@pytest.mark.parametrize("memory_fraction", [0.25, 0.0])
+def test_held_out_pictures_that_are_all_unreadable_do_not_stop_training(classes: Path, memory_fraction: float) -> None:
     held = [p for p in classes.rglob("*") if p.is_file() and is_held_out(p.relative_to(classes).as_posix())]
     assert held
     for path in held:
         path.write_bytes(b"no picture")
-    source = load(str(classes), image_size=32)
-    assert source.test is None and {name for name, _ in source.skipped} == {
-        p.relative_to(classes).as_posix() for p in held
-    }
+    source = load(str(classes), image_size=32, memory_fraction=memory_fraction)
+    names = {p.relative_to(classes).as_posix() for p in held}
+    assert source.test is None
+    assert (
+        {name for name, _ in source.skipped} == names
+        if memory_fraction
+        else "No picture is held out" in source.notes[0]
+    )

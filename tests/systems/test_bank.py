@@ -41,3 +41,13 @@ def test_an_equal_embedding_is_a_fixed_point_and_an_opposite_one_is_survived(ban
     torch.testing.assert_close(bank.rows, before)
     bank.update(-before[INDEX], INDEX, 0.5)
     assert bank.rows.isfinite().all()
+
+
+def test_similarities_do_not_depend_on_how_they_are_computed(bank, wave, monkeypatch):
+    z, rows = wave(3, 6, 1.0).requires_grad_(), torch.tensor([[0, 9, 9], [1, 1, 4], [7, 3, 2]])
+    ways = []
+    for few in (0, 16):
+        monkeypatch.setattr("semblance.systems.bank.FEW", few)
+        similarity = bank.chosen(z, rows)
+        ways.append((similarity, *torch.autograd.grad(similarity.square().sum(), z)))
+    torch.testing.assert_close(ways[0], ways[1])

@@ -51,6 +51,12 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source:
     fits = count * 3 * canvas**2 <= limits.bytes
     if not fits and not files.on_disk:
         raise too_large(files.path, count * 3 * canvas**2, limits, "unpack it and give the folder")
+    if parts.test and not fits:  # what is decoded now is known to be readable or not
+        try:
+            _sample_sizes(files, [by_name[name] for name in parts.test.names])
+        except UserError as error:
+            parts.notes.append(f"No picture is held out. {error}")
+            parts.test = None
     read_picture = partial(_decode_item, files.read)
 
     def images(part: Part) -> Images:

@@ -70,7 +70,7 @@ class RunFolder:
         for line in self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []:
             with suppress(ValueError):
                 lines.append(json.loads(line))
-        return [line for line in lines if isinstance(line, dict) and "step" in line]
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after the checkpoint of `step`."""

@@ -65,10 +65,10 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         config = _measure(config, model, precision, device, len(source.train))
         if leader:
             folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
-            config.save(folder.config)
         folder, config = fabric.broadcast((folder, config))
     with _resumable(folder, leader):
         if leader:
+            config.save(folder.config)
             _announce(config, source, device)
             if isinstance(source, Source):
                 print_notes(source)
@@ -97,6 +97,8 @@ def _resumable(folder: RunFolder, leader: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         told = str(stop) or "Stopped."
+        if not folder.config.exists():
+            raise
         if leader:
             console.print(f"{told} Go on with:", markup=False, highlight=False)
             print(f"semblance train --resume --out {shlex.quote(str(folder.path))}")
@@ -122,7 +124,8 @@ def _measure(config: TrainConfig, method: Method, precision: str, device: torch.
     if method.modalities != ("pictures",):  # untried with networks of clips
         choices |= {"channels_last": False, "compile": bool(config.compile)}
     elif config.channels_last is None or config.compile is None:
-        views = config.epochs * n * sum(view.count for view in config.views)
+        seen = min(config.epochs * n, config.batch_size * (config.max_steps or config.epochs * n))
+        views = seen * sum(view.count for view in config.views)
         size = config.image_size
         measured = fastest_layout(method.backbone, size=size, precision=precision, device=device, views=views)
         if config.channels_last is None:

@@ -1,5 +1,7 @@
 """Evaluation and embedding with the backbone of a finished run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from .. import data as sources
 from ..config import TrainConfig
 from ..data.images import Source
+from ..engine.checkpoint import write_atomically
 from ..engine.precision import choose_precision
 from ..errors import UserError
 from ..nets.export import load_with_metadata
@@ -39,8 +42,8 @@ def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> l
     model, size, precision, source = _open(run, data, data_root, download)
     if source.test is None or not labelled(source):
         raise UserError(
-            f"{source.train.name} has no labels to measure accuracy on. {' '.join(source.notes)} Put the pictures of "
-            "each class in a folder of its own, or name a labelled set, e.g. --data cifar10."
+            f"{source.train.name} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
+            "pictures of each class in a folder of its own, or name a labelled set, e.g. --data cifar10."
         )
     with Console(stderr=True).status("Measuring kNN and linear accuracy"):
         train, test = (features(model, i, size=size, precision=precision) for i in (source.train, source.test))
@@ -54,16 +57,22 @@ def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> l
     return table
 
 
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"Cannot write {out}: {error.strerror}. Choose another --out.") from error
+
+
 def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor:
     """Features of every readable picture, in the order training, held out."""
     if out is not None and (out.suffix != ".npz" or out.is_dir()):
         raise UserError(f"--out {out} must be a file that ends in .npz.")
     model, size, precision, source = _open(run, data, data_root, download)
     if out is not None:
-        try:
+        with _writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"Cannot write to {out.parent}: {error.strerror}. Choose another --out.") from error
     parts = [part for part in (source.train, source.test) if part is not None]
     vectors = [features(model, part, size=size, precision=precision) for part in parts]
     kept = [part.readable for part in parts]  # known once all have been tried
@@ -74,7 +83,8 @@ def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bo
         if all(part.labels is not None for part in parts):
             labels = [part.labels[k] for part, k in zip(parts, kept, strict=True) if part.labels is not None]
             arrays["labels"] = torch.cat(labels).numpy()
-        np.savez(out, **arrays)
+        with _writing(out):
+            write_atomically(out, lambda file: np.savez(file, **arrays))
         Console().print(
             f"Wrote {len(embedded):,} features of {embedded.shape[1]} numbers to {out}.",
             markup=False, highlight=False, soft_wrap=True,

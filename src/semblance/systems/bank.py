@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from ..losses import nce
 from ..views import random
 
+FEW = 64  # rows for each chosen one, up to which similarities with all of them are the faster way
+
 
 class Bank(nn.Module):
     """Rows (samples, D) that negatives are drawn from; state without gradient."""
@@ -28,6 +30,8 @@ class Bank(nn.Module):
 
     def chosen(self, z: Tensor, rows: Tensor) -> Tensor:
         """Similarity of each embedding with rows of its own choice: (B, D), int64 (B, K) -> (B, K)."""
+        if len(self.rows) <= FEW * rows.shape[1]:
+            return (z @ self.rows.T).gather(1, rows)  # with all rows: less work than to copy the chosen ones
         return torch.einsum("bd,bkd->bk", z, self.rows[rows])
 
     def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
