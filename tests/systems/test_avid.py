@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from semblance.losses import nce
 from semblance.systems import Clock
-from semblance.systems.bank import Bank, draw_outside
-from semblance.systems.contrastive.avid import AVID, nce_level, random_level
+from semblance.systems.bank import Bank, draw_outside, nce_level
+from semblance.systems.contrastive.avid import AVID, random_level
 
 CLOCK = Clock(0, 10, 5)
 INDEX = torch.tensor([3, 0, 7, 5])

@@ -76,6 +76,11 @@ def nce_once(positive: Tensor, negative: Tensor, log_partition: Tensor) -> Tenso
     return nce(positive, negative, log_partition + log(negative.shape[1]))
 
 
+def nce_level(k: int) -> float:
+    """What NCE of one positive and k negatives costs when all scores are equal to log Z."""
+    return log(k + 1) + k * log((k + 1) / k)
+
+
 def nce_constants(k: int) -> dict[str, float]:
-    """What `nce_once` costs with K draws where all scores are equal."""
-    return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": log(k + 1) + k * log((k + 1) / k)}
+    """What `nce_once` costs with k draws where all scores are equal."""
+    return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": nce_level(k)}

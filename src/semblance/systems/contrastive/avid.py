@@ -12,7 +12,7 @@ from ...nets.heads import mlp
 from ...views import random
 from ...views.clip import ClipView
 from ...views.sound import SoundView
-from ..bank import Bank, draw_outside
+from ..bank import Bank, draw_outside, nce_level
 from ..method import Amount, Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std
 
 VIDEO, AUDIO = "video", "audio"
@@ -163,11 +163,6 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
             optimizer="muon", lr=0.24, weight_decay=0.01, hyper={"negatives": 256, "hidden": 128, "norm": True},
         ),
     }  # fmt: skip
-
-
-def nce_level(k: int) -> float:
-    """The loss of one positive and k negatives when all scores are equal to log Z."""
-    return log(k + 1) + k * log((k + 1) / k)
 
 
 def random_level(k: int, temperature: float, dim: int) -> float:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ..agreement import Agreement, mine
+from ..bank import nce_level
 from ..method import Amount, Clock, Count, Embeddings, Natural, Positive, Share, WholeSet
-from .avid import AVID, nce_level, random_level
+from .avid import AVID, random_level
 
 
 class CMA(AVID):
