@@ -143,7 +143,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             hyper={"outputs": 2048, "momentum": 0.95, "temperature_epochs": 0},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=15, warmup_epochs=1,
+            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=14, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={
