@@ -67,12 +67,13 @@ def fit(
     rank, world = ranks.world()
     leader, alone = rank == 0, world == 1
     trained = Trained(0, total, 0.0)
+    fingerprint = samples.fingerprint()
     if resume:
         if folder.checkpoint.exists():  # else it stopped before its first one
-            trained = _restore(folder, method, optimizer, samples, total)
+            trained = _restore(folder, method, optimizer, samples.name, fingerprint, total)
         if leader:
             folder.rewind(trained.step)
-    first, fingerprint = trained.step, samples.fingerprint()
+    first = trained.step
 
     def save(loss: Tensor) -> None:
         _check(loss, trained.step)
@@ -175,12 +176,12 @@ def _due(step: int, every: int) -> bool:
 
 
 def _restore(
-    folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, samples: Samples, total: int
+    folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, name: str, fingerprint: str, total: int
 ) -> Trained:
     state = checkpoint.load(folder.checkpoint)
-    if state.get("samples") not in (None, samples.fingerprint()):
+    if state.get("samples") not in (None, fingerprint):
         raise UserError(
-            f"The samples of {samples.name} are not those that the run in {folder.path} began with. Put those back, or "
+            f"The samples of {name} are not those that the run in {folder.path} began with. Put those back, or "
             "start a new run without --resume."
         )
     try:

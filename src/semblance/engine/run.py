@@ -45,7 +45,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         results = _results(config)
         source = results.load(config)
         config = resolve(flags=flags, stored_size=source.train.canvas)
-        results.check(source, config)
+    results.check(source, config)
     strategy = "ddp" if config.devices > 1 else "auto"  # Fabric starts the processes; the seam joins them
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=config.devices, strategy=strategy)
@@ -68,7 +68,8 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         folder, config = fabric.broadcast((folder, config))
     with _resumable(folder, leader):
         if leader:
-            config.save(folder.config)
+            if not resume:
+                config.save(folder.config)
             _announce(config, source, device)
             if isinstance(source, Source):
                 print_notes(source)
