@@ -7,6 +7,7 @@ ratios; without the work at the start of an epoch. Writes the costs.json that `s
 """
 
 import argparse
+import inspect
 import json
 import platform
 import statistics
@@ -34,9 +35,11 @@ class Stepper:
     """One method, ready to take steps on random pictures."""
 
     def __init__(self, name: str, precision: str) -> None:
-        flags = {"recipe": "small", "backbone": "resnet10-w32-cifar", "batch_size": BATCH, "precision": precision}
-        fixed = {"method": name, "data": "shapes", "channels_last": True, "compile": False, "epochs": 4, "workers": 0}
-        self.config = resolve(flags | fixed)
+        options = inspect.signature(semblance.train).parameters
+        flags = {k: p.default for k, p in options.items() if k not in ("resume", "out")}
+        flags |= {"method": name, "recipe": "small", "backbone": "resnet10-w32-cifar", "batch_size": BATCH, "epochs": 4}
+        flags |= {"precision": precision, "channels_last": True, "compile": False, "hyper": {}, "without": []}
+        self.config = resolve(flags)
         self.method = systems.get(name)(backbone(self.config.backbone), [], **self.config.hyper)
         self.method.prepare(N)
         self.method.to(memory_format=torch.channels_last).train()
@@ -59,7 +62,7 @@ def main() -> None:
     precision = choose_precision("auto", torch.device("cpu"))
     seconds: dict[str, list[float]] = {}
     base = Stepper("simclr", precision)
-    for name in semblance.methods():  # one at a time, each in turns with SimCLR
+    for name in (m for m in semblance.methods() if systems.get(m).of_pictures()):  # one at a time, each in turns with SimCLR
         step, own, reference = Stepper(name, precision), [], []
         for i in range(args.rounds + 1):
             reference.append(base(pixels, sizes, i))

@@ -23,6 +23,7 @@ import torch
 from matplotlib.figure import Figure
 
 import semblance
+from semblance import systems
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -80,7 +81,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet10-w32-cifar")
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--methods", nargs="+", default=semblance.methods())
+    pictures = [m for m in semblance.methods() if systems.get(m).of_pictures()]
+    parser.add_argument("--methods", nargs="+", default=pictures)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--images", type=int, default=50_000, help="training pictures, to tell how many steps fit")
     parser.add_argument("--epochs", type=int, help="instead of measuring how many fit")

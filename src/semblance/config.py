@@ -108,7 +108,7 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     """
     problems: list[str] = []
     cls = systems.get(flags["method"])
-    pictures = cls.modalities == ("pictures",)
+    pictures = cls.of_pictures()
     data = _absolute(flags["data"] or ("shapes" if pictures else "bounce"))
     flags = flags | {"data": data, "data_root": str(Path(flags["data_root"]).expanduser().absolute())}
     name = flags["recipe"] or ("quick" if data in EMBEDDED else "small")

@@ -21,7 +21,7 @@ def build(config: TrainConfig) -> Method:
     """The method with random weights."""
     cls = systems.get(config.method)
     networks: list[nn.Module]
-    if cls.modalities == ("pictures",):
+    if cls.of_pictures():
         networks = [backbone(config.backbone)]
         check_sizes(networks[0], config.backbone, [config.image_size, *(view.size for view in config.pictures)])
     else:

@@ -57,7 +57,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     results.prepare(model, source, config)
     if config.from_run is not None and not resume:
         go_on_from(config.from_run, model, source.train)
-    precision = choose_precision(config.precision, device, clips=model.modalities != ("pictures",))
+    precision = choose_precision(config.precision, device, clips=not model.of_pictures())
     if precision == "64":
         model.double()
     model.to(device)
@@ -108,7 +108,7 @@ def _resumable(folder: RunFolder, leader: bool) -> Iterator[None]:
 
 def _results(config: TrainConfig) -> Any:
     """The module that loads and measures what the method learns from: pictures, or clips."""
-    return picture_results if systems.get(config.method).modalities == ("pictures",) else clip_results
+    return picture_results if systems.get(config.method).of_pictures() else clip_results
 
 
 def _compile(model: Method) -> None:
@@ -122,7 +122,7 @@ def _compile(model: Method) -> None:
 def _measure(config: TrainConfig, method: Method, precision: str, device: torch.device, n: int) -> TrainConfig:
     """The configuration with the open choices of the hardware made, so that a resumed run makes them alike."""
     choices: dict[str, Any] = {"precision": precision}
-    if method.modalities != ("pictures",):  # untried with networks of clips
+    if not method.of_pictures():  # untried with networks of clips
         choices |= {"channels_last": False, "compile": bool(config.compile)}
     elif config.channels_last is None or config.compile is None:
         seen = min(config.epochs * n, config.batch_size * (config.max_steps or config.epochs * n))

@@ -111,6 +111,11 @@ class Method(nn.Module):
         self.features = int(backbone.num_features)  # type: ignore[arg-type]
         self.without = frozenset(without)
 
+    @classmethod
+    def of_pictures(cls) -> bool:
+        """Whether it learns from pictures alone, not from clips."""
+        return cls.modalities == ("pictures",)
+
     def has(self, guard: str) -> bool:
         """Whether a guard is on."""
         assert guard in self.guards

@@ -140,7 +140,9 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
-            hyper={"outputs": 2048, "momentum": 0.95, "temperature_epochs": 0},
+            hyper={
+                "outputs": 2048, "hidden": 512, "momentum": 0.95, "temperature_epochs": 0, "teacher_temperature": 0.05,
+            },
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=14, warmup_epochs=1,

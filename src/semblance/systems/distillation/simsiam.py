@@ -70,7 +70,7 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"layers": 2},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"dim": 512, "layers": 2, "bottleneck": 128},
         ),
         "quick": Recipe(
             backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=16, warmup_epochs=1,
