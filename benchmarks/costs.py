@@ -62,7 +62,8 @@ def main() -> None:
     precision = choose_precision("auto", torch.device("cpu"))
     seconds: dict[str, list[float]] = {}
     base = Stepper("simclr", precision)
-    for name in (m for m in semblance.methods() if systems.get(m).of_pictures()):  # one at a time, each in turns with SimCLR
+    names = [name for name in semblance.methods() if systems.get(name).of_pictures()]
+    for name in names:  # one at a time, each in turns with SimCLR
         step, own, reference = Stepper(name, precision), [], []
         for i in range(args.rounds + 1):
             reference.append(base(pixels, sizes, i))

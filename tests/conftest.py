@@ -4,11 +4,26 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import promises
 import pytest
 import torch
 from ranks import Ranks
 
 torch.set_num_threads(1)  # the networks are tiny; threads would only wait for each other
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-table", action="store_true", help="write what was measured into docs/correctness.md")
+    parser.addoption("--kills", type=int, default=5, help="how often the kill tests kill at least; 60 in the long form")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[promises.RECORD] = promises.Record()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if session.config.getoption("--write-table") and exitstatus == 0:
+        promises.write(session.config.stash[promises.RECORD])
 
 
 @pytest.fixture(scope="session")
@@ -24,5 +39,13 @@ def shared_data() -> Path:
 def two_ranks() -> Iterator[Ranks]:
     """two_ranks(function, *args) runs the function on two ranks and returns both results."""
     ranks = Ranks(2)
+    yield ranks
+    ranks.close()
+
+
+@pytest.fixture(scope="session")
+def four_ranks() -> Iterator[Ranks]:
+    """The same on four."""
+    ranks = Ranks(4)
     yield ranks
     ranks.close()

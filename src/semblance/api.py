@@ -31,11 +31,12 @@ def train(
     without: list[str] | None = None,
     from_run: Annotated[str | None, Parameter(name=("--from", "--from-run"))] = None,
     seed: int = 0,
-    devices: int = 1,
+    devices: int | None = None,
+    shard: bool = False,
     precision: Literal["auto", "32", "bf16", "64"] = "auto",
     channels_last: bool | None = None,
     compile: bool | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     eval_every: int | None = None,
     data_root: str = "data",
     download: bool = False,
@@ -92,7 +93,9 @@ def train(
     seed
         Every random choice follows from it.
     devices
-        Devices (GPUs, or processes on a CPU) on this machine.
+        Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it themselves.
+    shard
+        Spread the backbone over the devices (FSDP), where one cannot hold it; for ViTs.
     precision
         auto takes bf16 where the hardware computes in it, else 32; 64 is for checking.
     channels_last
@@ -100,7 +103,7 @@ def train(
     compile
         Use torch.compile. Default: where a long run gains by it.
     workers
-        Processes that decode pictures of sets too large for memory.
+        Processes that decode pictures of sets too large for memory; 2 by default.
     eval_every
         Epochs between kNN evaluations; 0 for none before the end. Default: a sixth of the run.
     data_root
@@ -108,13 +111,15 @@ def train(
     download
         Fetch the named set into data_root where it is missing.
     resume
-        Go on with the run in --out from its last checkpoint; all other flags are the run's own.
+        Go on with the run in --out from its last checkpoint. All other flags are the run's own, but --devices and
+        --workers may be given anew.
     out
         Folder of the run. Default: runs/METHOD-DATA-1, -2, ...
     """
     flags = dict(locals())
     resume, out = flags.pop("resume"), flags.pop("out")
     given = [name for name, value in flags.items() if value != signature(train).parameters[name].default]
+    given = [name for name in given if name not in ("devices", "workers")]
     if resume and given:
         raise UserError(f"--resume goes on with the run as it was configured: leave out {', '.join(given)}.")
     flags["without"], flags["hyper"] = list(without or []), dict(hyper or {})

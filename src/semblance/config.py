@@ -1,7 +1,8 @@
 """The resolved configuration of a run: every value, where it came from the recipe or from the user."""
 
-import inspect
 from dataclasses import replace
+from inspect import signature
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from . import systems
+from .api import train
 from .engine.checkpoint import write_atomically
 from .engine.optimizers import NAMES
 from .errors import UserError, unknown
@@ -53,6 +55,7 @@ class TrainConfig(BaseModel):
     final_weight_decay: float | None = Field(None, ge=0)
     seed: int = Field(ge=-(2**63), lt=2**63)
     devices: PositiveInt
+    shard: bool = False
     precision: Precision
     channels_last: bool | None  # None: measured at the start of the run
     compile: bool | None
@@ -82,17 +85,17 @@ class TrainConfig(BaseModel):
         write_atomically(path, lambda file: file.write(text.encode()))
 
     @classmethod
-    def load(cls, path: Path) -> "TrainConfig":
-        """Read config.yaml of a run folder."""
+    def load(cls, path: Path, **anew: Any) -> "TrainConfig":
+        """Read config.yaml of a run folder, some of its values given anew."""
         if not path.is_file():
             raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
         problems: list[str] = []
         try:
-            config = cls.model_validate(yaml.safe_load(path.read_text()))
+            config = cls.model_validate(yaml.safe_load(path.read_text()) | anew)
             _check_method(systems.get(config.method), config.without, config.hyper, problems)
         except ValidationError as error:
             problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        except (ValueError, yaml.YAMLError) as error:
+        except (TypeError, ValueError, yaml.YAMLError) as error:
             problems.append(str(error))
         if problems:
             raise UserError(f"{path} is not a whole configuration of Semblance: {'; '.join(problems)}")
@@ -106,7 +109,9 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     stored_size: side in pixels of the pictures as they lie in memory. Where it is above 64, the views of recipes for
     small images grow to it, up to 96. Unknown before the data is read, which takes the config's load_size.
     """
-    problems: list[str] = []
+    flags, problems = _typed(flags)
+    if problems:
+        raise UserError("\n".join(problems))
     cls = systems.get(flags["method"])
     pictures = cls.of_pictures()
     data = _absolute(flags["data"] or ("shapes" if pictures else "bounce"))
@@ -133,7 +138,8 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "weight_decay": recipe.weight_decay, "decay_1d": recipe.decay_1d, "warmup_epochs": recipe.warmup_epochs,
         "final_weight_decay": None if "weight_decay" in given else recipe.final_weight_decay,
         "final_lr": recipe.final_lr, "clip_each": recipe.clip_each, "clip_grad": None, "max_steps": None,
-        "micro_batch": None, "channels_last": None, "compile": None,
+        "micro_batch": None, "channels_last": None, "compile": None, "devices": 1, "workers": 2,
+        "without": [],
     } | given | {"recipe": name}  # fmt: skip
     mel = values.pop("mel", None)
     if mel is not None and not pictures:
@@ -150,14 +156,30 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
+        wrong = {e["loc"][0]: _told(e["loc"][0], e) for e in error.errors()}
         problems += [
-            f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']} (got {e['input']!r})"
-            for e in error.errors()
-            if e["loc"][0] in flags  # others follow from these
-        ]
+            told for name, told in wrong.items() if name in flags
+        ] or wrong.values()  # others follow from these
     if problems:
         raise UserError("\n".join(problems))
     return config
+
+
+def _typed(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Flags as train() declares them, and what is wrong with those that cannot be so."""
+    typed, problems = {}, []
+    for name, value in flags.items():
+        try:
+            plain = fspath(value) if isinstance(value, PathLike) else value
+            typed[name] = TypeAdapter(signature(train).parameters[name].annotation).validate_python(plain)
+        except ValidationError as error:
+            problems.append(_told(name, error.errors()[0]))
+    return typed, problems
+
+
+def _told(name: str | int, error: Any) -> str:
+    """A problem of pydantic's as one of a flag."""
+    return f"--{str(name).replace('_', '-')}: {error['msg']} (got {error['input']!r})"
 
 
 def _absolute(data: str) -> str:
@@ -177,7 +199,7 @@ def _check_method(cls: type[Method], without: list[str], hyper: dict[str, Any], 
     What it does not know of them and of the guards is added to the problems.
     """
     problems += [str(unknown(f"guard of {cls.title}", g, cls.guards)) for g in without if g not in cls.guards]
-    options = {n: p.annotation for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    options = {n: p.annotation for n, p in signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
     found = {}
     for name, value in hyper.items():
         if name not in options:

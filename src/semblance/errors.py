@@ -8,6 +8,10 @@ class UserError(ValueError):
     """A mistake in the input, not in the program; the command line prints it without a traceback."""
 
 
+class CannotWrite(UserError):
+    """The disk is full, read-only, or gone."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """An error for a name nobody knows, with the nearest known one."""
     known = sorted(known)

@@ -3,11 +3,27 @@
 Every function takes the embeddings of the whole batch; the engine gathers them (engine/seam.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+BLOCK = 1 << 24  # similarities of a batch with itself that are held at once
+
+
+def summed_in_blocks(loss: Callable[[slice], Tensor], n: int, width: int) -> Tensor:
+    """The sum of loss(rows) over all n rows of an (n, width) matrix that is never held whole.
+
+    Blocks are computed again in the backward pass, so that memory does not grow with n * width.
+    """
+    size = max(1, BLOCK // width)
+    if size >= n:
+        return loss(slice(0, n))
+    blocks = [slice(i, i + size) for i in range(0, n, size)]
+    parts = [checkpoint(loss, rows, use_reentrant=False, preserve_rng_state=False) for rows in blocks]
+    return torch.stack(parts).sum()
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -19,9 +35,29 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """
     n = len(z1)
     z = F.normalize(torch.cat([z1, z2]), dim=1)
-    logits = (z @ z.T / temperature).fill_diagonal_(float("-inf"))
-    positive = torch.arange(2 * n, device=z.device).roll(n)
-    return F.cross_entropy(logits, positive)
+    anchor = torch.arange(2 * n, device=z.device)
+
+    def of(rows: slice) -> Tensor:
+        itself = anchor[rows, None] == anchor
+        logits = (z[rows] @ z.T / temperature).masked_fill(itself, float("-inf"))
+        return F.cross_entropy(logits, anchor.roll(n)[rows], reduction="sum")
+
+    return summed_in_blocks(of, 2 * n, 2 * n) / (2 * n)
+
+
+def batch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of a query's own key among the keys of the batch: (N, D), (N, D) -> scalar.
+
+    ln N when all are equal (Chen, Xie & He 2021; facebookresearch/moco-v3: moco/builder.py).
+    """
+    n = len(query)
+    q, k = F.normalize(query, dim=1), F.normalize(key, dim=1)
+    own = torch.arange(n, device=q.device)
+
+    def of(rows: slice) -> Tensor:
+        return F.cross_entropy(q[rows] @ k.T / temperature, own[rows], reduction="sum")
+
+    return summed_in_blocks(of, n, n) / n
 
 
 def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:

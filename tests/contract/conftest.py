@@ -1,10 +1,33 @@
-"""Every test of the contract that asks for a `method` runs for every registered one."""
+"""Every test of the contract that asks for a `method` runs for every registered one, and may note what it measured."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
+from promises import PROMISES, RECORD, Keep, Measurement
 
 from semblance import systems
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "method" in metafunc.fixturenames:
+    own = {name for mark in metafunc.definition.iter_markers("parametrize") for name in np.ravel(mark.args[0])}
+    if "method" in metafunc.fixturenames and "method" not in own:
         metafunc.parametrize("method", systems.names())
+
+
+@pytest.fixture
+def keep(method: str, request: pytest.FixtureRequest) -> Keep:
+    """keep(promise, deviation, tolerance): the promise holds to the tolerance; noted for docs/correctness.md."""
+
+    def check(promise: str, deviation: float, tolerance: float) -> None:
+        assert promise in PROMISES
+        assert deviation <= tolerance, f"{promise}: {deviation} > {tolerance}"
+        request.config.stash[RECORD].measured.append(Measurement(promise, method, deviation, tolerance))
+
+    return check
+
+
+@pytest.fixture
+def counts(request: pytest.FixtureRequest) -> Counter[str]:
+    """Things survived, by what they are; noted for docs/correctness.md."""
+    return request.config.stash[RECORD].counts

@@ -1,5 +1,6 @@
 """How a run ends other than well: a loss that is no number, Ctrl-C, a crash between log and checkpoint."""
 
+import json
 import os
 import signal
 import sys
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from ranks import processes
-from tiny import CPU, losses, tiny_config, tiny_images, tiny_method, train
+from tiny import BATCH, CPU, PICTURES, losses, tiny_config, tiny_images, tiny_method, train
 
 from semblance.__main__ import main
 from semblance.engine import checkpoint, loop
 from semblance.engine.folder import RunFolder
 from semblance.errors import UserError
+from semblance.views import random
 
 
 def spoil(method, step: int, what: str) -> None:
@@ -34,6 +36,13 @@ def spoil(method, step: int, what: str) -> None:
     method.objective = spoilt
 
 
+def order_of(config, step: int) -> list[int]:
+    """The samples of a step, by what the epoch visits."""
+    epoch, place = divmod(step - 1, 3)
+    key = random.key(config.seed, "order", epoch)
+    return random.permutation(key, PICTURES)[place * BATCH :][:BATCH].tolist()
+
+
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 @pytest.mark.parametrize("log_every", [1, 100], ids=["logged", "not-logged"])
 def test_nan_stops_and_leaves_the_last_good_checkpoint(what: str, log_every: int, tmp_path: Path) -> None:
@@ -47,6 +56,9 @@ def test_nan_stops_and_leaves_the_last_good_checkpoint(what: str, log_every: int
         loop.fit(method, tiny_images(), config, folder, CPU)
     kept = checkpoint.load(folder.checkpoint)
     assert kept["step"] == 4
+    listed = json.loads(folder.diverged.read_text())
+    assert (listed["step"], len(listed["samples"]), bool(listed["weights"])) == (5, 16, True)
+    assert listed["samples"] == [int(name) for name in listed["names"]] == order_of(config, 5)
     assert all(t.isfinite().all() for t in kept["method"].values())
 
 
@@ -77,7 +89,7 @@ def test_resume_logs_no_step_twice(tmp_path: Path) -> None:
     whole = losses(tmp_path)
     assert train(tiny_method(config), config, tmp_path, resume=True).finished
     assert losses(tmp_path) == whole
-    assert [step for step, _ in whole] == [1, 2, 3, 4, 5, 6]
+    assert list(whole) == [1, 2, 3, 4, 5, 6]
 
 
 def test_resume_of_a_finished_run_changes_nothing(tmp_path: Path) -> None:
@@ -134,4 +146,4 @@ def test_ctrl_c_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Pa
     assert printed.read_text() == f"semblance train --resume --out {out}\n"
     saved = checkpoint.load(RunFolder(out).checkpoint)
     assert saved["step"] >= 1
-    assert max(step for step, _ in losses(out)) <= saved["step"]
+    assert max(losses(out)) <= saved["step"]

@@ -36,7 +36,7 @@ def test_the_step_of_the_authors_code(tiny, monkeypatch):
     """NCEAverage and NCECriterion on ten rows of a bank, without their 1e-7: loss, partition constant, new rows."""
     index = torch.tensor([3, 0, 7, 5])
     drawn = (torch.arange(24).view(4, 6) * 7 + 2) % 10
-    monkeypatch.setattr(bank.random, "bits", lambda key, index, slots: drawn[:, 1:])
+    monkeypatch.setattr(bank, "draw_outside", lambda *_: drawn[:, 1:])
     model = small(tiny, samples=10, negatives=5, dim=3).double()
     model.bank.rows.copy_(wave(10, 3, 1) / 3)
     z = {"z": F.normalize(wave(4, 3), dim=1)}

@@ -57,7 +57,7 @@ def test_two_steps_of_the_authors_code(tiny, wave, monkeypatch, nce, losses):
     The partition constant comes from the patches and stays; a step's scores are of the bank before it.
     """
     draws = ((torch.arange(24).view(4, 6) * (3 if n % 2 else 7) + 2 + n)[:, 1:] % 10 for n in range(4))
-    monkeypatch.setattr(bank.random, "bits", lambda key, index, slots: next(draws))
+    monkeypatch.setattr(bank, "draw_outside", lambda *_: next(draws))
     model = PIRL(tiny, negatives=5, dim=3, temperature=0.5, nce=nce)
     model.prepare(10)
     model = model.double()
@@ -80,7 +80,7 @@ def test_two_steps_of_the_authors_code(tiny, wave, monkeypatch, nce, losses):
 @pytest.mark.parametrize("weight", [0.5, 0.0])
 def test_with_equal_embeddings_and_draws_or_no_patches_it_is_npid(tiny, wave, monkeypatch, weight):
     """And equal negatives; with no weight on the patches whatever they are."""
-    monkeypatch.setattr(bank.random, "bits", lambda key, index, slots: torch.arange(8 * slots).view(8, slots))
+    monkeypatch.setattr(bank, "draw_outside", lambda *_: torch.arange(8 * 16).view(8, 16) % 50)
     hyper = {"temperature": 0.2, "negatives": 16, "dim": 4}
     ours, npid = PIRL(tiny, **hyper, nce=True, patch_weight=weight), NPID(tiny, **hyper)
     for model in (ours, npid):

@@ -28,10 +28,11 @@ def _walk(folder: str, prefix: str, above: frozenset[str], wanted: Callable[[str
     with os.scandir(folder) as entries:
         for entry in entries:
             name = prefix + entry.name
-            if entry.is_dir():
+            regular = entry.is_file(follow_symlinks=False)
+            if not regular and os.path.isdir(entry.path):
                 yield from _walk(entry.path, f"{name}/", above | {here}, wanted)
             # A broken link is kept, to be reported as unreadable; a pipe or a device would block the reader.
-            elif wanted(name) and (entry.is_file() or entry.is_symlink()):
+            elif wanted(name) and (regular or os.path.isfile(entry.path) or not os.path.exists(entry.path)):
                 yield name
 
 

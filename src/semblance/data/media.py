@@ -20,6 +20,7 @@ VIDEOS = frozenset((
 ))  # fmt: skip
 SOUNDS = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"))
 
+LONGEST = 6 * 3600  # seconds of a clip; times beyond are those of a damaged file
 WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 
 
@@ -109,6 +110,10 @@ def _open(data: bytes) -> Iterator[Any]:
             yield container
     except av.FFmpegError as error:
         raise ValueError(f"damaged: {error.strerror or type(error).__name__}") from error
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # on broken bytes: TypeError, OverflowError, MemoryError, ...
+        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error
 
 
 class _Frames:
@@ -130,6 +135,8 @@ class _Frames:
             self.time = 0.0
         else:
             time = frame.time - self.start if frame.time is not None else self.time
+            if time > LONGEST:
+                raise ValueError(f"damaged: a frame {time:.0f} s after the first")
             self._choose(before=time)
             self.time = time
         self.shown = frame
@@ -169,6 +176,8 @@ class _Sound:
         self.parts += [part.to_ndarray()[0] for part in self.resampler.resample(None)]  # what it holds back
         if self.start is None or start is None:
             raise ValueError("no sound in it")
+        if self.start - start > LONGEST:
+            raise ValueError(f"damaged: its sound begins {self.start - start:.0f} s late")
         late = round((self.start - start) * self.rate)
         wave = np.concatenate([np.zeros(max(0, late), np.int16), *self.parts])[max(0, -late) :]
         if not len(wave):

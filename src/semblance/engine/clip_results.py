@@ -64,9 +64,8 @@ def finish(
     untrained: dict[str, Any] | None, started: float, *, leader: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure what was learnt, on all ranks; the leader leaves both backbones, summary.json and report.html."""
-    if leader:
-        save_video_backbone(folder.path / "video_backbone.safetensors", method.backbone, config)
-        save_audio_backbone(folder.path / "audio_backbone.safetensors", method.audio_backbone, config)
+    save_video_backbone(folder.path / "video_backbone.safetensors", method.backbone, config)
+    save_audio_backbone(folder.path / "audio_backbone.safetensors", method.audio_backbone, config)
     with _status("Measuring retrieval and probes", leader):
         train, test = _embed(method, source, config)
         table = []
@@ -92,7 +91,7 @@ def finish(
             clip_report(folder, config, summary, method, source, test)
     summary["seconds"] = time.perf_counter() - started
     if leader:
-        folder.write_summary(summary)
+        folder.write(folder.summary, summary)
         _print(summary, folder)
     return summary
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .checkpoint import write_atomically
+from .checkpoint import write_atomically, writing
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class RunFolder:
     def summary(self) -> Path:
         return self.path / "summary.json"
 
+    @property
+    def diverged(self) -> Path:
+        return self.path / "diverged.json"
+
     @classmethod
     def new(cls, out: str | Path | None, name: str) -> "RunFolder":
         """An empty folder: `out`, or the first of runs/NAME-1, -2, ... that is not there yet."""
@@ -61,7 +65,7 @@ class RunFolder:
 
     def log(self, **numbers: Any) -> None:
         """Append one line to metrics.jsonl."""
-        with self.metrics.open("a") as file:
+        with writing(self.metrics), self.metrics.open("a") as file:
             file.write(json.dumps(numbers) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -78,8 +82,10 @@ class RunFolder:
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.metrics, lambda file: file.write(text.encode()))
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        write_atomically(self.summary, lambda file: file.write(json.dumps(summary, indent=2).encode()))
+    @staticmethod
+    def write(path: Path, numbers: dict[str, Any]) -> None:
+        """Write summary.json or diverged.json."""
+        write_atomically(path, lambda file: file.write(json.dumps(numbers, indent=2).encode()))
 
     def read_summary(self) -> dict[str, Any]:
         return json.loads(self.summary.read_text()) if self.summary.exists() else {}

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ..systems import Clock, Method
 from ..systems.method import Embeddings
 from ..views import random
 from ..views.view import make_views
-from . import checkpoint, seam
+from . import checkpoint, seam, sharding
 from .batches import Batch, batches
 from .folder import RunFolder
 from .optimizers import cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
@@ -75,13 +76,11 @@ def fit(
             folder.rewind(trained.step)
     first = trained.step
 
-    def save(loss: Tensor) -> None:
-        _check(loss, trained.step)
-        if not all(p.isfinite().all() for p in method.parameters()):  # the step itself may have spoilt them
-            raise _diverged("A weight is no longer finite", trained.step)
+    def save() -> None:
+        state = sharding.whole({"method": method.state_dict(), "optimizer": optimizer.state_dict()})
         if leader:
-            state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), "samples": fingerprint}
-            checkpoint.save(folder.checkpoint, state | {"step": trained.step, "seconds": trained.seconds})
+            about = {"samples": fingerprint, "step": trained.step, "seconds": trained.seconds}
+            checkpoint.save(folder.checkpoint, state | about)
 
     method.train()
 
@@ -106,13 +105,13 @@ def fit(
             trained.step += 1
             trained.seconds = time.perf_counter() - started
             epoch = trained.step / per_epoch
-            if trained.step % LOG_EVERY == 0 or trained.step in (1, total):
-                _check(loss, trained.step)
-                if leader:
-                    progress.loss = float(loss)
-                    speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
-                    numbers = {name: float(value) for name, value in numbers.items()}
-                    folder.log(step=trained.step, epoch=epoch, loss=float(loss), **numbers, **speed)
+            if not _finite(loss, method):
+                raise _diverged(loss, method, trained.step, batch[-1], samples, folder, leader)
+            if leader and (trained.step % LOG_EVERY == 0 or trained.step in (1, total)):
+                progress.loss = float(loss)
+                speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
+                numbers = {name: float(value) for name, value in numbers.items()}
+                folder.log(step=trained.step, epoch=epoch, loss=float(loss), **numbers, **speed)
             progress.advance(trained.step)
             if evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch):
                 pause = time.perf_counter()
@@ -120,13 +119,14 @@ def fit(
                 if leader:
                     folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **accuracy)
                 started += time.perf_counter() - pause  # evaluation is not training time
-            if (alone or trained.step % LOG_EVERY == 0) and ranks.any_rank(interrupted()):
-                break
-            if time.perf_counter() - saved > SAVE_EVERY:
-                save(loss)
-                saved = time.perf_counter()
+            if alone or trained.step % LOG_EVERY == 0:  # on all ranks at the same step
+                if ranks.any_rank(interrupted()):
+                    break
+                if ranks.any_rank(time.perf_counter() - saved > SAVE_EVERY):
+                    save()
+                    saved = time.perf_counter()
     if trained.step > first:
-        save(loss)
+        save()
     return trained
 
 
@@ -157,7 +157,10 @@ def step(
     )
     seam.reduce_gradients(method)
     if config.clip_grad is not None:
-        torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_grad)
+        grads = [p.grad for p in method.parameters() if p.grad is not None]
+        scale = (config.clip_grad / (sharding.total_norm(grads) + 1e-6)).clamp(max=1.0)
+        for grad in grads:
+            grad.mul_(scale)
     if config.clip_each is not None:
         for p in method.parameters():
             torch.nn.utils.clip_grad_norm_([p], config.clip_each)
@@ -185,23 +188,34 @@ def _restore(
             "start a new run without --resume."
         )
     try:
-        method.load_state_dict(state["method"])
-        optimizer.load_state_dict(state["optimizer"])
+        sharding.load(method, optimizer, state)
         return Trained(state["step"], total, state["seconds"])
     except (LookupError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(f"{folder.checkpoint} does not belong to this run: {error}") from error
 
 
-def _check(loss: Tensor, step: int) -> None:
-    """Stop at a loss that is no number, before it spoils the checkpoint."""
-    if not torch.isfinite(loss):
-        raise _diverged(f"The loss is {float(loss)}", step)
+def _finite(loss: Tensor, method: Method) -> bool:
+    """Whether the loss and, after the step, every weight is a number."""
+    weights = sharding.total_norm(p.detach() for p in method.parameters())
+    return isfinite(float(loss.double() + weights))
 
 
-def _diverged(what: str, step: int) -> UserError:
+def _diverged(
+    loss: Tensor, method: Method, step: int, index: Tensor, samples: Samples, folder: RunFolder, leader: bool
+) -> UserError:
+    """What to say of a step that must not be saved; its samples are kept in diverged.json, to look at them."""
+    weights = [name for name, p in sharding.whole(dict(method.named_parameters())).items() if not p.isfinite().all()]
+    what = f"{weights[0]} is no longer finite" if isfinite(float(loss)) else f"The loss is {float(loss)}"
+    if leader:
+        names = [str(samples.items[i]) for i in index.tolist()]
+        folder.write(
+            folder.diverged,
+            {"step": step, "loss": str(float(loss)), "weights": weights, "samples": index.tolist(), "names": names},
+        )
     return UserError(
-        f"{what} at step {step}. The last checkpoint is from before. "
-        "Lower --lr, set --clip-grad 1, or try --precision 32."
+        f"{what} at step {step}; the samples of its batch are listed in {folder.diverged}. The last checkpoint is from "
+        "before, and --resume takes the same steps again. In a new run, lower --lr, set --clip-grad 1, or try "
+        "--precision 32."
     )
 
 

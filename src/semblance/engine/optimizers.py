@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from ..errors import unknown
+from .sharding import is_shared_out, like, whole
 
 
 class LARS(Optimizer):
@@ -82,7 +83,7 @@ class Muon(Optimizer):
         state["momentum"].mul_(group["momentum"]).add_(grad)
         update = grad + group["momentum"] * state["momentum"]
         w.mul_(1 - group["lr"] * group["weight_decay"])
-        w.sub_(orthogonal(update) if w.ndim > 1 else update, alpha=group["lr"])
+        w.sub_(like(orthogonal(whole(update)), w) if w.ndim > 1 else update, alpha=group["lr"])
 
 
 def orthogonal(x: Tensor, iterations: int = 5) -> Tensor:
@@ -124,10 +125,11 @@ def make_optimizer(
         if p.requires_grad:
             part = n.split(".")[0]
             parts.setdefault((part in fixed_lr, part in no_momentum), []).append(p)
+    foreach = False if any(is_shared_out(p) for p in module.parameters()) else None  # which takes one kind only
     for fixed, forgetful in sorted(parts):
         chosen = parts[fixed, forgetful]
-        momentum = 0.0 if forgetful else 0.9
-        common = {"fixed": fixed, "momentum": momentum, "betas": (momentum, 0.999)}  # each optimiser takes its own
+        momentum = 0.0 if forgetful else 0.9  # each optimiser takes its own of what follows
+        common = {"fixed": fixed, "momentum": momentum, "betas": (momentum, 0.999), "foreach": foreach}
         deep, flat = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
         flat_decay = weight_decay if decay_1d else 0.0
         groups += [

@@ -10,13 +10,17 @@ from copy import deepcopy
 import torch
 from torch import nn
 
+from ..errors import UserError
+
 
 def choose_precision(name: str, device: torch.device, clips: bool = False) -> str:
     """Turn "auto" into "bf16" where the hardware computes in it, else "32".
 
-    For networks of clips on a CPU always the latter: oneDNN's bf16 gradient of a convolution over two frames has been
-    seen to be NaN (torch 2.14, tests/engine/test_precision.py).
+    Networks of clips on a CPU never compute in bf16: oneDNN's gradient of a convolution over two frames has been seen
+    to be NaN, and to write where it must not (torch 2.14).
     """
+    if clips and device.type == "cpu" and name == "bf16":
+        raise UserError("On a CPU bf16 gives wrong gradients of clips (a fault of oneDNN). Leave --precision out.")
     if name != "auto":
         return name
     if clips and device.type == "cpu":

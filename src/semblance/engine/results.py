@@ -68,9 +68,8 @@ def finish(
     model: Method, source: Source, config: TrainConfig, folder: RunFolder, trained: Trained,
     untrained: tuple[torch.Tensor, torch.Tensor] | None, started: float, *, leader: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure what was learnt, on all ranks; the leader leaves backbone.safetensors, summary.json and report.html."""
-    if leader:
-        save_backbone(folder.backbone, model.backbone, config.backbone, config.image_size)
+    """Measure what was learnt, on all ranks; the leader leaves summary.json, report.html and the backbone."""
+    save_backbone(folder.backbone, model.backbone, config.backbone, config.image_size)
     pictures = held_out(source)
     table = []
     if untrained is not None:
@@ -97,7 +96,7 @@ def finish(
             run_report(folder, config, summary, model.constants(config.batch_size), source.train, shown, vectors)
     summary["seconds"] = time.perf_counter() - started
     if leader:
-        folder.write_summary(summary)
+        folder.write(folder.summary, summary)
         _print(summary, folder)
     return summary
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from .. import systems
 from ..config import TrainConfig, resolve
 from ..data.clips import ClipSource
 from ..data.images import Source
-from ..errors import UserError
+from ..errors import CannotWrite, UserError
 from ..evaluation.table import labelled, print_notes
 from ..nets.batchnorm import synchronise
 from ..systems import Method
@@ -23,20 +22,24 @@ from . import clip_results
 from . import results as picture_results
 from .build import build, go_on_from
 from .folder import RunFolder
+from .launch import launch
 from .loop import fit
 from .precision import choose_precision, fastest_layout
+from .sharding import shard
 
 console = Console(stderr=True)
 
 
 def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None = None) -> dict[str, Any]:
-    """Train as the flags say, or go on with the run in `out`; returns what summary.json holds."""
+    """Train as the flags say, or go on with the run in `out`, on as many devices and workers as they say now; returns
+    what summary.json holds."""
     started = time.perf_counter()
     if resume:
         if out is None:
             raise UserError("--resume needs --out FOLDER, the folder of the run to go on with.")
         folder = RunFolder(Path(out))
-        config = TrainConfig.load(folder.config)
+        anew = {name: flags[name] for name in ("devices", "workers") if flags[name] is not None}
+        config = TrainConfig.load(folder.config, **anew)
         results = _results(config)
         source = results.load(config)
     else:
@@ -46,10 +49,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         source = results.load(config)
         config = resolve(flags=flags, stored_size=source.train.canvas)
     results.check(source, config)
-    strategy = "ddp" if config.devices > 1 else "auto"  # Fabric starts the processes; the seam joins them
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    fabric = Fabric(accelerator=accelerator, devices=config.devices, strategy=strategy)
-    fabric.launch()
+    fabric = launch(config.devices)
     leader, device = fabric.is_global_zero, fabric.device
     torch.manual_seed(config.seed)
     model = build(config)
@@ -62,7 +62,7 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         model.double()
     model.to(device)
     if not resume:
-        config = _measure(config, model, precision, device, len(source.train))
+        config = _measure(config, model, precision, device, len(source.train), alone=fabric.world_size == 1)
         if leader:
             folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
         folder, config = fabric.broadcast((folder, config))
@@ -80,6 +80,8 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
         untrained = results.baseline(model, source, config) if measured else None
         if fabric.world_size > 1:
             synchronise(model)
+        if fabric.world_size > 1 and config.shard:
+            shard(model, model.backbone, device)
 
         def evaluate() -> dict[str, float]:
             return results.watch(model, source, config)
@@ -93,16 +95,19 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
 
 @contextmanager
 def _resumable(folder: RunFolder, leader: bool) -> Iterator[None]:
-    """Within, whatever stops the run by Ctrl-C, at any moment, says how to go on."""
+    """Within, what stops the run at any moment, Ctrl-C or a full disk, says how to go on."""
+    command = f"semblance train --resume --out {shlex.quote(str(folder.path))}"
     try:
         yield
+    except CannotWrite as error:
+        raise CannotWrite(f"{error} Once that is mended, go on with: {command}") from error
     except KeyboardInterrupt as stop:
         told = str(stop) or "Stopped."
         if not folder.config.exists():
             raise
         if leader:
             console.print(f"{told} Go on with:", markup=False, highlight=False)
-            print(f"semblance train --resume --out {shlex.quote(str(folder.path))}")
+            print(command)
         raise KeyboardInterrupt(told) from None
 
 
@@ -119,7 +124,9 @@ def _compile(model: Method) -> None:
             part.compile()
 
 
-def _measure(config: TrainConfig, method: Method, precision: str, device: torch.device, n: int) -> TrainConfig:
+def _measure(
+    config: TrainConfig, method: Method, precision: str, device: torch.device, n: int, *, alone: bool
+) -> TrainConfig:
     """The configuration with the open choices of the hardware made, so that a resumed run makes them alike."""
     choices: dict[str, Any] = {"precision": precision}
     if not method.of_pictures():  # untried with networks of clips
@@ -132,7 +139,7 @@ def _measure(config: TrainConfig, method: Method, precision: str, device: torch.
         if config.channels_last is None:
             choices["channels_last"] = measured[0]
         if config.compile is None:
-            choices["compile"] = measured[1] and config.devices == 1  # untried with batch norms over ranks
+            choices["compile"] = measured[1] and alone  # untried with batch norms over ranks
     return config.model_copy(update=choices)
 
 

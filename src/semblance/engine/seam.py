@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..nets.batchnorm import Place, place
 from ..ranks import gather, own_rows, shard, world
 from ..systems.method import Embeddings
+from .sharding import is_shared_out
 
 
 @contextmanager
@@ -104,10 +105,10 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 
 
 def reduce_gradients(module: nn.Module) -> None:
-    """Sum the gradients of all parameters over the ranks, in one collective per dtype."""
+    """Sum the gradients of all parameters over the ranks, in one collective per dtype; FSDP has summed its own."""
     if world()[1] == 1:
         return
-    grads = [p.grad for p in module.parameters() if p.grad is not None]
+    grads = [p.grad for p in module.parameters() if p.grad is not None and not is_shared_out(p.grad)]
     for dtype in dict.fromkeys(g.dtype for g in grads):  # in the same order on every rank
         same = [g for g in grads if g.dtype == dtype]
         flat = torch.cat([g.reshape(-1) for g in same])

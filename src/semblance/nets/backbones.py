@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError, unknown
+from .convolution import mend
 
 # timm's ResNet-18 with one block per stage; widths by suffix, e.g. resnet10-w32
 _NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?(?P<sobel>-sobel)?")
@@ -30,6 +31,7 @@ def backbone(name: str) -> nn.Module:
     model = _torchvision(base.removeprefix("torchvision/")) if base.startswith("torchvision/") else _timm(base, width)
     if match["cifar"]:
         _small_stem(model, name)
+    mend(model)
     if match["sobel"]:
         model.register_forward_pre_hook(lambda module, inputs: (sobel(inputs[0]),))
     return model

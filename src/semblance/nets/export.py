@@ -11,7 +11,9 @@ from torch import nn
 
 from ..config import TrainConfig
 from ..engine.checkpoint import write_atomically
+from ..engine.sharding import whole
 from ..errors import UserError
+from ..ranks import world
 from ..views.sound import SoundView
 from ..views.view import MEAN, STD
 from .audio import audio_backbone
@@ -37,9 +39,11 @@ def save_audio_backbone(path: Path, model: nn.Module, config: TrainConfig) -> No
 
 
 def _save(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    """All ranks must call this, since each may hold a part of the model; the first one writes."""
+    state = {k: v.detach().cpu().contiguous() for k, v in whole(model.state_dict()).items()}
     about = about | {"features": model.num_features}
-    write_atomically(path, lambda file: file.write(save(state, {"semblance": json.dumps(about)})))
+    if world()[0] == 0:
+        write_atomically(path, lambda file: file.write(save(state, {"semblance": json.dumps(about)})))
 
 
 def load_backbone(run: str | Path) -> nn.Module:

@@ -35,11 +35,8 @@ class Bank(nn.Module):
         return torch.einsum("bd,bkd->bk", z, self.rows[rows])
 
     def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
-        """Similarity with rows drawn uniformly, with replacement, for each sample by (key, index): (B, count).
-
-        Like the authors' draws, they may hold the sample itself.
-        """
-        return self.chosen(z, random.bits(key, index, count) % len(self.rows))
+        """Similarity with rows of other samples, drawn uniformly, with replacement, by (key, index): (B, count)."""
+        return self.chosen(z, draw_outside(index[:, None], len(self), count, key, index))
 
     @torch.no_grad()
     def update(self, z: Tensor, index: Tensor, momentum: float) -> None:

@@ -147,6 +147,11 @@ class Method(nn.Module):
         return {}
 
 
+def unit(z: Tensor, dim: int = 1) -> Tensor:
+    """Vectors of unit length along an axis; in float32 at least, where a zero vector is not divided by zero."""
+    return nn.functional.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=dim)
+
+
 def rising_momentum(first: float, clock: Clock) -> float:
     """Momentum of a moving average over a run: from its first value to 1 by half a cosine (Grill et al. 2020)."""
     return 1 - (1 - first) * (1 + cos(pi * clock.progress)) / 2

@@ -11,7 +11,7 @@ from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
 from ...views import random
 from ..grouping import nearest, spherical_kmeans
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, WholeSet, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, WholeSet, embedding_std, unit
 
 
 class DeepClusterV2(Method):
@@ -88,7 +88,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         features, _ = multi_crop(self.backbone, views)
-        z = F.normalize(self.projector(features), dim=1)
+        z = unit(self.projector(features))
         return {"z": z.view(len(views), len(views[0]), -1).transpose(0, 1)}  # large crops first
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...losses import sinkhorn, swapped_prediction
 from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
-from ..method import Amount, Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, embedding_std
+from ..method import Amount, Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, embedding_std, unit
 
 
 class SwAV(Method):
@@ -63,7 +63,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         features, large = multi_crop(self.backbone, views)
-        z = F.normalize(self.projector(features), dim=1).view(len(views), len(views[0]), -1)
+        z = unit(self.projector(features)).view(len(views), len(views[0]), -1)
         return {"large": z[:large].transpose(0, 1), "small": z[large:].transpose(0, 1)}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:

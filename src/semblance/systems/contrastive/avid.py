@@ -13,7 +13,7 @@ from ...views import random
 from ...views.clip import ClipView
 from ...views.sound import SoundView
 from ..bank import Bank, draw_outside, nce_level
-from ..method import Amount, Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std
+from ..method import Amount, Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std, unit
 
 VIDEO, AUDIO = "video", "audio"
 
@@ -76,9 +76,7 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
 
     def project(self, video: Tensor, audio: Tensor) -> Embeddings:
         """Features of the two backbones to unit embeddings."""
-        return {
-            VIDEO: F.normalize(self.projector(video), dim=1), AUDIO: F.normalize(self.audio_projector(audio), dim=1)
-        }  # fmt: skip
+        return {VIDEO: unit(self.projector(video)), AUDIO: unit(self.audio_projector(audio))}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         own = index[:, None]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...losses import info_nce
 from ...nets.batchnorm import split
 from ...nets.heads import mlp
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, ema, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, ema, embedding_std, unit
 
 
 class MoCo(Method):
@@ -70,7 +70,7 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
         with torch.no_grad():
             k = [self.target(view) for view in views[::-1][: len(q)]]
         z = {f"q{i}": x for i, x in enumerate(q)} | {f"k{i}": x for i, x in enumerate(k)}
-        return {name: F.normalize(x, dim=1) for name, x in z.items()}
+        return {name: unit(x) for name, x in z.items()}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         losses = []

@@ -6,9 +6,9 @@ from dataclasses import replace
 from math import log
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...losses import batch_nce, negative_cosine
 from ...nets.heads import mlp
 from ..method import (
     Clock,
@@ -70,13 +70,12 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own k
         return {"q1": q1, "q2": q2, "k1": k1, "k2": k2}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
-        q1, q2, k1, k2 = (F.normalize(z[name], dim=1) for name in ("q1", "q2", "k1", "k2"))
+        q1, q2, k1, k2 = (z[name] for name in ("q1", "q2", "k1", "k2"))
         numbers = {"embedding_std": embedding_std(q1), "target_momentum": torch.tensor(self.tau(clock))}
         if not self.has("negatives"):
-            return -2 * ((q1 * k2).sum(1).mean() + (q2 * k1).sum(1).mean()), numbers
-        own = torch.arange(len(q1), device=q1.device)
-        loss1, loss2 = (F.cross_entropy(q @ k.T / self.temperature, own) for q, k in ((q1, k2), (q2, k1)))
-        return 2 * self.temperature * (loss1 + loss2), numbers
+            return 2 * (negative_cosine(q1, k2) + negative_cosine(q2, k1)), numbers
+        loss = batch_nce(q1, k2, self.temperature) + batch_nce(q2, k1, self.temperature)
+        return 2 * self.temperature * loss, numbers
 
     def tau(self, clock: Clock) -> float:
         """Momentum of the key encoder at this step."""

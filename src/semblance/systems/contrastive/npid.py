@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...views import random
 from ..bank import Bank, nce_constants, nce_once
-from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, Share, View, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, Share, View, embedding_std, unit
 
 
 class NPID(Method):
@@ -17,7 +17,8 @@ class NPID(Method):
     zhirongw/lemniscate.pytorch.
 
     Deviations: the rate falls by a cosine (theirs by steps); the last, incomplete batch of an epoch is left out (theirs
-    kept); jitter comes before greyscale (theirs after); nce lacks their 1e-7.
+    kept); jitter comes before greyscale (theirs after); a picture's own row is never among its negatives (theirs may
+    be); nce lacks their 1e-7.
     """
 
     family = "contrastive"
@@ -56,7 +57,7 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
         self.bank = Bank(torch.empty(samples, len(weight)).uniform_(-bound, bound))
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        return {"z": F.normalize(self.projector(self.backbone(views[0])), dim=1)}
+        return {"z": unit(self.projector(self.backbone(views[0])))}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         z1, numbers = z["z"], {"embedding_std": embedding_std(z["z"])}

@@ -11,7 +11,7 @@ from ...nets.heads import mlp
 from ...views import random
 from ...views.jigsaw import pieces
 from ..bank import Bank, nce_constants, nce_once
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std
+from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std, unit
 
 GRID = 3
 
@@ -22,8 +22,9 @@ class PIRL(Method):
     first form has nce=True, mlp_head=False and a temperature of 0.07.
 
     Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices); the
-    cosine of the rate is taken per step (theirs per epoch); nce lacks their 1.2e-7; blur is a Gaussian (theirs
-    Pillow's); views have no posterize, sharpness and autocontrast (only those of their first form do).
+    cosine of the rate is taken per step (theirs per epoch); a picture's own row is never among its negatives (theirs
+    may be); nce lacks their 1.2e-7; blur is a Gaussian (theirs Pillow's); views have no posterize, sharpness and
+    autocontrast (only those of their first form do).
     """
 
     family = "contrastive"
@@ -75,7 +76,7 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
         z = self.projector(self.backbone(picture))
         patches = self.patch_projector(self.backbone(pieces(mosaic, GRID)))
         joined = self.patch_joiner(patches.view(len(picture), -1))
-        return {"z": F.normalize(z, dim=1), "patches": F.normalize(joined, dim=1)}
+        return {"z": unit(z), "patches": unit(joined)}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         patches = self._term(z["patches"], "patches", index, clock)

@@ -24,6 +24,7 @@ from ..method import (
     ema,
     embedding_std,
     rising_momentum,
+    unit,
 )
 
 
@@ -88,7 +89,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             size = max(view.shape[-1] for view in views)
             teacher = projector(backbone(torch.cat([view for view in views if view.shape[-1] == size])))
         z = {"student": student.view(len(views), len(views[0]), -1), "teacher": teacher.view(large, len(views[0]), -1)}
-        return {name: F.normalize(x, dim=2).transpose(0, 1) for name, x in z.items()}
+        return {name: unit(x, dim=2).transpose(0, 1) for name, x in z.items()}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         weight = self.last.weight

@@ -1,0 +1,234 @@
+"""A run that is killed, or finds the disk full, goes on from a whole checkpoint and ends bit for bit as undisturbed."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ranks import processes
+from tiny import losses, tiny_config, tiny_images, tiny_method, train
+
+from semblance.__main__ import main
+from semblance.engine import checkpoint, loop
+from semblance.engine.folder import RunFolder
+
+METHODS = {  # a queue, a bank, labels and an order of samples, a queue to be filled, a teacher
+    "moco": "",
+    "npid": "",
+    "deepcluster": "--hyper.clusters 5 --hyper.components 8",
+    "swav": "--hyper.queue 32",
+    "dino": "",
+}
+FLAGS = (
+    "--image-size 8 --backbone resnet10-w8-cifar --recipe quick --batch-size 16 --epochs 12 --eval-every 0 --workers 0"
+    " --precision 32 --no-channels-last --no-compile"
+)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "pictures.npy"
+    np.save(path, tiny_images().pixels.permute(0, 2, 3, 1).numpy())
+    return path
+
+
+def _command_line(arguments: list[str], errors: Path, save_every: float) -> None:
+    """`semblance` with every step logged and a checkpoint every so many seconds."""
+    torch.set_num_threads(1)
+    loop.LOG_EVERY, loop.SAVE_EVERY = 1, save_every
+    sys.argv = ["semblance", *arguments]
+    with errors.open("a") as sys.stderr:
+        main()
+
+
+def errors_of(out: Path) -> Path:
+    """What a run printed as errors, on a disk that is not made full."""
+    return out.parent.parent / f"{out.parent.name}-{out.name}.err"
+
+
+def start(method: str, data: Path, out: Path, save_every: float = 0.0) -> BaseProcess:
+    """The run, or what is left of it."""
+    resumable = RunFolder(out).config.exists()
+    fresh = ["train", method, "--data", str(data), "--out", str(out), *FLAGS.split(), *METHODS[method].split()]
+    arguments = ["train", "--resume", "--out", str(out)] if resumable else fresh
+    run = processes.Process(daemon=True, target=_command_line, args=(arguments, errors_of(out), save_every))
+    run.start()
+    return run
+
+
+def whole(method: str, data: Path, out: Path) -> float:
+    """Run to the end undisturbed; how many seconds that took."""
+    began = time.monotonic()
+    run = start(method, data, out)
+    run.join(120)
+    assert run.exitcode == 0, errors_of(out).read_text()
+    return time.monotonic() - began
+
+
+def assert_same_end(out: Path, undisturbed: Path) -> None:
+    """Two finished runs hold the same bits: weights, optimiser, buffers, backbone, log; and nothing is left over."""
+    a, b = (checkpoint.load(RunFolder(folder).checkpoint) for folder in (out, undisturbed))
+    for part in ("method", "optimizer", "step"):
+        torch.testing.assert_close(a[part], b[part], rtol=0, atol=0, equal_nan=True)
+    assert RunFolder(out).backbone.read_bytes() == RunFolder(undisturbed).backbone.read_bytes()
+    assert losses(out) == losses(undisturbed)
+    assert [p.name for p in RunFolder(out).checkpoint.parent.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_at_random_moments(
+    method: str, pictures: Path, tmp_path: Path, counts: Counter, request: pytest.FixtureRequest
+) -> None:
+    """At any moment from the first import to the report; at most the step under way is lost."""
+    chance, undisturbed = random.Random(method), tmp_path / "undisturbed"
+    seconds = whole(method, pictures, undisturbed)
+    survived = 0
+    while survived * len(METHODS) < request.config.getoption("--kills"):
+        out = tmp_path / f"after-{survived}"
+        while True:
+            run = start(method, pictures, out)
+            run.join(chance.uniform(0, seconds))
+            if not run.is_alive():
+                break
+            os.kill(run.pid, signal.SIGKILL)
+            run.join()
+            survived += 1
+            if RunFolder(out).checkpoint.exists():
+                assert max(losses(out)) - checkpoint.load(RunFolder(out).checkpoint)["step"] <= 1
+        assert run.exitcode == 0, errors_of(out).read_text()
+        assert_same_end(out, undisturbed)
+    counts["kills survived, at random moments"] += survived
+
+
+def _die_in_checkpoint(out: Path, call: int, moment: str) -> None:
+    """Save after every step; die of SIGKILL at the given call of what writes checkpoints."""
+    torch.set_num_threads(1)
+    loop.SAVE_EVERY = 0.0
+    called = 0
+
+    def dying(original):
+        def wrapper(*args):
+            nonlocal called
+            called += 1
+            if called == call and moment == "half-written":
+                original(*args)
+                args[1].truncate(args[1].tell() // 2)
+            if called == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*args)
+
+        return wrapper
+
+    if moment == "half-written":
+        torch.save = dying(torch.save)
+    elif moment == "before-fsync":
+        os.fsync = dying(os.fsync)
+    elif moment == "before-rename":
+        Path.replace = dying(Path.replace)
+    config = tiny_config("swav")
+    resume = RunFolder(out).checkpoint.exists()
+    train(tiny_method(config, seed=int(resume)), config, out, resume=resume)
+
+
+@pytest.mark.parametrize("moment", ["half-written", "before-fsync", "before-rename"])
+def test_killed_while_checkpointing(moment: str, tmp_path: Path, counts: Counter) -> None:
+    """Twice: a half-written file, one that is not yet on the disk, one that has not yet taken the name."""
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    killed.mkdir()
+    for call in (4, 3):
+        run = processes.Process(daemon=True, target=_die_in_checkpoint, args=(killed, call, moment))
+        run.start()
+        run.join(60)
+        assert run.exitcode == -signal.SIGKILL
+        counts["kills survived, while a checkpoint was written"] += 1
+    run = processes.Process(daemon=True, target=_die_in_checkpoint, args=(killed, -1, moment))
+    run.start()
+    run.join(60)
+    assert run.exitcode == 0
+    config = tiny_config("swav")
+    train(tiny_method(config), config, undisturbed)
+    a, b = (checkpoint.load(RunFolder(out).checkpoint) for out in (killed, undisturbed))
+    for part in ("method", "optimizer", "step"):
+        torch.testing.assert_close(a[part], b[part], rtol=0, atol=0)
+    assert losses(killed) == losses(undisturbed)
+    assert [p.name for p in RunFolder(killed).checkpoint.parent.iterdir()] == ["last.ckpt"]  # and no leftovers
+
+
+def mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small disk needs the right to mount one: {done.stderr.strip()}")
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A disk of a given size, in memory."""
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_disk_full_or_read_only_in_the_middle_of_a_run(
+    trouble: str, pictures: Path, tmp_path: Path, counts: Counter
+) -> None:
+    """The run says so and how to go on; the checkpoint stays whole; with room it ends as undisturbed."""
+    whole("moco", pictures, tmp_path / "undisturbed")
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        out, filler = disk / "run", disk / "filler"
+        run = start("moco", pictures, out)
+        while not RunFolder(out).checkpoint.exists() and run.is_alive():
+            time.sleep(0.005)
+        if trouble == "full":
+            fill(filler)
+        else:
+            mount("-o", "remount,ro", str(disk))
+        run.join(60)
+        assert run.exitcode == 2
+        assert re.search("Cannot write .*: (No space|Read-only).* --resume --out", errors_of(out).read_text())
+        checkpoint.load(RunFolder(out).checkpoint)
+        mount("-o", "remount,rw", str(disk))
+        filler.unlink(missing_ok=True)
+        run = start("moco", pictures, out)
+        run.join(60)
+        assert run.exitcode == 0, errors_of(out).read_text()
+        assert_same_end(out, tmp_path / "undisturbed")
+    counts["disks that filled up or became read-only"] += 1
+
+
+def fill(path: Path) -> None:
+    """Take what room a disk has left, for as long as files on it come and go."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 10, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+def test_sigterm_saves_first(pictures: Path, tmp_path: Path) -> None:
+    """As Slurm and spot machines send it, long before a checkpoint is due: no step is lost."""
+    whole("moco", pictures, tmp_path / "undisturbed")
+    out = tmp_path / "run"
+    run = start("moco", pictures, out, save_every=1e9)
+    while not RunFolder(out).metrics.exists() and run.is_alive():
+        time.sleep(0.005)
+    run.terminate()
+    run.join(60)
+    assert run.exitcode == 130
+    assert checkpoint.load(RunFolder(out).checkpoint)["step"] == max(losses(out)) < 36
+    assert (last := start("moco", pictures, out)).join(60) is None and last.exitcode == 0
+    assert_same_end(out, tmp_path / "undisturbed")

@@ -1,0 +1,91 @@
+"""What the contract tests measured, written into docs/correctness.md and, in short, into the README."""
+
+import platform
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from semblance import systems
+
+ROOT = Path(__file__).parents[1]
+COMMAND = "pytest tests/contract --write-table"
+
+PROMISES = {
+    "gradient": "the gradient that crosses the seam is autograd's of the whole batch, float64",
+    "float32": "gradients of a step in float32 and in float64; norm of the difference over the norm",
+    "bf16": "the same under bf16 autocast, the objective in float32",
+    "fp16": "the same under fp16 autocast",
+    "2 ranks": "losses, gradients, weights and buffers of ten steps on two processes and on one, float64, even and not",
+    "4 ranks": "the same on four, uneven",
+    "resume": "weights, optimiser, buffers and log after two stops and without, float32: equal bits",
+    "moved": "two ranks, stopped, one rank, stopped, two ranks; and one rank throughout, float64",
+    "micro-batches": "ten steps by gradient caching in micro-batches and on whole batches, no batch norm, float64",
+}
+
+
+Keep = Callable[[str, float, float], None]
+
+
+class Measurement(NamedTuple):
+    promise: str
+    method: str
+    deviation: float
+    tolerance: float
+
+
+@dataclass
+class Record:
+    """What a session of tests has measured so far, and counted."""
+
+    measured: list[Measurement] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+RECORD = pytest.StashKey[Record]()
+
+
+def write(record: Record) -> None:
+    """Put both tables in their places."""
+    measured, counts = record.measured, record.counts
+    cells: dict[tuple[str, str], float] = defaultdict(float)
+    tolerances: dict[str, float] = defaultdict(float)
+    for m in measured:
+        cells[m.promise, m.method] = max(cells[m.promise, m.method], m.deviation)
+        tolerances[m.promise] = max(tolerances[m.promise], m.tolerance)
+    lines = [f"| method | {' | '.join(PROMISES)} |", "|---" * (len(PROMISES) + 1) + "|"]
+    for method in systems.names():
+        row = (_cell(cells.get((promise, method))) for promise in PROMISES)
+        lines.append(f"| {systems.get(method).title} | {' | '.join(row)} |")
+    allowed = (_cell(tolerances.get(promise)) for promise in PROMISES)
+    lines.append(f"| *allowed* | {' | '.join(allowed)} |")
+    lines += ["", *(f"- **{promise}**: {meaning}." for promise, meaning in PROMISES.items())]
+    lines += ["", *(f"- {what}: {number:,}" for what, number in counts.items())] if counts else []
+    where = f"{date.today()}, {platform.machine()} CPU, torch {torch.__version__}, seed 0, n = 1"
+    _replace(ROOT / "docs" / "correctness.md", [f"    {COMMAND}", "", f"{where}:", "", *lines])
+    worst = {p: max((d for (q, _), d in cells.items() if q == p), default=None) for p in PROMISES}
+    short = ["| what must not change the run | largest deviation over all methods |", "|---|---|"]
+    short += [f"| {PROMISES[p]} | {_cell(worst[p])} |" for p in PROMISES]
+    _replace(ROOT / "README.md", short)
+
+
+def _cell(deviation: float | None) -> str:
+    if deviation is None:
+        return ""
+    return "0" if deviation == 0 else f"{deviation:.0e}".replace("e-0", "e-")
+
+
+def _replace(path: Path, lines: list[str]) -> None:
+    """Put lines between the marks of a page."""
+    page = path.read_text()
+    new, found = re.subn(
+        r"(<!-- measured -->\n).*?(<!-- end -->)", lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page, flags=re.S
+    )
+    assert found == 1, f"{path} has no place for the table"
+    path.write_text(new)
