@@ -13,6 +13,7 @@ from torch import Tensor
 
 from semblance.losses import (
     barlow_twins,
+    batch_nce,
     byol_regression,
     cross_correlation,
     info_nce,
@@ -101,6 +102,36 @@ def test_nt_xent_does_not_depend_on_scale_rotation_view_or_order():
     scaled, turned = (z1 * 7, z2 * torch.arange(1, 7)[:, None]), (z1 @ rotation, z2 @ rotation)
     for a, b in (scaled, turned, (z2, z1), (z1[order], z2[order])):
         torch.testing.assert_close(nt_xent(a, b, 0.1), loss, **EXACT)
+
+
+@pytest.mark.parametrize("loss", [nt_xent, batch_nce])
+@pytest.mark.parametrize("block", [1, 60, 75])
+def test_in_blocks_as_whole(loss, block, monkeypatch):
+    """Blocks of one row, of several, and of a number that does not divide the batch."""
+    inputs = [normal(15, 4), normal(15, 4, seed=1)]
+    whole = [x.clone().requires_grad_() for x in inputs]
+    expected = torch.autograd.grad(loss(*whole, 0.2), whole)
+    monkeypatch.setattr("semblance.losses.BLOCK", block)
+    parts = [x.clone().requires_grad_() for x in inputs]
+    held = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):
+        value = loss(*parts, 0.2)
+    assert max(held) <= 2 * 15 * 4  # embeddings are kept for the backward pass, similarities are not
+    for ours, theirs in zip(torch.autograd.grad(value, parts), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, **EXACT)
+
+
+def test_batch_nce():
+    """ln N where all are equal; each query against every key in loops; its sum is MoCo v3's."""
+    same = torch.ones(6, 3, dtype=torch.float64)
+    close(batch_nce(same, same, 0.2), log(6))
+
+    def naive(q: Tensor, k: Tensor) -> Tensor:
+        q, k = F.normalize(q, dim=1), F.normalize(k, dim=1)
+        losses = [-(q[i] @ k[i] / 0.2 - torch.logsumexp(k @ q[i] / 0.2, 0)) for i in range(len(q))]
+        return torch.stack(losses).mean()
+
+    same_gradients(lambda a, b: batch_nce(a, b, 0.2), naive, normal(5, 3), normal(5, 3, seed=1))
 
 
 def test_nt_xent_survives_float32_extremes():
