@@ -18,6 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--write-table") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--write-table gathers what one process has measured: add -n 0")
     config.stash[promises.RECORD] = promises.Record()
 
 

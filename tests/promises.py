@@ -15,7 +15,7 @@ import torch
 from semblance import systems
 
 ROOT = Path(__file__).parents[1]
-COMMAND = "pytest tests/contract --write-table"
+COMMAND = "pytest tests/contract -n 0 --write-table --kills 60"
 
 PROMISES = {
     "gradient": "the gradient that crosses the seam is autograd's of the whole batch, float64",

@@ -1,8 +1,11 @@
 """Where the processes of a run come from: this one alone, others started beside it, or torchrun or Slurm."""
 
+import atexit
+import logging
 import os
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment
 
@@ -14,8 +17,17 @@ def launch(devices: int) -> Fabric:
         accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=devices, num_nodes=machines,
         strategy="ddp" if machines * devices > 1 else "auto",  # only joins the processes; the seam does the rest
     )  # fmt: skip
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banner
     fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """End the threads of the ranks' group, which now and then abort a process that exits with them."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _started_by_others() -> tuple[int, int] | None:

@@ -190,7 +190,7 @@ def _restore(
     try:
         sharding.load(method, optimizer, state)
         return Trained(state["step"], total, state["seconds"])
-    except (LookupError, TypeError, RuntimeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(f"{folder.checkpoint} does not belong to this run: {error}") from error
 
 
