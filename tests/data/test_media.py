@@ -50,7 +50,7 @@ def movie(container: str, video: str, audio: str, seconds: float = 2.0, channels
 
 MOVIES = {
     "mp4": ("mp4", "mpeg4", "aac"), "mkv": ("matroska", "mpeg4", "flac"), "webm": ("webm", "libvpx", "libopus"),
-    "avi": ("avi", "mpeg4", "libmp3lame"), "mov": ("mov", "libx264", "pcm_s16le"), "ts": ("mpegts", "libx264", "aac"),
+    "avi": ("avi", "ffv1", "libmp3lame"), "mov": ("mov", "libx264", "pcm_s16le"), "ts": ("mpegts", "libx264", "aac"),
     "mpg": ("mpeg", "mpeg2video", "mp2"), "flv": ("flv", "flv1", "aac"),
 }  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_every_container_gives_its_frames_and_its_sound(kind: str) -> None:
     assert len(clip.frames) in (50, 51) and clip.size == (64, 80)  # some containers end a frame later
     assert abs(len(clip.sound) / 16_000 - 2) < 0.1 and clip.sound.float().std() > 1000
     y, x = np.mgrid[:64, :80]
-    for i in (0, 2, 23, 48):
+    for i in (0, 1, 23, 48):
         waves = [np.sin(x / 9 + i / 3), np.cos(y / 7 + i / 5), np.sin((x + y) / 11 - i / 4)]
         drawn = resize((127 + 100 * np.stack(waves, -1)).astype(np.uint8), 40)
         distances = (clip.frames.float() - drawn.float()).abs().mean((1, 2, 3))
