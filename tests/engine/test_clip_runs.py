@@ -67,6 +67,14 @@ def test_the_report_plays_sounds_from_itself(avid: tuple[Path, dict]) -> None:
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
 
 
+def test_the_report_speaks_of_clips(avid: tuple[Path, dict]) -> None:
+    page = " ".join((avid[0] / "report.html").read_text().split())
+    for said in ("a picture finds its own sound first in", "clips per second", "which CMA would take", "last shown"):
+        assert said in page
+    for unsaid in ("pictures per second", "Training pictures", "training picture", "raw pixels", "view 1"):
+        assert unsaid not in page
+
+
 def test_backbones_are_rebuilt_from_their_files(avid: tuple[Path, dict]) -> None:
     video, audio = (sb.load_backbone(avid[0] / f"{kind}_backbone.safetensors") for kind in ("video", "audio"))
     assert video(torch.zeros(1, 3, 8, 16, 16)).shape == (1, video.num_features)
@@ -83,6 +91,8 @@ def test_cma_goes_on_from_avid(avid: tuple[Path, dict], films: Path, tmp_path: P
     hyper = FAST["hyper"] | {"positives": 3, "refresh_epochs": 1}
     flags = FAST | {"data": str(films), "hyper": hyper, "from_run": str(avid[0]), "lr": 0.0, "max_steps": 1}
     sb.train("avid-cma", out=str(tmp_path / "cma"), **flags)
+    assert "networks it began with" in (report := (tmp_path / "cma" / "report.html").read_text())
+    assert "the positives it was drawn to" in report and "untrained" not in report
     before, after = (checkpoint.load(RunFolder(p).checkpoint)["method"] for p in (avid[0], tmp_path / "cma"))
     assert after["log_partition"] == before["log_partition"]
     assert (after["positive_set"] >= 0).all()
