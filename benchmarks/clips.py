@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from semblance.data.bounce import encode
-from semblance.data.media import decode_sound, pyav
+from semblance.data.media import decode_sound
+from semblance.data.pyav import pyav
 
 MOUTH = (66, 122, 36, 100)  # rows and columns of GRID's 128 x 160 frames: mouth and chin of its one talker
 FPS, GRID_RATE, DIGIT_RATE = 25, 24_000, 8_000

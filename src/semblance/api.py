@@ -89,7 +89,8 @@ def train(
     without
         Guards against collapse to switch off, to watch what they prevent.
     from_run
-        A run on the same data whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid.
+        A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe and
+        networks are that run's by default.
     seed
         Every random choice follows from it.
     devices
@@ -153,14 +154,18 @@ def evaluate(
 def embed(run: str, *, data: str, out: str | None = None, data_root: str = "data", download: bool = False) -> Any:
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
 
+    Of a run on clips a dict of two such tensors, "video" and "audio": what its backbones give, the mean over windows at
+    the beginning, in the middle and at the end of each clip.
+
     Parameters
     ----------
     run
         A run folder, or its backbone.safetensors.
     data
-        Pictures, as for train.
+        Pictures, or for a run on clips clips, as for train.
     out
-        A .npz to write: features, names and, where there are any, labels.
+        A .npz to write: features, names and, where there are any, labels. Of clips video and audio, names, and for each
+        attribute a label_ATTRIBUTE with the names of classes.
     data_root
         Folder in which torchvision's sets are looked for.
     download

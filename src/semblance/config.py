@@ -114,6 +114,8 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         raise UserError("\n".join(problems))
     cls = systems.get(flags["method"])
     pictures = cls.of_pictures()
+    if flags.get("from_run") is not None:
+        flags = _going_on(flags)
     data = _absolute(flags["data"] or ("shapes" if pictures else "bounce"))
     flags = flags | {"data": data, "data_root": str(Path(flags["data_root"]).expanduser().absolute())}
     name = flags["recipe"] or ("quick" if data in EMBEDDED else "small")
@@ -163,6 +165,14 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     if problems:
         raise UserError("\n".join(problems))
     return config
+
+
+def _going_on(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags, what they leave open of data and networks taken from the run that this one goes on from."""
+    run = TrainConfig.load(Path(flags["from_run"]) / "config.yaml")
+    own = {name: getattr(run, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
+    own["mel"] = next((view.mel for view in run.views if isinstance(view, SoundView)), None)
+    return flags | {name: value for name, value in own.items() if flags.get(name) is None}
 
 
 def _typed(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -1,54 +1,25 @@
-"""Real media: videos encoded here, read from folders and tars; what cannot be read is named; windows are counted."""
+"""Sets of clips: folders, tars, tables and arrays; what cannot be read is named; windows are counted."""
 
 import csv
-import io
 import tarfile
-import wave as wav
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from films import RATE, film, mp4, sound_file, without_video
 from PIL import Image
 
 from semblance.data import Clips, ClipSource, load_clips
 from semblance.data.bounce import encode
 from semblance.data.clip_arrays import resample
-from semblance.data.media import decode_clip, decode_sound
 from semblance.errors import UserError
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 from semblance.views.view import View
 
-av = pytest.importorskip("av", reason="PyAV is not installed")
-RATE = 8000
+pytest.importorskip("av", reason="PyAV is not installed")
 VIDEO, SOUND = ClipView(View(16), frames=4, fps=8.0), SoundView(seconds=1.0, rate=RATE, fft=256, hop=80)
-
-
-def film(seconds: float = 2.0, fps: int = 8, flash: float | None = None, seed: int = 0, side: int = 32):
-    """Frames whose grey grows with time, and a click with a white frame at the time `flash`."""
-    count = round(seconds * fps)
-    grey = np.linspace(40, 200, count).astype(np.uint8)
-    frames = np.broadcast_to(grey[:, None, None, None], (count, side, side, 3)).copy()
-    sound = (np.random.default_rng(seed).normal(0, 20, round(seconds * RATE))).astype(np.int16)
-    if flash is not None:
-        frames[round(flash * fps)] = 255
-        sound[round(flash * RATE) : round(flash * RATE) + 80] = 20_000
-    return frames, sound
-
-
-def mp4(path: Path, **options) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(*film(**options), fps=8, rate=RATE))
-    return path
-
-
-def sound_file(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wav.open(str(path), "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes(samples.astype("<i2").tobytes())
-    return path
 
 
 def load(path: Path, **options) -> ClipSource:
@@ -67,38 +38,6 @@ def whole(source: ClipSource) -> list[str]:
     return sorted([*source.train.items, *source.test.items])
 
 
-@pytest.mark.parametrize("flash", [0.25, 1.0, 1.75])
-def test_picture_and_sound_of_an_mp4_stay_together(flash: float) -> None:
-    clip = decode_clip(encode(*film(flash=flash), fps=8, rate=RATE), 32, 8.0, RATE)
-    assert clip.frames.shape == (16, 3, 32, 32) and clip.size == (32, 32)
-    assert clip.frames.float().mean((1, 2, 3)).argmax() == round(flash * 8)
-    loudest = clip.sound.float().abs().unfold(0, 80, 1).mean(1).argmax().item()
-    assert abs(loudest / RATE - flash) < 0.01
-    grey = clip.frames.float().mean((1, 2, 3))
-    expected = torch.linspace(40, 200, 16)
-    others = torch.arange(16) != round(flash * 8)
-    assert (grey - expected)[others].abs().max() < 12
-
-
-def test_frames_are_those_shown_at_even_times() -> None:
-    data = encode(*film(), fps=8, rate=RATE)
-    all_frames = decode_clip(data, 16, 8.0, RATE).frames.float().mean((1, 2, 3))
-    for fps, step in ((4.0, 2), (2.0, 4)):
-        fewer = decode_clip(data, 16, fps, RATE).frames.float().mean((1, 2, 3))
-        torch.testing.assert_close(fewer, all_frames[::step])
-    more = decode_clip(data, 16, 16.0, RATE).frames.float().mean((1, 2, 3))
-    torch.testing.assert_close(more, all_frames.repeat_interleave(2))
-
-
-def test_sound_is_resampled_whole_and_mixed_to_one_channel(tmp_path: Path) -> None:
-    time = np.arange(RATE) / RATE
-    path = sound_file(tmp_path / "a.wav", 10_000 * np.sin(2 * np.pi * 440 * time))
-    heard = decode_sound(path.read_bytes(), 24_000)
-    assert abs(len(heard) - 24_000) <= 1
-    spectrum = torch.fft.rfft(heard.double()).abs()
-    assert spectrum.argmax() == pytest.approx(440, abs=1)
-
-
 def test_a_folder_and_a_tar_of_it_hold_the_same(films: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "films.tar", "w") as tar:
         tar.add(films, "films")
@@ -111,6 +50,7 @@ def test_a_folder_and_a_tar_of_it_hold_the_same(films: Path, tmp_path: Path) -> 
     assert [known.classes[v] for v in known.values] == [name.split("/")[0] for name in folder.train.items]
 
 
+@pytest.mark.usefixtures("reader")
 def test_what_cannot_be_read_is_named_with_its_reason(films: Path) -> None:
     good = whole(load(films))
     whole_file = (films / "cat" / "00.mp4").read_bytes()
@@ -119,7 +59,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(films: Path) -> None:
     (films / "cat" / "text.mkv").write_text("no video at all")
     mp4(films / "dog" / "short.mp4", seconds=0.5)
     (films / "dog" / "silent.mp4").write_bytes(encode(film()[0], np.empty(0, np.int16), fps=8, rate=RATE))
-    (films / "dog" / "blind.mp4").write_bytes(_without_video())
+    (films / "dog" / "blind.mp4").write_bytes(without_video())
     Image.new("RGB", (8, 8)).save(films / "dog" / "alone.png")
     source = load(films)
     assert whole(source) == good
@@ -130,43 +70,6 @@ def test_what_cannot_be_read_is_named_with_its_reason(films: Path) -> None:
     assert told["empty.mp4"] == "empty file" and told["silent.mp4"] == "no sound in it"
     assert told["blind.mp4"] == "no video in it" and told["short.mp4"].startswith("too short: 0.5")
     assert told["half.mp4"].startswith("damaged") and "without a sound file" in told["alone.png"]
-
-
-def _without_video() -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
-        frame = av.AudioFrame.from_ndarray(film()[1][None], format="s16", layout="mono")
-        frame.sample_rate = RATE
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return buffer.getvalue()
-
-
-def test_a_file_that_ends_before_it_should_is_cut_short(tmp_path: Path) -> None:
-    """Matroska keeps its head at the beginning, so that half a file opens."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="matroska") as container:
-        frames, samples = film(seconds=4.0)
-        video, audio = (
-            container.add_stream("mpeg4", rate=8, width=32, height=32),
-            container.add_stream("pcm_s16le", rate=RATE),
-        )
-        audio.layout = "mono"
-        video.pix_fmt = "yuv420p"
-        for i, pixels in enumerate(frames):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            heard = av.AudioFrame.from_ndarray(
-                samples[None, i * 1000 : (i + 1) * 1000].copy(), format="s16", layout="mono"
-            )
-            heard.sample_rate = RATE
-            container.mux(audio.encode(heard))
-        container.mux(video.encode())
-        container.mux(audio.encode())
-    data = buffer.getvalue()
-    assert len(decode_clip(data, 16, 8.0, RATE).frames) == 32
-    with pytest.raises((ValueError, OSError), match="cut short|damaged"):
-        decode_clip(data[: len(data) // 2], 16, 8.0, RATE)
 
 
 def test_what_does_not_fit_in_memory_is_decoded_once_to_disk(
@@ -280,28 +183,8 @@ def test_places_without_a_key() -> None:
     assert [int(clips.at(p).read([0])[0][0, 0, 0, 0, 0]) / 8 for p in (0.0, 1.0)] == [0.75, 3.75]
 
 
-def test_missing_pyav_names_the_command(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(UserError, match=r"pip install 'semblance\[video\]'"):
-        load(films)
-
-
 def test_nothing_to_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No clips found"):
         load(tmp_path)
     with pytest.raises(UserError, match="Unknown set of clips 'bouncy'.*Did you mean 'bounce'"):
         load_clips("bouncy", VIDEO, SOUND)
-
-
-def test_grid(shared_data: Path) -> None:
-    """The first clips of a real corpus: aligned in time, labelled by their table."""
-    archive = shared_data / "grid_s1_dev.tar"
-    if not archive.exists():
-        pytest.skip(f"{archive.name} not present")
-    with tarfile.open(archive) as tar:
-        members = [m for m in tar if m.name.endswith(".mp4")][:6]
-        data = [tar.extractfile(m).read() for m in members]
-    for item in data:
-        clip = decode_clip(item, 48, 16.0, 16_000)
-        assert len(clip.frames) in (47, 48) and clip.size == (128, 160)
-        assert abs(len(clip.sound) - 48_128) < 1600 and clip.sound.float().std() > 50

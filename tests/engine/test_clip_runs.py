@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from films import RATE, sound_file
+from PIL import Image
 
 import semblance as sb
+from semblance.config import TrainConfig
+from semblance.data import load_clips
 from semblance.data.bounce import encode
 from semblance.engine import checkpoint
 from semblance.engine.folder import RunFolder
@@ -63,6 +67,14 @@ def test_the_report_plays_sounds_from_itself(avid: tuple[Path, dict]) -> None:
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
 
 
+def test_the_report_speaks_of_clips(avid: tuple[Path, dict]) -> None:
+    page = " ".join((avid[0] / "report.html").read_text().split())
+    for said in ("a picture finds its own sound first in", "clips per second", "which CMA would take", "last shown"):
+        assert said in page
+    for unsaid in ("pictures per second", "Training pictures", "training picture", "raw pixels", "view 1"):
+        assert unsaid not in page
+
+
 def test_backbones_are_rebuilt_from_their_files(avid: tuple[Path, dict]) -> None:
     video, audio = (sb.load_backbone(avid[0] / f"{kind}_backbone.safetensors") for kind in ("video", "audio"))
     assert video(torch.zeros(1, 3, 8, 16, 16)).shape == (1, video.num_features)
@@ -79,6 +91,8 @@ def test_cma_goes_on_from_avid(avid: tuple[Path, dict], films: Path, tmp_path: P
     hyper = FAST["hyper"] | {"positives": 3, "refresh_epochs": 1}
     flags = FAST | {"data": str(films), "hyper": hyper, "from_run": str(avid[0]), "lr": 0.0, "max_steps": 1}
     sb.train("avid-cma", out=str(tmp_path / "cma"), **flags)
+    assert "networks it began with" in (report := (tmp_path / "cma" / "report.html").read_text())
+    assert "the positives it was drawn to" in report and "untrained" not in report
     before, after = (checkpoint.load(RunFolder(p).checkpoint)["method"] for p in (avid[0], tmp_path / "cma"))
     assert after["log_partition"] == before["log_partition"]
     assert (after["positive_set"] >= 0).all()
@@ -100,8 +114,75 @@ def test_cma_refuses_a_run_on_other_clips_or_with_other_networks(
         sb.train("avid-cma", data=str(other), **flags)
     with pytest.raises(UserError, match="other networks"):
         sb.train("avid-cma", data=str(films), **flags | {"backbone": "r2plus1d-10-w8"})
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="No run in"):
         sb.train("avid-cma", data=str(films), **flags | {"from_run": str(tmp_path)})
+
+
+def test_data_and_networks_are_those_of_the_run_it_goes_on_from(avid: tuple[Path, dict], tmp_path: Path) -> None:
+    hyper = FAST["hyper"] | {"positives": 3}
+    sb.train("avid-cma", from_run=str(avid[0]), hyper=hyper, batch_size=8, max_steps=1, out=str(tmp_path / "cma"))
+    before, after = (TrainConfig.load(RunFolder(p).config) for p in (avid[0], tmp_path / "cma"))
+    for name in ("data", "recipe", "backbone", "audio_backbone", "image_size", "video", "sound"):
+        assert getattr(after, name) == getattr(before, name)
+
+
+def test_a_run_is_measured_on_its_own_clips_and_on_others(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:
+    out, summary = avid
+    own = sb.evaluate(str(out))
+    assert [line["encoder"] for line in own] == ["raw input", "trained networks"]
+    trained = summary["table"][-1]
+    assert {name: own[-1][name] for name in trained if name != "encoder"} == pytest.approx(
+        {name: value for name, value in trained.items() if name != "encoder"}
+    )
+    for path in sorted(films.glob("*/*.mp4"))[:12]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (without_labels,) = sb.evaluate(str(out), data=str(tmp_path))
+    assert set(without_labels) == {"encoder", "video_to_audio_r1", "audio_to_video_r1"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_folder_of_sounds_is_classified_fold_by_fold(avid: tuple[Path, dict], tmp_path: Path) -> None:
+    for i in range(12):
+        tone = 8000 * np.sin(2 * np.pi * 300 * (1 + i % 2) * np.arange(RATE) / RATE)
+        sound_file(tmp_path / f"{1 + i // 4}-{i}-A-{i % 2}.wav", tone)
+    table = sb.evaluate(str(avid[0]), data=str(tmp_path))
+    assert [line["encoder"] for line in table] == ["untrained network", "trained network"]
+    assert all(len(line["folds"]) == 3 for line in table)
+
+
+def test_clips_are_embedded_by_both_backbones(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "features.npz"
+    found = sb.embed(str(avid[0]), data=str(films), out=str(out))
+    with np.load(out) as file:
+        assert set(file) == {"video", "audio", "names", "label_class"}
+        names = file["names"].tolist()
+        assert sorted(names) == sorted(f"{('low', 'high')[i % 2]}/{i:02d}.mp4" for i in range(24))
+        assert file["label_class"].tolist() == [name.split("/")[0] for name in names]
+        for kind in ("video", "audio"):
+            assert np.array_equal(file[kind], found[kind].numpy()) and file[kind].dtype == np.float32
+    config = TrainConfig.load(RunFolder(avid[0]).config)
+    clip = load_clips(str(films), config.video, config.sound).train
+    network = sb.load_backbone(avid[0] / "audio_backbone.safetensors")
+    windows = [config.sound.plain(clip.at(place).read([0])[2].float() / 32767) for place in (0, 0.5, 1)]
+    with torch.no_grad():
+        torch.testing.assert_close(found["audio"][0], torch.stack([network(w)[0] for w in windows]).mean(0))
+
+
+def test_what_is_no_clip_is_told_apart(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    backbone = str(avid[0] / "video_backbone.safetensors")
+    for wrong, told in [
+        (lambda: sb.train("avid", data=str(tmp_path)), "a.png: a picture without a sound file beside it"),
+        (lambda: sb.train("avid", data="shapes"), "shapes is a set of pictures"),
+        (lambda: sb.train("simclr", data=str(films)), "Videos are for avid"),
+        (lambda: sb.train("simclr", data="bounce"), "bounce is a set of clips"),
+        (lambda: sb.evaluate(str(avid[0]), data=str(tmp_path)), "No clips found"),
+        (lambda: sb.evaluate(backbone, data=str(tmp_path)), "name the run's folder"),
+        (lambda: sb.embed(backbone, data=str(tmp_path)), "name the run's folder"),
+        (lambda: sb.embed(str(avid[0]), data=str(films), out="features.pt"), "ends in .npz"),
+    ]:
+        with pytest.raises(UserError, match=told):
+            wrong()
 
 
 def test_a_picture_network_over_frames_and_log_mel_learn_too(films: Path, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def load(
         raise UserError(f"{path} is not a folder, {', '.join(tars.SUFFIXES)}, .npy or .npz: unpack or convert it.")
     if data.lower() in named.NAMES:
         return named.load_named(data.lower(), image_size, Path(data_root).expanduser(), download, seed, limits)
-    raise UserError(f"{unknown('data set', data, named.NAMES)} Nor is there a file or folder {path.absolute()}.")
+    hint = " bounce is a set of clips, for avid and avid-cma." if data == "bounce" else ""
+    raise UserError(f"{unknown('data set', data, named.NAMES)} Nor is there a file or folder {path.absolute()}.{hint}")
 
 
 def load_clips(
@@ -66,7 +67,7 @@ def load_clips(
     workers, memory_fraction: as for pictures; what does not fit in memory is decoded to the user's cache folder.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data import bounce, clip_arrays, clip_files, folders, tars
+    from semblance.data import bounce, clip_arrays, clip_files, folders, named, tars
     from semblance.data.files import Files
     from semblance.data.memory import Limits
 
@@ -84,4 +85,7 @@ def load_clips(
     if data == "bounce":
         files = Files(Path("bounce"), bounce.names(), bounce.read)
         return clip_files.load_clip_files(files, video, sound, limits)
-    raise UserError(f"{unknown('set of clips', data, ['bounce'])} Nor is there a file or folder {path.absolute()}.")
+    hint = f" {data} is a set of pictures, without sounds." if data.lower() in named.NAMES else ""
+    raise UserError(
+        f"{unknown('set of clips', data, ['bounce'])} Nor is there a file or folder {path.absolute()}.{hint}"
+    )

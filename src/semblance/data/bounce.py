@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..views import random
-from .media import pyav
+from .pyav import pyav
 from .shapes import SHAPES
 
 CLASSES = ["disk", "ring", "triangle", "square", "star", "cross", "bars", "hourglass"]

@@ -17,7 +17,7 @@ from semblance.data.clips import Attribute, Clips, ClipSource
 from semblance.data.decode import EXTENSIONS, decode, read_size
 from semblance.data.files import Files
 from semblance.data.images import Skipped, reason
-from semblance.data.media import SOUNDS, VIDEOS, Clip, decode_clip, decode_sound, probe
+from semblance.data.media import SOUNDS, VIDEOS, Clip, decode_clip, decode_sound, probe, reader
 from semblance.data.memory import Limits
 from semblance.data.splits import is_held_out, split
 from semblance.data.store import Decoded, decode_clips, decode_to_disk
@@ -66,7 +66,7 @@ def load_clip_files(files: Files, video: ClipView, sound: SoundView, limits: Lim
     if needed <= limits.bytes:
         found = decode_clips(files.path.name, pairs, decode_pair, limits.workers)
     else:
-        folder = _cache(files, pairs, (canvas, video.fps, video.seconds, sound.rate, sound.seconds))
+        folder = _cache(files, pairs, (reader().__name__, canvas, video.fps, video.seconds, sound.rate, sound.seconds))
         found = decode_to_disk(files.path.name, pairs, decode_pair, limits.workers, canvas, folder)
     skipped += found.skipped
     if len(found.kept) < 2:

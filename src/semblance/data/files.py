@@ -43,7 +43,10 @@ def is_picture(name: str) -> bool:
 def load_files(files: Files, image_size: int, limits: Limits) -> Source:
     """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand."""
     if not files.items:
-        raise UserError(f"No images found in {files.path} (looked for {' '.join(sorted(EXTENSIONS))}).")
+        raise UserError(
+            f"No images found in {files.path}. Videos are for avid and avid-cma; pictures are files of these kinds: "
+            f"{' '.join(sorted(EXTENSIONS))}."
+        )
     by_name = {str(item): item for item in files.items}
     parts = split(list(by_name))
     canvas = choose_canvas(_sample_sizes(files, [by_name[name] for name in parts.train.names]), image_size)

@@ -1,7 +1,6 @@
-"""One clip: the bytes of a video or sound file to uint8 frames and a waveform, through PyAV."""
+"""One clip: the bytes of a video or sound file to uint8 frames and a waveform, through TorchCodec or PyAV."""
 
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -11,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.decode import channels_first
-from semblance.errors import UserError
+from semblance.data.decode import resize
 
 VIDEOS = frozenset((
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".mts", ".m2ts", ".3gp",
@@ -36,150 +34,112 @@ class Clip:
     sound: Tensor
 
 
+def reader() -> Any:
+    """The module that reads files: that of TorchCodec where it loads, else that of PyAV.
+
+    Both read a whole file from its beginning on, and on one FFmpeg give the same bits. Times of frames that carry none
+    (B-frames in AVI) are guessed otherwise by each, wrong by a frame or two.
+    """
+    from semblance.data import pyav, torchcodec
+
+    return torchcodec if torchcodec.loads() else pyav
+
+
 def decode_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool = False) -> Clip:
     """Frames at `fps` and sound at `rate` of a video file, resized to a square canvas and mixed to one channel.
 
     A frame is what is shown at its moment. Where the sound is to come from elsewhere (silent), it is left empty. Raises
     OSError or ValueError with a short reason where the file holds no picture, no sound, or less than it declares.
     """
-    with _open(data) as container:
-        if not container.streams.video:
-            raise ValueError("no video in it")
-        if not container.streams.audio and not silent:
-            raise ValueError("no sound in it")
-        video = container.streams.video[0]
-        streams = [video] if silent else [video, container.streams.audio[0]]
-        frames, sound = _Frames(canvas, fps), _Sound(rate)
-        for stream in streams:
-            stream.codec_context.thread_count = 1  # threads of FFmpeg's own have deadlocked in workers
-        for packet in container.demux(*streams):
-            for frame in packet.decode():
-                (frames if packet.stream is video else sound).add(frame)
-        frames.finish(video.average_rate)
-        if not frames.chosen:
-            raise ValueError("no frame in it")
-        declared = (container.duration or 0) / 1e6
-        if frames.seconds < WHOLE * declared - 0.1:
-            raise ValueError(f"cut short: {frames.seconds:.1f} of {declared:.1f} s")
-        wave = torch.empty(0, dtype=torch.int16) if silent else sound.wave(frames.start)
-        return Clip(torch.stack(frames.chosen), frames.size, wave)
+    with _damage_told(data):
+        return reader().read_clip(data, canvas, fps, rate, silent)
 
 
 def decode_sound(data: bytes, rate: int) -> Tensor:
     """Sound at `rate` of a sound file, or of a video's track, mixed to one channel: int16 (L,); raises likewise."""
-    with _open(data) as container:
-        if not container.streams.audio:
-            raise ValueError("no sound in it")
-        audio = container.streams.audio[0]
-        audio.codec_context.thread_count = 1
-        sound = _Sound(rate)
-        for frame in container.decode(audio):
-            sound.add(frame)
-        return sound.wave(sound.start)
+    with _damage_told(data):
+        return reader().read_sound(data, rate)
 
 
 def probe(data: bytes) -> tuple[tuple[int, int], float]:
     """Height and width, and seconds, as a video file's head declares them; raises as decode_clip does."""
-    with _open(data) as container:
-        if not container.streams.video:
-            raise ValueError("no video in it")
-        context = container.streams.video[0].codec_context
-        return (context.height, context.width), (container.duration or 0) / 1e6
+    with _damage_told(data):
+        return reader().read_head(data)
 
 
-def pyav() -> Any:
-    """The module `av`, or how to get it."""
-    try:
-        import av
-    except ImportError as error:
-        raise UserError(
-            f"Video and sound files are read by PyAV, which does not load here ({error}). "
-            "Install it with: pip install 'semblance[video]'"
-        ) from error
-    return av
+class EvenFrames:
+    """Picks the frames shown at even times from the first on, and resizes only those.
 
+    rate: frames per second of the stream, None or 0 where it is not known.
+    upright: a frame of the library's own as uint8 (H, W, 3), RGB.
+    """
 
-@contextmanager
-def _open(data: bytes) -> Iterator[Any]:
-    """A container that is closed at the end, its errors turned into ours."""
-    av = pyav()
-    if not data:
-        raise ValueError("empty file")
-    try:
-        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
-            yield container
-    except av.FFmpegError as error:
-        raise ValueError(f"damaged: {error.strerror or type(error).__name__}") from error
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # on broken bytes: TypeError, OverflowError, MemoryError, ...
-        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error
-
-
-class _Frames:
-    """Picks the frames shown at even times, and resizes only those."""
-
-    def __init__(self, canvas: int, fps: float) -> None:
-        self.canvas, self.fps = canvas, fps
+    def __init__(self, canvas: int, fps: float, rate: Any, upright: Callable[[Any], np.ndarray]) -> None:
+        self.canvas, self.fps, self.upright = canvas, fps, upright
+        self.lasts = float(1 / (rate or fps))
         self.chosen: list[Tensor] = []
         self.size = (0, 0)
         self.start = self.seconds = 0.0
         self.shown: Any = None  # the last frame that has come, and the time since the first that it came at
         self.time = 0.0
 
-    def add(self, frame: Any) -> None:
+    def add(self, frame: Any, time: float | None) -> None:
+        """The next frame, shown from that time on; None: a moment after the one before."""
         if self.shown is None:
-            self.start = frame.time or 0.0
-            turned = frame.rotation % 180 != 0
-            self.size = (frame.width, frame.height) if turned else (frame.height, frame.width)
-            self.time = 0.0
+            self.start = time or 0.0
         else:
-            time = frame.time - self.start if frame.time is not None else self.time
+            time = time - self.start if time is not None else self.time + self.lasts
             if time > LONGEST:
                 raise ValueError(f"damaged: a frame {time:.0f} s after the first")
             self._choose(before=time)
             self.time = time
         self.shown = frame
 
-    def finish(self, rate: Any) -> None:
-        """Choose the last frame for as long as it is shown, at `rate` frames per second."""
+    def finish(self, own: float | None, file: float | None, heard: float) -> None:
+        """Choose the last frame for as long as it is shown; raise ValueError where there is less than is declared.
+
+        own: seconds of video that the head declares, where it does; file: seconds at which it says that all ends;
+        heard: seconds at which the sound has ended.
+        """
         if self.shown is not None:
-            self.seconds = self.time + float(1 / rate if rate else 1 / self.fps)
+            self.seconds = self.time + self.lasts
             self._choose(before=self.seconds)
+        if not self.chosen:
+            raise ValueError("no frame in it")
+        found, declared = (self.seconds, own) if own else (max(self.start + self.seconds, heard), file or 0)
+        if found < WHOLE * declared - 0.1:
+            raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
 
     def _choose(self, before: float) -> None:
         count = ceil(before * self.fps - len(self.chosen) - 1e-3)  # even times before that
         if count > 0:
-            self.chosen += [self._resized()] * count
-
-    def _resized(self) -> Tensor:
-        frame = self.shown.reformat(self.canvas, self.canvas, format="rgb24", interpolation="BICUBIC")
-        return channels_first(np.rot90(frame.to_ndarray(), self.shown.rotation // 90))
+            pixels = self.upright(self.shown)
+            self.size = pixels.shape[:2]
+            self.chosen += [resize(pixels, self.canvas)] * count
 
 
-class _Sound:
-    """Resamples to 16-bit mono."""
+def mono(parts: Sequence[np.ndarray], late: float, rate: int) -> Tensor:
+    """Parts of a sound, float32 (channels, samples), as their channels' mean from the picture's beginning on.
 
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self.resampler = pyav().AudioResampler(format="s16", layout="mono", rate=rate)
-        self.parts: list[np.ndarray] = []
-        self.start: float | None = None
+    late: seconds by which the sound begins after that, or before it. int16 (L,); raises ValueError where L is 0.
+    """
+    if late > LONGEST:
+        raise ValueError(f"damaged: its sound begins {late:.0f} s late")
+    samples = round(late * rate)
+    wave = np.concatenate([np.zeros(max(0, samples), np.float32), *(p.mean(0) for p in parts)])[max(0, -samples) :]
+    if not len(wave):
+        raise ValueError("no sound in it")
+    return torch.from_numpy((wave * 2.0**15).round().clip(-(2**15), 2**15 - 1).astype(np.int16))
 
-    def add(self, frame: Any) -> None:
-        if self.start is None:
-            self.start = frame.time or 0.0
-        self.parts += [part.to_ndarray()[0] for part in self.resampler.resample(frame)]
 
-    def wave(self, start: float | None) -> Tensor:
-        """All of it from the time `start` on, silence where it begins later."""
-        self.parts += [part.to_ndarray()[0] for part in self.resampler.resample(None)]  # what it holds back
-        if self.start is None or start is None:
-            raise ValueError("no sound in it")
-        if self.start - start > LONGEST:
-            raise ValueError(f"damaged: its sound begins {self.start - start:.0f} s late")
-        late = round((self.start - start) * self.rate)
-        wave = np.concatenate([np.zeros(max(0, late), np.int16), *self.parts])[max(0, -late) :]
-        if not len(wave):
-            raise ValueError("no sound in it")
-        return torch.from_numpy(wave)
+@contextmanager
+def _damage_told(data: bytes) -> Iterator[None]:
+    """What readers raise on broken bytes (TypeError, OverflowError, MemoryError, ...) becomes a ValueError."""
+    if not data:
+        raise ValueError("empty file")
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error

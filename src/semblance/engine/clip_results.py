@@ -55,8 +55,12 @@ def watch(method: AVID, source: ClipSource, config: TrainConfig) -> dict[str, fl
 
 
 def baseline(method: AVID, source: ClipSource, config: TrainConfig) -> dict[str, Any]:
-    """The row of the untrained networks."""
-    return row("untrained networks", *_embed(method, source, config), source)
+    """The row of the networks before training."""
+    return row(
+        "untrained networks" if config.from_run is None else "networks it began with",
+        *_embed(method, source, config),
+        source,
+    )
 
 
 def finish(

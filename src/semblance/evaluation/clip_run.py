@@ -1,11 +1,13 @@
-"""Evaluation of a finished run on clips: on its own clips or others, or of its audio backbone on labelled sounds."""
+"""Evaluation of a finished run on clips, or of its audio backbone on labelled sounds; features of clips."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from .. import data as sources
 from ..config import TrainConfig
@@ -16,10 +18,13 @@ from ..engine import checkpoint
 from ..engine.build import build
 from ..engine.clip_results import print_clips, row
 from ..engine.folder import RunFolder
+from ..engine.precision import choose_precision
 from ..errors import UserError
+from ..nets.export import load_backbone
 from ..systems.contrastive.avid import AVID
-from .clips import Embedded, embed_clips, raw_input
+from .clips import Embedded, backbone_features, embed_clips, raw_input
 from .retrieval import chance, retrieval
+from .run import make_folder_of, write_arrays
 from .sounds import fold_accuracies, is_sound, load_sounds, mean_and_interval, sound_features
 from .table import print_skipped
 
@@ -27,8 +32,7 @@ from .table import print_skipped
 def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
     """The table of a run: raw input, then the trained networks; of a folder of sounds, that of the audio backbone."""
     folder = RunFolder(run)
-    config = TrainConfig.load(folder.config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config, device = _here(folder)
     method = _trained(folder, config).to(device)
     data = data or config.data
     if Path(data).is_dir():
@@ -46,6 +50,29 @@ def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
     print_clips(found | {"chance": chance(len(source.test))}, table, {}, len(source.test))
     print_skipped(source.skipped)
     return table
+
+
+def embed(run: Path, data: str, out: Path | None) -> dict[str, Tensor]:
+    """Features of every readable clip by both backbones, in the order training, held out."""
+    config, device = _here(RunFolder(run))
+    video, audio = (load_backbone(run / f"{kind}_backbone.safetensors").to(device) for kind in ("video", "audio"))
+    source = sources.load_clips(data, config.video, config.sound)
+    if out is not None:
+        make_folder_of(out)
+    parts = (source.train, source.test)
+    with Console(stderr=True).status("Embedding clips"):
+        found = [backbone_features(video, audio, part, config) for part in parts]
+    features = {kind: torch.cat([f[kind] for f in found]) for kind in ("video", "audio")}
+    if out is not None:
+        arrays: dict[str, Any] = {kind: rows.numpy() for kind, rows in features.items()}
+        arrays["names"] = np.array([str(item) for part in parts for item in part.items])
+        for name, known in source.train.attributes.items():
+            values = torch.cat([part.attributes[name].values for part in parts])
+            arrays[f"label_{name}"] = np.array(known.classes)[values.numpy()]
+        widths = " and ".join(f"{rows.shape[1]} numbers of {kind}" for kind, rows in features.items())
+        write_arrays(out, arrays, f"features of {len(arrays['names']):,} clips, {widths},")
+    print_skipped(source.skipped)
+    return features
 
 
 def _on_sounds(method: AVID, files: Files, config: TrainConfig) -> list[dict[str, Any]]:
@@ -68,6 +95,13 @@ def _on_sounds(method: AVID, files: Files, config: TrainConfig) -> list[dict[str
     Console().print(shown)
     print_skipped(sounds.skipped)
     return table
+
+
+def _here(folder: RunFolder) -> tuple[TrainConfig, torch.device]:
+    """The run's configuration, computing as this machine's best device does."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = TrainConfig.load(folder.config)
+    return config.model_copy(update={"precision": choose_precision("auto", device, clips=True)}), device
 
 
 def _trained(folder: RunFolder, config: TrainConfig) -> AVID:

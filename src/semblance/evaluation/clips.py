@@ -1,12 +1,12 @@
 """What a pair of networks makes of clips: embeddings, features, and the raw input they are compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..data.clips import Clips
@@ -49,17 +49,42 @@ def embed_clips(method: AVID, clips: Clips, config: TrainConfig, places: Sequenc
         widths[:] = [c.shape[1] for c in columns]
         return torch.cat(columns, 1)
 
-    total: Tensor | float = 0.0
-    for place in places:
-        parts = in_parts(clips.at(place), rows, weight.device, config.workers)
-        total = total + torch.cat([part.cpu() for part in parts])
+    mean = _mean(clips, rows, weight.device, config, places)
     method.train(training)
-    assert isinstance(total, Tensor)
-    video, audio, video_features, audio_features = (total / len(places)).split(widths, 1)
+    video, audio, video_features, audio_features = mean.split(widths, 1)
     return Embedded(
         {"video": F.normalize(video, dim=1), "audio": F.normalize(audio, dim=1)},
         {"video": video_features.contiguous(), "audio": audio_features.contiguous()},
     )
+
+
+def backbone_features(video: nn.Module, audio: nn.Module, clips: Clips, config: TrainConfig) -> dict[str, Tensor]:
+    """What a pair of backbones in evaluation mode gives for every clip, the mean over PLACES.
+
+    float32 (N, num_features) by modality.
+    """
+    device = next(video.parameters()).device
+
+    def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
+        with autocast(config.precision, device):
+            seen = video(plain_clip(raw, config.image_size))
+            heard = audio(config.sound.plain(raw[2].float() / 32767))
+        return torch.cat([seen.float(), heard.float()], 1)
+
+    found = _mean(clips, rows, device, config, PLACES)
+    split = found.tensor_split([int(video.num_features)], 1)  # type: ignore[arg-type]
+    return {"video": split[0].contiguous(), "audio": split[1].contiguous()}
+
+
+def _mean(
+    clips: Clips, rows: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, config: TrainConfig,
+    places: Sequence[float],
+) -> Tensor:  # fmt: skip
+    """What `rows` makes of every clip, (N, D) on the CPU, the mean over windows at the places."""
+    found = [
+        torch.cat([part.cpu() for part in in_parts(clips.at(place), rows, device, config.workers)]) for place in places
+    ]
+    return torch.stack(found).mean(0)
 
 
 def _features(network: Any, view: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,8 @@ from .table import labelled, print_notes, print_skipped, print_table, row
 def _open(run: str, data: str | None, data_root: str, download: bool) -> tuple[torch.nn.Module, int, str, Source]:
     """The backbone on the best device, its image size and precision, and the pictures."""
     model, about = load_with_metadata(run)
+    if "backbone" not in about:
+        raise UserError(f"{run} is one of the two backbones of a run on clips: name the run's folder instead.")
     if data is None:
         config = TrainConfig.load((Path(run) if Path(run).is_dir() else Path(run).parent) / "config.yaml")
         data, data_root = config.data, config.data_root
@@ -35,7 +37,7 @@ def _open(run: str, data: str | None, data_root: str, download: bool) -> tuple[t
 
 def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> list[dict[str, Any]]:
     """The table of a backbone on labelled pictures: raw pixels, then the trained backbone. Or that of clips."""
-    if (Path(run) / "audio_backbone.safetensors").is_file():
+    if _of_clips(run):
         from .clip_run import evaluate as evaluate_clips
 
         return evaluate_clips(Path(run), data)
@@ -65,14 +67,17 @@ def _writing(out: Path) -> Iterator[None]:
         raise UserError(f"Cannot write {out}: {error.strerror}. Choose another --out.") from error
 
 
-def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor:
-    """Features of every readable picture, in the order training, held out."""
+def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor | dict[str, Tensor]:
+    """Features of every readable picture, in the order training, held out. Or of clips, by modality."""
     if out is not None and (out.suffix != ".npz" or out.is_dir()):
         raise UserError(f"--out {out} must be a file that ends in .npz.")
+    if _of_clips(run):
+        from .clip_run import embed as embed_clips
+
+        return embed_clips(Path(run), data, out)
     model, size, precision, source = _open(run, data, data_root, download)
     if out is not None:
-        with _writing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder_of(out)
     parts = [part for part in (source.train, source.test) if part is not None]
     vectors = [features(model, part, size=size, precision=precision) for part in parts]
     kept = [part.readable for part in parts]  # known once all have been tried
@@ -83,11 +88,23 @@ def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bo
         if all(part.labels is not None for part in parts):
             labels = [part.labels[k] for part, k in zip(parts, kept, strict=True) if part.labels is not None]
             arrays["labels"] = torch.cat(labels).numpy()
-        with _writing(out):
-            write_atomically(out, lambda file: np.savez(file, **arrays))
-        Console().print(
-            f"Wrote {len(embedded):,} features of {embedded.shape[1]} numbers to {out}.",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        write_arrays(out, arrays, f"{len(embedded):,} features of {embedded.shape[1]} numbers")
     print_skipped(source.skipped)
     return embedded
+
+
+def _of_clips(run: str) -> bool:
+    return (Path(run) / "audio_backbone.safetensors").is_file()
+
+
+def make_folder_of(out: Path) -> None:
+    """Before the work, so that it is not done in vain."""
+    with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def write_arrays(out: Path, arrays: dict[str, Any], what: str) -> None:
+    """Write a .npz and say what it holds."""
+    with _writing(out):
+        write_atomically(out, lambda file: np.savez(file, **arrays))
+    Console().print(f"Wrote {what} to {out}.", markup=False, highlight=False, soft_wrap=True)

@@ -41,13 +41,18 @@ class Shown:
 
 @dataclass
 class ClipPage:
-    """Rows of a clip with what belongs to it, recall at each rank both ways as points of a 300 x 100 drawing."""
+    """Rows of a clip with what belongs to it, recall at each rank both ways as points of a 300 x 100 drawing.
+
+    chosen: which clips the positives are, in words. columns: titles of the sheet of views.
+    """
 
     sounds: list[tuple[Shown, list[Shown]]]
     positives: list[tuple[Shown, list[Shown]]]
     recall: dict[str, str]
     retrieval: dict[str, Any]
     purities: dict[str, Any]
+    chosen: str
+    columns: tuple[str, ...] = ("a frame", "first shown", "last shown", "sound")
 
 
 def clip_report(
@@ -82,15 +87,17 @@ def _page(summary: dict[str, Any], method: AVID, source: ClipSource, test: Embed
     train = source.train
     firsts = torch.linspace(0, len(train) - 1, min(ROWS, len(train))).long().tolist()
     positives = getattr(method, "positive_set", None)
+    chosen = "the positives it was drawn to, mined by CMA from its embeddings"
     if positives is None or int(positives[0, 0]) < 0:
         rows = method.video_bank.rows, method.audio_bank.rows
         positives = mine(*rows, min(FOUND, len(train) - 2), "consensus")
+        chosen = "those most like it in both, which CMA would take for its positives"
     mined = [
         (show(train, q), [show(train, i, q) for i in positives[q][:FOUND].tolist()]) for q in firsts
     ]  # fmt: skip
     return ClipPage(
         sounds, mined, {way: _curve(ranks(*pair)) for way, pair in _ways(test).items()}, summary["retrieval"],
-        summary["positives"],
+        summary["positives"], chosen,
     )  # fmt: skip
 
 

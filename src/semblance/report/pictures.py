@@ -1,6 +1,7 @@
 """Pictures as `data:` addresses, so that the page carries them itself."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -30,13 +31,13 @@ class Sheet:
     rows: list[list[str]]
 
 
-def contact_sheets(views: Tensor) -> list[Sheet]:
+def contact_sheets(views: Tensor, titles: Sequence[str] = ()) -> list[Sheet]:
     """Originals beside their views, in as many sheets as fit next to one another on a wide page.
 
-    views: uint8 (n_images, 1 + V, 3, S, S).
+    views: uint8 (n_images, 1 + V, 3, S, S). titles: of the 1 + V columns; by default those of an original and views.
     """
     columns = views.shape[1]
-    titles = ["original", *(f"view {number}" for number in range(1, columns))]
+    titles = list(titles) or ["original", *(f"view {number}" for number in range(1, columns))]
     rows = [[address(picture, 144) for picture in row] for row in views[:MOST_ROWS].cpu().numpy()]
     beside = next(n for n in range(max(1, 10 // columns), 0, -1) if len(rows) % n == 0)
     height = max(1, len(rows) // beside)

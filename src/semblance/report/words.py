@@ -7,6 +7,8 @@ ACCURACIES = {
     "knn_top1": "Nearest neighbours (k-NN)",
     "linear_top1": "Linear classifier",
     "linear_mean_per_class": "Linear classifier, mean over classes",
+    "video_to_audio_r1": "Sound found by its picture, R@1",
+    "audio_to_video_r1": "Picture found by its sound, R@1",
 }
 _HEADER = {"method", "title", "family", "paper", "data", "backbone", "training_seconds", "samples_per_second"}
 _SHOWN = _HEADER | {"table", "skipped", "test_images"}
@@ -51,7 +53,12 @@ def facts(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[tuple[
         if values:
             found.append((write(values[-1]), name))
     if finite(summary.get("samples_per_second")):
-        found.append((f"{summary['samples_per_second']:,.0f}", "pictures per second"))
+        found.append(
+            (
+                f"{summary['samples_per_second']:,.0f}",
+                "clips per second" if "retrieval" in summary else "pictures per second",
+            )
+        )
     if finite(summary.get("training_seconds")):
         found.append((duration(summary["training_seconds"]), "training time"))
     return found
@@ -86,6 +93,8 @@ def verdict(summary: dict[str, Any]) -> str:
     A difference below the 95 % interval of two independent proportions over `test_images` counts as level. Both are
     measured on the same pictures, so the true interval is narrower: the sentence errs on the careful side.
     """
+    if "retrieval" in summary:
+        return _found(summary["retrieval"], summary["test_clips"])
     table = summary.get("table") or []
     trained: dict[str, Any] = next((row for row in table if row["encoder"].startswith("trained")), {})
     key = next((key for key in ("linear_top1", "knn_top1") if finite(trained.get(key))), None)
@@ -101,6 +110,16 @@ def verdict(summary: dict[str, Any]) -> str:
     ]
     sentence = f"{subject} the {trained['encoder']} names {percent(trained[key])} of {of} correctly"
     return f"{sentence}: {' and '.join(compared)}." if compared else f"{sentence}."
+
+
+def _found(retrieval: dict[str, dict[str, float]], clips: int) -> str:
+    """How often the two halves of a clip find each other: among the first ten, or where that is no feat, first."""
+    key, place = ("r10", "among the first ten") if clips >= 50 else ("r1", "first")
+    seen, heard, luck = (percent(retrieval[way][key]) for way in ("video_to_audio", "audio_to_video", "chance"))
+    return (
+        f"Among {clips:,} held-out clips, a picture finds its own sound {place} in {seen} of cases, "
+        f"and a sound its own picture in {heard}; chance is {luck}."
+    )
 
 
 def _compared(mine: float, other: float, name: str, count: int | None) -> str:

@@ -1,0 +1,221 @@
+"""Real media, encoded here and read by either library: what is shown and heard when, and what is refused.
+
+TorchCodec is tried where it loads; folders of films are in test_clips.py.
+"""
+
+import io
+import struct
+import tarfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from films import RATE, film, sound_file, without_video
+
+from semblance.data import pyav, torchcodec
+from semblance.data.bounce import encode
+from semblance.data.decode import resize
+from semblance.data.media import decode_clip, decode_sound, probe, reader
+from semblance.errors import UserError
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+EITHER = pytest.mark.usefixtures("reader")
+BOTH = pytest.mark.skipif(not torchcodec.loads(), reason="TorchCodec does not load")
+
+
+def movie(container: str, video: str, audio: str, seconds: float = 2.0, channels: str = "mono", **late: int) -> bytes:
+    """25 frames per second of 64 x 80 pixels with moving waves, and noise; late: first frame and first sample."""
+    buffer = io.BytesIO()
+    y, x = np.mgrid[:64, :80]
+    with av.open(buffer, "w", format=container) as file:
+        seen, heard = file.add_stream(video, rate=25, width=80, height=64), file.add_stream(audio, rate=48_000)
+        seen.pix_fmt, seen.bit_rate, heard.layout = "yuv420p", 2_000_000, channels
+        for i in range(round(25 * seconds)):
+            waves = [np.sin(x / 9 + i / 3), np.cos(y / 7 + i / 5), np.sin((x + y) / 11 - i / 4)]
+            frame = av.VideoFrame.from_ndarray((127 + 100 * np.stack(waves, -1)).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i + late.get("frame", 0), Fraction(1, 25)
+            file.mux(seen.encode(frame))
+        count = {"mono": 1, "stereo": 2, "5.1": 6}[channels]
+        noise = np.random.default_rng(0).normal(0, 0.1, (count, round(48_000 * seconds))).astype(np.float32)
+        samples = av.AudioFrame.from_ndarray(noise, format="fltp", layout=channels)
+        samples.sample_rate, samples.pts, samples.time_base = 48_000, late.get("sample", 0), Fraction(1, 48_000)
+        convert = av.AudioResampler(format=heard.codec_context.format, layout=channels, rate=48_000)
+        for part in [*convert.resample(samples), *convert.resample(None)]:
+            file.mux(heard.encode(part))
+        file.mux([*seen.encode(), *heard.encode()])
+    return buffer.getvalue()
+
+
+MOVIES = {
+    "mp4": ("mp4", "mpeg4", "aac"), "mkv": ("matroska", "mpeg4", "flac"), "webm": ("webm", "libvpx", "libopus"),
+    "avi": ("avi", "mpeg4", "libmp3lame"), "mov": ("mov", "libx264", "pcm_s16le"), "ts": ("mpegts", "libx264", "aac"),
+    "mpg": ("mpeg", "mpeg2video", "mp2"), "flv": ("flv", "flv1", "aac"),
+}  # fmt: skip
+
+
+@EITHER
+@pytest.mark.parametrize("flash", [0.25, 1.0, 1.75])
+def test_picture_and_sound_of_an_mp4_stay_together(flash: float) -> None:
+    clip = decode_clip(encode(*film(flash=flash), fps=8, rate=RATE), 32, 8.0, RATE)
+    assert clip.frames.shape == (16, 3, 32, 32) and clip.size == (32, 32)
+    assert clip.frames.float().mean((1, 2, 3)).argmax() == round(flash * 8)
+    loudest = clip.sound.float().abs().unfold(0, 80, 1).mean(1).argmax().item()
+    assert abs(loudest / RATE - flash) < 0.01
+    grey = clip.frames.float().mean((1, 2, 3))
+    expected = torch.linspace(40, 200, 16)
+    others = torch.arange(16) != round(flash * 8)
+    assert (grey - expected)[others].abs().max() < 12
+
+
+@EITHER
+def test_frames_are_those_shown_at_even_times() -> None:
+    data = encode(*film(), fps=8, rate=RATE)
+    all_frames = decode_clip(data, 16, 8.0, RATE).frames.float().mean((1, 2, 3))
+    for fps, step in ((4.0, 2), (2.0, 4)):
+        fewer = decode_clip(data, 16, fps, RATE).frames.float().mean((1, 2, 3))
+        torch.testing.assert_close(fewer, all_frames[::step])
+    more = decode_clip(data, 16, 16.0, RATE).frames.float().mean((1, 2, 3))
+    torch.testing.assert_close(more, all_frames.repeat_interleave(2))
+
+
+@EITHER
+def test_sound_is_resampled_whole_and_mixed_to_one_channel(tmp_path: Path) -> None:
+    time = np.arange(RATE) / RATE
+    path = sound_file(tmp_path / "a.wav", 10_000 * np.sin(2 * np.pi * 440 * time))
+    heard = decode_sound(path.read_bytes(), 24_000)
+    assert abs(len(heard) - 24_000) <= 1
+    spectrum = torch.fft.rfft(heard.double()).abs()
+    assert spectrum.argmax() == pytest.approx(440, abs=1)
+
+
+@EITHER
+@pytest.mark.parametrize("kind", MOVIES)
+def test_every_container_gives_its_frames_and_its_sound(kind: str) -> None:
+    """A frame is the drawn one, resized as pictures are: none is passed over, doubled or late."""
+    clip = decode_clip(movie(*MOVIES[kind]), 40, 25.0, 16_000)
+    assert len(clip.frames) in (50, 51) and clip.size == (64, 80)  # some containers end a frame later
+    assert abs(len(clip.sound) / 16_000 - 2) < 0.1 and clip.sound.float().std() > 1000
+    y, x = np.mgrid[:64, :80]
+    for i in (0, 1, 23, 48):
+        waves = [np.sin(x / 9 + i / 3), np.cos(y / 7 + i / 5), np.sin((x + y) / 11 - i / 4)]
+        drawn = resize((127 + 100 * np.stack(waves, -1)).astype(np.uint8), 40)
+        distances = (clip.frames.float() - drawn.float()).abs().mean((1, 2, 3))
+        at = int(distances.argmin())
+        assert at == i + (kind == "avi" and i > 0)  # FFmpeg's writer of AVI has the first frame stay for two
+        assert distances[at] < 10
+
+
+@BOTH
+@pytest.mark.parametrize("kind", MOVIES)
+@pytest.mark.parametrize("late", [{}, {"frame": 10}, {"sample": 24_000}], ids=["", "late picture", "late sound"])
+def test_both_libraries_give_the_same_bits(kind: str, late: dict[str, int]) -> None:
+    data = movie(*MOVIES[kind], **late)
+    for canvas, fps, rate in ((48, 16.0, 16_000), (24, 50.0, 44_100)):
+        one, other = (module.read_clip(data, canvas, fps, rate, False) for module in (pyav, torchcodec))
+        assert one.size == other.size
+        assert torch.equal(one.frames, other.frames) and torch.equal(one.sound, other.sound)
+
+
+@EITHER
+@pytest.mark.parametrize("channels", ["stereo", "5.1"])
+def test_channels_are_mixed_to_their_mean(channels: str) -> None:
+    """Noise of one loudness in each of n channels becomes softer by the root of n, whatever the layout."""
+    count = {"stereo": 2, "5.1": 6}[channels]
+    heard = decode_sound(movie("matroska", "mpeg4", "flac", channels=channels), 48_000)
+    assert heard.double().std() == pytest.approx(0.1 * 2**15 / count**0.5, rel=0.03)
+
+
+@EITHER
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_film_is_shown_upright(quarters: int) -> None:
+    """The display matrix of an MP4's picture track, as telephones write it."""
+    plain = encode(*film(), fps=8, rate=RATE)
+    corner = film()[0]
+    corner[:, :16, :16] = 255
+    data = bytearray(encode(corner, film()[1], fps=8, rate=RATE))
+    c, s = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarters]
+    at = data.find(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", c << 16, s << 16, 0, -s << 16, c << 16, 0, 0, 0, 1 << 30)
+    shown = decode_clip(bytes(data), 32, 8.0, RATE).frames[0].float().mean(0)
+    bright = [shown[:16, :16], shown[:16, 16:], shown[16:, 16:], shown[16:, :16]]  # clockwise
+    assert max(range(4), key=lambda q: bright[q].mean()) == quarters
+    assert probe(plain) == ((32, 32), 2.0)
+
+
+@EITHER
+def test_a_file_that_ends_before_it_should_is_cut_short(tmp_path: Path) -> None:
+    """Matroska keeps its head at the beginning, so that half a file opens."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        frames, samples = film(seconds=4.0)
+        video, audio = (
+            container.add_stream("mpeg4", rate=8, width=32, height=32),
+            container.add_stream("pcm_s16le", rate=RATE),
+        )
+        audio.layout = "mono"
+        video.pix_fmt = "yuv420p"
+        for i, pixels in enumerate(frames):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            heard = av.AudioFrame.from_ndarray(
+                samples[None, i * 1000 : (i + 1) * 1000].copy(), format="s16", layout="mono"
+            )
+            heard.sample_rate = RATE
+            container.mux(audio.encode(heard))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    data = buffer.getvalue()
+    assert len(decode_clip(data, 16, 8.0, RATE).frames) == 32
+    with pytest.raises((ValueError, OSError), match="cut short|damaged"):
+        decode_clip(data[: len(data) // 2], 16, 8.0, RATE)
+
+
+@EITHER
+def test_what_holds_no_picture_or_no_sound_is_refused() -> None:
+    mute = encode(film()[0], np.empty(0, np.int16), fps=8, rate=RATE)
+    for data, reason in {mute: "no sound in it", without_video(): "no video in it", b"": "empty file"}.items():
+        with pytest.raises(ValueError, match=reason):
+            decode_clip(data, 16, 8.0, RATE)
+    with pytest.raises(ValueError, match="no sound in it"):
+        decode_sound(mute, RATE)
+    with pytest.raises(ValueError, match="no video in it"):
+        probe(without_video())
+    with pytest.raises(ValueError, match="damaged: Invalid data found"):
+        decode_clip(b"no film at all" * 20, 16, 8.0, RATE)
+    assert len(decode_clip(mute, 16, 8.0, RATE, silent=True).frames) == 16
+
+
+def test_torchcodec_reads_where_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for loads, module in ((True, torchcodec), (False, pyav)):
+        monkeypatch.setattr(torchcodec, "loads", lambda answer=loads: answer)
+        assert reader() is module
+
+
+@pytest.mark.parametrize("missing", ["torchcodec", "torchcodec.decoders"])
+def test_a_torchcodec_that_does_not_load_is_left_alone(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, missing, None)
+    assert not torchcodec.loads.__wrapped__()
+
+
+def test_without_a_library_the_command_that_brings_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(*film(), fps=8, rate=RATE)
+    monkeypatch.setattr(torchcodec, "loads", lambda: False)
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(UserError, match=r"pip install 'semblance\[video\]'"):
+        decode_clip(data, 16, 8.0, RATE)
+
+
+@EITHER
+def test_grid(shared_data: Path) -> None:
+    """The first clips of a real corpus: aligned in time, labelled by their table."""
+    archive = shared_data / "grid_s1_dev.tar"
+    if not archive.exists():
+        pytest.skip(f"{archive.name} not present")
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar if m.name.endswith(".mp4")][:6]
+        data = [tar.extractfile(m).read() for m in members]
+    for item in data:
+        clip = decode_clip(item, 48, 16.0, 16_000)
+        assert len(clip.frames) in (47, 48) and clip.size == (128, 160)
+        assert abs(len(clip.sound) - 48_128) < 1600 and clip.sound.float().std() > 50
