@@ -25,7 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if session.config.getoption("--write-table") and exitstatus == 0:
-        promises.write(session.config.stash[promises.RECORD])
+        command = " ".join(["pytest", *session.config.invocation_params.args])
+        promises.write(session.config.stash[promises.RECORD], command)
 
 
 @pytest.fixture(scope="session")

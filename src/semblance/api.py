@@ -96,7 +96,7 @@ def train(
     devices
         Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it themselves.
     shard
-        Spread the backbone over the devices (FSDP), where one cannot hold it; for ViTs.
+        Spread the backbone over the devices (FSDP), where one cannot hold it; for ViTs, and of no effect on one.
     precision
         auto takes bf16 where the hardware computes in it, else 32; 64 is for checking.
     channels_last

@@ -1,6 +1,8 @@
 """The resolved configuration of a run: every value, where it came from the recipe or from the user."""
 
+import json
 from dataclasses import replace
+from hashlib import blake2b
 from inspect import signature
 from os import PathLike, fspath
 from pathlib import Path
@@ -20,6 +22,10 @@ from .views.sound import SoundView
 from .views.view import View
 
 Precision = Literal["auto", "32", "bf16", "64"]
+MAY_CHANGE = {  # in config.yaml of a run, or by flags beside --resume
+    "data", "data_root", "download", "epochs", "max_steps", "eval_every", "devices", "shard", "workers",
+    "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr", "clip_grad",
+}  # fmt: skip
 LARGE = 96  # side of the views of recipes for small images where the pictures are larger
 EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
@@ -79,6 +85,11 @@ class TrainConfig(BaseModel):
     def sound(self) -> SoundView:
         """The view of sound, of methods that learn from clips."""
         return next(view for view in self.views if isinstance(view, SoundView))
+
+    def identity(self) -> str:
+        """A hash of what a checkpoint belongs to: all but how long, how often evaluated and on what it is trained."""
+        own = self.model_dump(mode="json", exclude=MAY_CHANGE)
+        return blake2b(json.dumps(own, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def save(self, path: Path) -> None:
         text = yaml.safe_dump(self.model_dump(), sort_keys=False)

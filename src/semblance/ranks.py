@@ -34,10 +34,11 @@ def gather(x: Tensor, n: int) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is up on any rank."""
+def any_rank(*flags: bool) -> list[bool]:
+    """Of each flag, whether it is up on any rank; the same answer on all, which must all ask."""
     if world()[1] == 1:
-        return flag
-    flags = [False] * world()[1]
-    dist.all_gather_object(flags, flag)
-    return any(flags)
+        return list(flags)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    up = torch.tensor(flags, dtype=torch.int32, device=device)
+    dist.all_reduce(up, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in up.tolist()]

@@ -124,6 +124,15 @@ def test_damaged_bytes_are_read_or_refused(kind: str, counts: Counter) -> None:
     counts["damaged files tried"] += tries
 
 
+def test_a_small_file_that_unpacks_to_hours_is_refused() -> None:
+    """A sound that claims one sample a second, whose resampling would take gigabytes."""
+    pytest.importorskip("av", reason="PyAV is not installed")
+    whole = bytearray(sound())
+    whole[24:28] = struct.pack("<I", 1)
+    with no_hang(), pytest.raises(ValueError, match="longer than 3600 s, or damaged"):
+        decode_sound(bytes(whole), 24_000)
+
+
 def png_that_claims(width: int, height: int) -> bytes:
     """A small file whose head, with a right checksum, declares a huge picture, and whose body unpacks to zeros."""
 

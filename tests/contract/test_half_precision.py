@@ -52,7 +52,7 @@ def test_gradients_follow_float64(method: str, keep: Keep) -> None:
 @pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
 @pytest.mark.parametrize("extreme", EXTREMES.values(), ids=EXTREMES)
 def test_objective_is_finite_at_extremes(method: str, half: torch.dtype, extreme) -> None:
-    """Of embeddings at the ends of what half precision holds, at the first step and later."""
+    """Of embeddings at the ends of what fp16 holds, far beyond what networks give, at the first step and later."""
     model, crops = setup(method, precision="32")
     with torch.no_grad():
         z = model.embed(crops)

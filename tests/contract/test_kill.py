@@ -90,25 +90,42 @@ def assert_same_end(out: Path, undisturbed: Path) -> None:
 def test_killed_at_random_moments(
     method: str, pictures: Path, tmp_path: Path, counts: Counter, request: pytest.FixtureRequest
 ) -> None:
-    """At any moment from the first import to the report; at most the step under way is lost."""
+    """Most while it trains, after a step drawn at random, some at any moment from the first import to the report.
+
+    No more is lost than the step under way, or what the interval between checkpoints allows.
+    """
     chance, undisturbed = random.Random(method), tmp_path / "undisturbed"
     seconds = whole(method, pictures, undisturbed)
+    steps = max(losses(undisturbed))
     survived = 0
     while survived * len(METHODS) < request.config.getoption("--kills"):
         out = tmp_path / f"after-{survived}"
         while True:
-            run = start(method, pictures, out)
-            run.join(chance.uniform(0, seconds))
+            interval = chance.choice([0.0, 0.0, 0.1])
+            run = start(method, pictures, out, interval)
+            if chance.random() < 0.7:
+                wait_for_step(run, out, chance.randrange(1, steps))
+                run.join(chance.uniform(0, 0.03))
+            else:
+                run.join(chance.uniform(0, seconds))
             if not run.is_alive():
                 break
             os.kill(run.pid, signal.SIGKILL)
             run.join()
             survived += 1
-            if RunFolder(out).checkpoint.exists():
-                assert max(losses(out)) - checkpoint.load(RunFolder(out).checkpoint)["step"] <= 1
+            logged = max(losses(out), default=0)
+            kept = checkpoint.load(path)["step"] if (path := RunFolder(out).checkpoint).exists() else 0
+            assert interval > 0 or logged - kept <= 1
+            phase = "while it trained" if 0 < logged < steps else "before its first step or after its last"
+            counts[f"kills survived, {phase}"] += 1
         assert run.exitcode == 0, errors_of(out).read_text()
         assert_same_end(out, undisturbed)
-    counts["kills survived, at random moments"] += survived
+
+
+def wait_for_step(run: BaseProcess, out: Path, step: int) -> None:
+    """Until the run has logged so many steps, or has ended."""
+    while run.is_alive() and max(losses(out), default=0) < step:
+        time.sleep(0.002)
 
 
 def _die_in_checkpoint(out: Path, call: int, moment: str) -> None:

@@ -1,9 +1,11 @@
 """Processes started by --devices, torchrun, Slurm or on two hosts end where one does, without a change of flags."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,11 +49,13 @@ def command(pictures: Path, out: Path) -> list[str]:
     return ["-m", "semblance", "train", "simclr", "--data", str(pictures), "--out", str(out), *FLAGS.split()]
 
 
-def start(arguments: list[str], **environment: str) -> subprocess.Popen:
-    quiet = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+def start(arguments: list[str], session: bool = False, **environment: str) -> subprocess.Popen:
+    """A program, in a process group of its own where `session` says so."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"} | environment
     return subprocess.Popen(
-        arguments, env=os.environ | quiet | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=session,
+    )  # fmt: skip
 
 
 def end(processes: list[subprocess.Popen]) -> None:
@@ -84,6 +88,31 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 def test_torchrun(pictures: Path, alone: Path, tmp_path: Path) -> None:
     end([start([*TORCHRUN, "--standalone", "--nproc-per-node", "2", *command(pictures, tmp_path / "run")])])
     assert_same_run(tmp_path / "run", alone)
+
+
+@pytest.mark.parametrize("to", ["all-of-the-group-twice", "one-rank"])
+def test_sigterm_saves_on_all_ranks(to: str, pictures: Path, tmp_path: Path) -> None:
+    """With workers that read pictures from the disk, at a step that is not logged: nothing is lost."""
+    script, out = tmp_path / "run.py", tmp_path / "run"
+    script.write_text(
+        "from semblance.data import memory\nfrom semblance.__main__ import main\n"
+        "memory._available = lambda: 0\nmain()\n"
+    )
+    own = [str(script), *command(pictures, out)[2:]]
+    own[own.index("--workers") + 1], own[own.index("--epochs") + 1] = "2", "100000"
+    launcher = start([*TORCHRUN, "--standalone", "--nproc-per-node", "2", *own], session=True)
+    while not RunFolder(out).metrics.exists() and launcher.poll() is None:
+        time.sleep(0.05)
+    if to == "one-rank":
+        found = subprocess.run(["pgrep", "-P", str(launcher.pid), "-f", "run.py"], capture_output=True, text=True)
+        os.kill(int(found.stdout.split()[-1]), signal.SIGTERM)
+    else:
+        for _ in range(2):
+            os.killpg(launcher.pid, signal.SIGTERM)
+            time.sleep(0.2)
+    told, _ = launcher.communicate(timeout=120)
+    assert RunFolder(out).checkpoint.exists(), told
+    assert checkpoint.load(RunFolder(out).checkpoint)["step"] >= max(losses(out)) > 0
 
 
 def test_slurm(pictures: Path, alone: Path, tmp_path: Path) -> None:

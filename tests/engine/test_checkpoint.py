@@ -92,5 +92,32 @@ def test_checkpoint_of_another_backbone_is_refused(tmp_path: Path) -> None:
     config = tiny_config("simclr", max_steps=2)
     train(tiny_method(config), config, tmp_path)
     other = tiny_config("simclr", max_steps=2, backbone="resnet18")
-    with pytest.raises(UserError, match="does not belong to this run"):
+    with pytest.raises(UserError, match="of another run"):
         train(tiny_method(other), other, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("flags", [{"seed": 1}, {"batch_size": 8}, {"optimizer": "sgd"}, {"precision": "64"}], ids=str)
+def test_checkpoint_of_another_run_of_the_method_is_refused(flags: dict, tmp_path: Path) -> None:
+    config, other = tiny_config("simclr", max_steps=2), tiny_config("simclr", max_steps=2, **flags)
+    train(tiny_method(other), other, tmp_path)
+    with pytest.raises(UserError, match="of another run"):
+        train(tiny_method(config), config, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"step": -1}, {"step": "3"}, {"step": 2.5}, {"seconds": "x"}, {"optimizer": {}}, {"method": {}}], ids=str
+)
+def test_spoilt_checkpoint_of_the_run_is_refused(spoilt: dict, tmp_path: Path) -> None:
+    config, path = tiny_config("simclr", max_steps=2), RunFolder(tmp_path).checkpoint
+    train(tiny_method(config), config, tmp_path)
+    checkpoint.save(path, checkpoint.load(path) | spoilt)
+    with pytest.raises(UserError, match="does not belong to this run"):
+        train(tiny_method(config), config, tmp_path, resume=True)
+
+
+def test_checkpoint_without_its_samples_is_refused(tmp_path: Path) -> None:
+    config, path = tiny_config("simclr", max_steps=2), RunFolder(tmp_path).checkpoint
+    train(tiny_method(config), config, tmp_path)
+    checkpoint.save(path, {name: part for name, part in checkpoint.load(path).items() if name != "samples"})
+    with pytest.raises(UserError, match="samples of tiny"):
+        train(tiny_method(config), config, tmp_path, resume=True)

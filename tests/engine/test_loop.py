@@ -62,6 +62,17 @@ def test_nan_stops_and_leaves_the_last_good_checkpoint(what: str, log_every: int
     assert all(t.isfinite().all() for t in kept["method"].values())
 
 
+@pytest.mark.parametrize("lr", [1e18, 1e22, 1e30])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_wild_rate_is_told_whatever_it_does(lr: float, optimizer: str, tmp_path: Path) -> None:
+    """Weights may be finite and still too large for their norm; without a checkpoint none is spoken of."""
+    config = tiny_config("byol", lr=lr, optimizer=optimizer, warmup_epochs=0.0)
+    with pytest.raises(UserError, match="at step .*diverged.json") as told:
+        train(tiny_method(config), config, tmp_path)
+    assert "--resume" not in str(told.value)
+    assert len(json.loads(RunFolder(tmp_path).diverged.read_text())["samples"]) == 16
+
+
 def test_interrupted_at_a_nan_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     config, folder = tiny_config("simclr"), RunFolder(tmp_path)
     good = tiny_method(config)

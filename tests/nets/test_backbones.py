@@ -1,6 +1,8 @@
 """What the suffixes of a backbone's name do."""
 
+import pytest
 import torch
+from torch import nn
 
 from semblance.nets.backbones import backbone, sobel
 
@@ -25,3 +27,15 @@ def test_a_vision_transformer_takes_the_small_crops_of_its_recipes():
     model = backbone("vit_tiny_patch16_224").eval()
     with torch.no_grad():
         assert [model(torch.zeros(1, 3, size, size)).shape for size in (224, 96)] == [(1, 192)] * 2
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "torchvision/convnext_tiny", "test_efficientnet"])
+def test_nothing_is_left_to_chance(name: str) -> None:
+    """In training mode too: masks would depend on ranks and micro-batches."""
+    model = backbone(name).train()
+    for m in model.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            m.momentum = 0.0
+    x = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), model(x), rtol=0, atol=0)

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from ranks import Ranks
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from semblance.engine import seam
@@ -61,6 +62,30 @@ def test_ranks_normalise_as_one(world: int, shape: tuple, affine: bool, one_rank
         per_sample = name in ("y", "x.grad", "evaluated")
         for found in [torch.cat([r[name] for r in results])] if per_sample else [r[name] for r in results]:
             torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def on_rank_with_activation(by: str | None) -> dict[str, Tensor]:
+    norm, x, gradient = activated()
+    synchronise(norm) if by is None else split(norm, 3, by)
+    rows = own_rows(len(x))
+    with place(rows.start, len(x)):
+        return use(norm, x[rows], gradient[rows])
+
+
+def activated() -> tuple[nn.Module, Tensor, Tensor]:
+    """timm's batch norm, which holds its activation."""
+    plain, x, gradient = example((7, 5, 3, 2), affine=True)
+    norm = BatchNormAct2d(5, momentum=0.3, act_layer=nn.SiLU).double()
+    norm.load_state_dict(plain.state_dict())
+    return norm, x, gradient
+
+
+@pytest.mark.parametrize("by", [None, "blocks"])
+def test_an_activation_inside_is_kept(by: str | None, one_rank: Ranks, two_ranks: Ranks) -> None:
+    expected = use(*activated()) if by is None else one_rank(on_rank_with_activation, by)[0]
+    results = two_ranks(on_rank_with_activation, by)
+    for name in ("y", "x.grad", "evaluated"):
+        torch.testing.assert_close(torch.cat([r[name] for r in results]), expected[name], rtol=1e-12, atol=1e-12)
 
 
 def test_synchronise_keeps_parameters_and_state() -> None:

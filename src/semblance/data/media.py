@@ -18,7 +18,7 @@ VIDEOS = frozenset((
 ))  # fmt: skip
 SOUNDS = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"))
 
-LONGEST = 6 * 3600  # seconds of a clip; times beyond are those of a damaged file
+LONGEST = 3600  # seconds of a clip; more are of a damaged file, or too many to be held
 WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 
 
@@ -90,7 +90,7 @@ class EvenFrames:
         else:
             time = time - self.start if time is not None else self.time + self.lasts
             if time > LONGEST:
-                raise ValueError(f"damaged: a frame {time:.0f} s after the first")
+                raise ValueError(f"longer than {LONGEST} s, or damaged: cut it into clips")
             self._choose(before=time)
             self.time = time
         self.shown = frame
@@ -116,6 +116,20 @@ class EvenFrames:
             pixels = self.upright(self.shown)
             self.size = pixels.shape[:2]
             self.chosen += [resize(pixels, self.canvas)] * count
+
+
+class SoundParts:
+    """Parts of a sound, float32 (channels, samples), as they come; too many of them are refused."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate, self.samples = rate, 0
+        self.parts: list[np.ndarray] = []
+
+    def add(self, part: np.ndarray) -> None:
+        self.samples += part.shape[1]
+        if self.samples > LONGEST * self.rate:
+            raise ValueError(f"its sound is longer than {LONGEST} s, or damaged: cut it into clips")
+        self.parts.append(part)
 
 
 def mono(parts: Sequence[np.ndarray], late: float, rate: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.media import Clip, EvenFrames, mono
+from semblance.data.media import Clip, EvenFrames, SoundParts, mono
 from semblance.errors import UserError
 
 
@@ -95,25 +95,27 @@ class _Sound:
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self.resampler = pyav().AudioResampler(format="fltp", rate=rate)
-        self.parts: list[np.ndarray] = []
+        self.parts = SoundParts(rate)
         self.start: float | None = None
 
     def add(self, frame: Any) -> None:
         if self.start is None:
             self.start = frame.time or 0.0
-        self.parts += [part.to_ndarray() for part in self.resampler.resample(frame)]
+        for part in self.resampler.resample(frame):
+            self.parts.add(part.to_ndarray())
 
     @property
     def end(self) -> float:
         """Seconds at which it ends."""
-        return (self.start or 0.0) + sum(part.shape[1] for part in self.parts) / self.rate
+        return (self.start or 0.0) + self.parts.samples / self.rate
 
     def wave(self, start: float | None = None) -> Tensor:
         """All of it from the time `start` on, or from its own beginning: int16 (L,)."""
         if self.start is None:
             raise ValueError("no sound in it")
-        self.parts += [part.to_ndarray() for part in self.resampler.resample(None)]  # what it holds back
-        return mono(self.parts, 0.0 if start is None else self.start - start, self.rate)
+        for part in self.resampler.resample(None):  # what it holds back
+            self.parts.add(part.to_ndarray())
+        return mono(self.parts.parts, 0.0 if start is None else self.start - start, self.rate)
 
 
 def _upright(frame: Any) -> np.ndarray:

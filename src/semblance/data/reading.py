@@ -1,5 +1,6 @@
 """Reading batches of samples ahead of their use."""
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -33,6 +34,12 @@ def _as_it_is(item: T) -> T:
     return item
 
 
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A signal to all processes of a run lets the one that trains save first, which needs its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def read_ahead(samples: Samples, requests: Iterable[Request], workers: int) -> Iterator[Raw]:
     """samples.read of each batch of indices in turn: from memory, or decoded by worker processes in the same order."""
     if samples.at_hand or workers == 0:
@@ -53,6 +60,7 @@ def read_ahead(samples: Samples, requests: Iterable[Request], workers: int) -> I
         num_workers=workers,
         prefetch_factor=4,
         collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_the_parent,
     )
     read: list[Raw] = []
     for piece, skipped in loader:

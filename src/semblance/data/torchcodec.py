@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.media import Clip, EvenFrames, mono
+from semblance.data.media import Clip, EvenFrames, SoundParts, mono
 
 
 @cache
@@ -106,7 +106,7 @@ class _Sound:
 
         self.rate, self.index = rate, stream.index
         self.decoder, self.converter = stream.make_decoder(), AudioConverter(sample_rate=rate)
-        self.parts: list[np.ndarray] = []
+        self.parts = SoundParts(rate)
         self.start: float | None = None
 
     def add(self, packet: Any) -> None:
@@ -117,21 +117,21 @@ class _Sound:
     @property
     def end(self) -> float:
         """Seconds at which it ends."""
-        return (self.start or 0.0) + sum(part.shape[1] for part in self.parts) / self.rate
+        return (self.start or 0.0) + self.parts.samples / self.rate
 
     def wave(self, start: float | None = None) -> Tensor:
         """All of it from the time `start` on, or from its own beginning: int16 (L,)."""
         self._convert(self.decoder.drain())
         if self.start is None:
             raise ValueError("no sound in it")
-        self.parts.append(self.converter.drain().data.numpy())
-        return mono(self.parts, 0.0 if start is None else self.start - start, self.rate)
+        self.parts.add(self.converter.drain().data.numpy())
+        return mono(self.parts.parts, 0.0 if start is None else self.start - start, self.rate)
 
     def _convert(self, decoded: list[Any]) -> None:
         for samples in decoded:
             if self.start is None:
                 self.start = _time(samples) or 0.0
-            self.parts.append(self.converter.convert(samples).data.numpy())
+            self.parts.add(self.converter.convert(samples).data.numpy())
 
 
 @contextmanager

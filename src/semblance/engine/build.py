@@ -15,6 +15,7 @@ from ..nets.video import video_backbone
 from ..systems import Method
 from . import checkpoint
 from .folder import RunFolder
+from .sharding import check_shardable
 
 
 def build(config: TrainConfig) -> Method:
@@ -23,6 +24,8 @@ def build(config: TrainConfig) -> Method:
     networks: list[nn.Module]
     if cls.of_pictures():
         networks = [backbone(config.backbone)]
+        if config.shard:
+            check_shardable(networks[0], config.backbone)
         check_sizes(networks[0], config.backbone, [config.image_size, *(view.size for view in config.pictures)])
     else:
         assert config.audio_backbone is not None

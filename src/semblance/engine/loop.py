@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from ..data.samples import Samples
 from ..errors import UserError
 from ..systems import Clock, Method
 from ..systems.method import Embeddings
-from ..views import random
 from ..views.view import make_views
 from . import checkpoint, seam, sharding
 from .batches import Batch, batches
@@ -65,13 +63,12 @@ def fit(
         bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0, fixed_lr=method.fixed_lr,
         no_momentum=method.no_momentum,
     )  # fmt: skip
-    rank, world = ranks.world()
-    leader, alone = rank == 0, world == 1
+    leader = ranks.world()[0] == 0
     trained = Trained(0, total, 0.0)
     fingerprint = samples.fingerprint()
     if resume:
         if folder.checkpoint.exists():  # else it stopped before its first one
-            trained = _restore(folder, method, optimizer, samples.name, fingerprint, total)
+            trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
         if leader:
             folder.rewind(trained.step)
     first = trained.step
@@ -79,7 +76,7 @@ def fit(
     def save() -> None:
         state = sharding.whole({"method": method.state_dict(), "optimizer": optimizer.state_dict()})
         if leader:
-            about = {"samples": fingerprint, "step": trained.step, "seconds": trained.seconds}
+            about = {"samples": fingerprint, "run": config.identity(), "step": trained.step, "seconds": trained.seconds}
             checkpoint.save(folder.checkpoint, state | about)
 
     method.train()
@@ -119,14 +116,14 @@ def fit(
                 if leader:
                     folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **accuracy)
                 started += time.perf_counter() - pause  # evaluation is not training time
-            if alone or trained.step % LOG_EVERY == 0:  # on all ranks at the same step
-                if ranks.any_rank(interrupted()):
-                    break
-                if ranks.any_rank(time.perf_counter() - saved > SAVE_EVERY):
-                    save()
-                    saved = time.perf_counter()
-    if trained.step > first:
-        save()
+            stop, due = ranks.any_rank(interrupted(), time.perf_counter() - saved > SAVE_EVERY)
+            if stop:
+                break
+            if due:
+                save()
+                saved = time.perf_counter()
+        if trained.step > first:  # still deaf to a second SIGTERM
+            save()
     return trained
 
 
@@ -135,7 +132,6 @@ def step(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """One step of training on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
-    firsts = batch[-1][ranks.own_rows(len(batch[-1]))]  # on the CPU, where reading one waits for nothing
     *raw, index = (t.to(device, non_blocking=True) for t in batch)
     own = index[ranks.own_rows(len(index))]
     dtype = next(method.parameters()).dtype
@@ -143,7 +139,6 @@ def step(
 
     def embed(rows: slice) -> Embeddings:
         views = make_views(config.views, [t[rows] for t in raw], own[rows], seed=config.seed, step=clock.step)
-        torch.manual_seed(random.key(config.seed, "layers", clock.step, int(firsts[rows][0])))  # for drop-path
         with autocast(config.precision, device):
             return method.embed([view.to(dtype, memory_format=layout) for view in views])
 
@@ -179,25 +174,30 @@ def _due(step: int, every: int) -> bool:
 
 
 def _restore(
-    folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, name: str, fingerprint: str, total: int
-) -> Trained:
+    folder: RunFolder, method: Method, optimizer: torch.optim.Optimizer, config: TrainConfig, name: str,
+    fingerprint: str, total: int,
+) -> Trained:  # fmt: skip
     state = checkpoint.load(folder.checkpoint)
-    if state.get("samples") not in (None, fingerprint):
+    if state.get("run") != config.identity():
+        raise UserError(f"{folder.checkpoint} is of another run than the config.yaml beside it. Put its own back.")
+    if state.get("samples") != fingerprint:
         raise UserError(
             f"The samples of {name} are not those that the run in {folder.path} began with. Put those back, or "
             "start a new run without --resume."
         )
     try:
         sharding.load(method, optimizer, state)
-        return Trained(state["step"], total, state["seconds"])
+        trained = Trained(state["step"], total, state["seconds"])
+        if not (type(trained.step) is int and trained.step >= 0 and isinstance(trained.seconds, float)):
+            raise TypeError(f"step {trained.step!r} after {trained.seconds!r} s")
+        return trained
     except (AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(f"{folder.checkpoint} does not belong to this run: {error}") from error
 
 
 def _finite(loss: Tensor, method: Method) -> bool:
     """Whether the loss and, after the step, every weight is a number."""
-    weights = sharding.total_norm(p.detach() for p in method.parameters())
-    return isfinite(float(loss.double() + weights))
+    return bool(loss.isfinite()) and sharding.all_finite(p.detach() for p in method.parameters())
 
 
 def _diverged(
@@ -205,28 +205,33 @@ def _diverged(
 ) -> UserError:
     """What to say of a step that must not be saved; its samples are kept in diverged.json, to look at them."""
     weights = [name for name, p in sharding.whole(dict(method.named_parameters())).items() if not p.isfinite().all()]
-    what = f"{weights[0]} is no longer finite" if isfinite(float(loss)) else f"The loss is {float(loss)}"
+    what = f"{weights[0]} is no longer finite" if weights else f"The loss is {float(loss)}"
     if leader:
         names = [str(samples.items[i]) for i in index.tolist()]
         folder.write(
             folder.diverged,
             {"step": step, "loss": str(float(loss)), "weights": weights, "samples": index.tolist(), "names": names},
         )
+    again = "The last checkpoint is from before: --resume takes the same steps again. "
+    again = again if folder.checkpoint.exists() else ""
     return UserError(
-        f"{what} at step {step}; the samples of its batch are listed in {folder.diverged}. The last checkpoint is from "
-        "before, and --resume takes the same steps again. In a new run, lower --lr, set --clip-grad 1, or try "
-        "--precision 32."
+        f"{what} at step {step}; the samples of its batch are listed in {folder.diverged}. {again}In a new run, lower "
+        "--lr, set --clip-grad 1, or try --precision 32."
     )
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C or SIGTERM is noted, to be asked for between steps; the second one stops at once."""
+    """Within, Ctrl-C and SIGTERM are noted, to be asked for between steps; a second Ctrl-C stops at once.
+
+    A launcher may send SIGTERM more than once, to the process and to its group.
+    """
     caught = []
 
     def note(number: int, frame: object) -> None:
         caught.append(number)
-        signal.signal(number, before[number])
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
 
     try:
         before: dict[int, Any] = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -51,6 +51,8 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     results.check(source, config)
     fabric = launch(config.devices)
     leader, device = fabric.is_global_zero, fabric.device
+    if config.batch_size < 2 * fabric.world_size:
+        raise UserError(f"Each of {fabric.world_size} processes wants two samples of a batch of {config.batch_size}.")
     torch.manual_seed(config.seed)
     model = build(config)
     model.prepare(len(source.train))
@@ -63,9 +65,15 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     model.to(device)
     if not resume:
         config = _measure(config, model, precision, device, len(source.train), alone=fabric.world_size == 1)
+        problem = None
         if leader:
-            folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
-        folder, config = fabric.broadcast((folder, config))
+            try:
+                folder = RunFolder.new(out, f"{config.method}-{_slug(config.data)}")
+            except UserError as error:
+                problem = error
+        folder, config, problem = fabric.broadcast((folder, config, problem))
+        if problem is not None:  # on every rank: the others would wait for the leader
+            raise problem
     with _resumable(folder, leader):
         if leader:
             if not resume:

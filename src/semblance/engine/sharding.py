@@ -18,12 +18,16 @@ from torch.utils._pytree import tree_map_only
 from ..errors import UserError
 
 
+def check_shardable(backbone: nn.Module, name: str) -> None:
+    """A UserError where a backbone has batch norms."""
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules()):
+        raise UserError(f"--shard is for backbones without batch norm, such as ViTs, not for {name}: leave it out.")
+
+
 def shard(method: nn.Module, backbone: nn.Module, device: torch.device) -> None:
     """Spread the backbone, and teachers of its kind, over the ranks, block by block."""
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for part in [m for m in method.modules() if type(m) is type(backbone)]:
-        if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in part.modules()):
-            raise UserError("--shard is for backbones without batch norm, such as ViTs; leave it out for this one.")
         for block in _blocks(part):
             fully_shard(block, mesh=mesh)
         fully_shard(part, mesh=mesh, reshard_after_forward=True)  # teachers have no backward pass to do it
@@ -65,6 +69,11 @@ def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, A
         for name, value in kept.items():
             if isinstance(value, Tensor) and value.shape == p.shape:
                 kept[name] = like(value, p)
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether every entry of every tensor is a number, on any rank."""
+    return bool(torch.stack([whole(t.isfinite().all()) for t in tensors]).all())
 
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:

@@ -32,9 +32,18 @@ def backbone(name: str) -> nn.Module:
     if match["cifar"]:
         _small_stem(model, name)
     mend(model)
+    _leave_nothing_to_chance(model)
     if match["sobel"]:
         model.register_forward_pre_hook(lambda module, inputs: (sobel(inputs[0]),))
     return model
+
+
+def _leave_nothing_to_chance(model: nn.Module) -> None:
+    """Switch dropout and drop-path off, whose masks would depend on ranks and micro-batches."""
+    for m in model.modules():
+        for name in ("p", "drop_prob"):  # torch's and torchvision's, timm's
+            if isinstance(getattr(m, name, None), float):
+                setattr(m, name, 0.0)
 
 
 def sobel(x: Tensor) -> Tensor:

@@ -136,26 +136,46 @@ class GroupedBatchNorm(GlobalBatchNorm):
         return y if neighbours else y[order.argsort()]
 
 
+class _Activated:
+    """timm's batch norms hold the dropout and the activation that follow."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))  # type: ignore[misc]
+
+
+class GlobalBatchNormAct(_Activated, GlobalBatchNorm):
+    """GlobalBatchNorm, then timm's activation."""
+
+
+class GroupedBatchNormAct(_Activated, GroupedBatchNorm):
+    """GroupedBatchNorm, then timm's activation."""
+
+
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def synchronise(module: nn.Module) -> None:
     """Turn every batch norm of a module into one over all ranks, its parameters and buffers kept."""
     for norm in _norms(module):
-        norm.__class__ = GlobalBatchNorm
+        norm.__class__ = GlobalBatchNorm if type(norm) in _PLAIN else GlobalBatchNormAct
 
 
 def split(module: nn.Module, groups: int, by: Literal["blocks", "residues"]) -> None:
     """Turn every batch norm of a module into one over groups of the batch, its parameters and buffers kept."""
     for norm in _norms(module):
-        norm.__class__ = GroupedBatchNorm
+        norm.__class__ = GroupedBatchNorm if type(norm) in _PLAIN else GroupedBatchNormAct
         norm.groups, norm.by = groups, by
 
 
 def _norms(module: nn.Module) -> list[Any]:
-    """The plain batch norms of a module; others cannot be turned into ours."""
+    """The batch norms of a module that are torch's or timm's; others cannot be turned into ours."""
+    from timm.layers import BatchNormAct2d
+
     norms = [m for m in module.modules() if isinstance(m, _PLAIN)]
     for norm in norms:
-        if type(norm) not in _PLAIN:
+        if type(norm) not in (*_PLAIN, BatchNormAct2d):
             raise UserError(f"{type(norm).__name__} cannot take its statistics from several ranks or groups.")
     return norms
