@@ -14,6 +14,7 @@ import statistics
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,14 +32,20 @@ FILE = Path(systems.__file__).parent / "costs.json"
 N, BATCH = 1024, 128
 
 
+def default_flags() -> dict[str, Any]:
+    """What train() hands on where nothing is given."""
+    options = inspect.signature(semblance.train).parameters
+    given = {name: option.default for name, option in options.items() if name not in ("resume", "out")}
+    return given | {"hyper": {}, "without": []}
+
+
 class Stepper:
     """One method, ready to take steps on random pictures."""
 
     def __init__(self, name: str, precision: str) -> None:
-        options = inspect.signature(semblance.train).parameters
-        flags = {k: p.default for k, p in options.items() if k not in ("resume", "out")}
+        flags = default_flags()
         flags |= {"method": name, "recipe": "small", "backbone": "resnet10-w32-cifar", "batch_size": BATCH, "epochs": 4}
-        flags |= {"precision": precision, "channels_last": True, "compile": False, "hyper": {}, "without": []}
+        flags |= {"precision": precision, "channels_last": True, "compile": False}
         self.config = resolve(flags)
         self.method = systems.get(name)(backbone(self.config.backbone), [], **self.config.hyper)
         self.method.prepare(N)

@@ -7,14 +7,13 @@ less what it held before the step: the network, the optimiser and the raw pictur
 """
 
 import argparse
-import inspect
 import multiprocessing
 import time
 
 import torch
+from costs import default_flags
 from grouping import peak
 
-import semblance
 from semblance.config import resolve
 from semblance.engine import loop
 from semblance.engine.build import build
@@ -23,10 +22,9 @@ from semblance.systems import Clock
 
 
 def measure(batch: int, micro_batch: int | None, line) -> None:
-    options = inspect.signature(semblance.train).parameters
-    flags = {name: option.default for name, option in options.items() if name not in ("resume", "out")}
+    flags = default_flags()
     flags |= {"method": "simclr", "recipe": "quick", "batch_size": batch, "micro_batch": micro_batch, "precision": "32"}
-    config = resolve(flags | {"channels_last": False, "compile": False, "hyper": {}, "without": []})
+    config = resolve(flags | {"channels_last": False, "compile": False})
     method = build(config).train()
     optimizer = make_optimizer(config.optimizer, method, weight_decay=config.weight_decay)
     pixels = torch.randint(0, 256, (batch, 3, 32, 32), dtype=torch.uint8)

@@ -1,10 +1,12 @@
 """Every test of the contract that asks for a `method` runs for every registered one, and may note what it measured."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from promises import PROMISES, RECORD, Keep, Measurement
+from tiny import tiny_images
 
 from semblance import systems
 
@@ -31,3 +33,11 @@ def keep(method: str, request: pytest.FixtureRequest) -> Keep:
 def counts(request: pytest.FixtureRequest) -> Counter[str]:
     """Things survived, by what they are; noted for docs/correctness.md."""
     return request.config.stash[RECORD].counts
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny pictures as a file to train on."""
+    path = tmp_path_factory.mktemp("pictures") / "pictures.npy"
+    np.save(path, tiny_images().pixels.permute(0, 2, 3, 1).numpy())
+    return path

@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from ranks import processes
-from tiny import losses, tiny_config, tiny_images, tiny_method, train
+from tiny import losses, tiny_config, tiny_method, train
 
 from semblance.__main__ import main
 from semblance.engine import checkpoint, loop
@@ -34,13 +33,6 @@ FLAGS = (
     "--image-size 8 --backbone resnet10-w8-cifar --recipe quick --batch-size 16 --epochs 12 --eval-every 0 --workers 0"
     " --precision 32 --no-channels-last --no-compile"
 )
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "pictures.npy"
-    np.save(path, tiny_images().pixels.permute(0, 2, 3, 1).numpy())
-    return path
 
 
 def _command_line(arguments: list[str], errors: Path, save_every: float) -> None:

@@ -11,10 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from ranks import Ranks
-from tiny import CPU, assert_close, gradients, losses, tiny_config, tiny_images, tiny_method, train
+from tiny import CPU, assert_close, gradients, losses, tiny_config, tiny_method, train
 
 from semblance.config import TrainConfig
 from semblance.engine import checkpoint
@@ -28,13 +27,6 @@ FLAGS = (
 )
 HOSTS = ("10.231.77.1", "10.231.77.2")
 Start = Callable[[list[str]], list[subprocess.Popen]]
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "pictures.npy"
-    np.save(path, tiny_images().pixels.permute(0, 2, 3, 1).numpy())
-    return path
 
 
 @pytest.fixture(scope="module")

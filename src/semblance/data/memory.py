@@ -68,7 +68,7 @@ def decode_all(
     skipped: dict[int, tuple[str, str]] = {}
     with ThreadPoolExecutor(workers) as pool:
         found = chain.from_iterable(pool.map(fill, range(0, len(items), _STRETCH)))
-        for i, size in enumerate(_with_progress(f"Reading {title}", found, len(items))):
+        for i, size in enumerate(with_progress(f"Reading {title}", found, len(items))):
             if isinstance(size, Exception):
                 skipped[i] = (str(items[i]), reason(size))
             else:
@@ -80,7 +80,7 @@ def decode_all(
     return pixels, sizes, list(skipped.values())
 
 
-def _with_progress(title: str, results: Iterable[T], total: int) -> Iterable[T]:
+def with_progress(title: str, results: Iterable[T], total: int) -> Iterable[T]:
     from rich.console import Console
     from rich.progress import track
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semblance.data.images import Skipped, reason
 from semblance.data.media import Clip
-from semblance.data.memory import _with_progress
+from semblance.data.memory import with_progress
 
 
 @dataclass
@@ -80,7 +80,7 @@ def _decoded(
             return error
 
     with ThreadPoolExecutor(workers) as pool:
-        for i, clip in enumerate(_with_progress(f"Reading {title}", pool.map(attempt, items), len(items))):
+        for i, clip in enumerate(with_progress(f"Reading {title}", pool.map(attempt, items), len(items))):
             if isinstance(clip, Clip):
                 yield i, clip
             else:

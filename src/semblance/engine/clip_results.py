@@ -21,7 +21,7 @@ from ..systems.agreement import AGREEMENTS, mine, purity
 from ..systems.contrastive.avid import AVID
 from .folder import RunFolder
 from .loop import Trained
-from .results import _status
+from .results import status
 
 LRS = (1.0, 10.0, 100.0)  # of the linear probes: there are many, and their features are wide
 WATCHED = 500  # held-out clips that are looked at during training, at most
@@ -70,7 +70,7 @@ def finish(
     """Measure what was learnt, on all ranks; the leader leaves both backbones, summary.json and report.html."""
     save_video_backbone(folder.path / "video_backbone.safetensors", method.backbone, config)
     save_audio_backbone(folder.path / "audio_backbone.safetensors", method.audio_backbone, config)
-    with _status("Measuring retrieval and probes", leader):
+    with status("Measuring retrieval and probes", leader):
         train, test = _embed(method, source, config)
         table = []
         if source.train.attributes:
@@ -91,7 +91,7 @@ def finish(
         "training_seconds": trained.seconds, "skipped": source.skipped,
     } | {f"{way}_r1": numbers["r1"] for way, numbers in found.items()}  # fmt: skip
     if leader:
-        with _status("Drawing the report", leader):
+        with status("Drawing the report", leader):
             clip_report(folder, config, summary, method, source, test)
     summary["seconds"] = time.perf_counter() - started
     if leader:

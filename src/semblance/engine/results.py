@@ -73,7 +73,7 @@ def finish(
     pictures = held_out(source)
     table = []
     if untrained is not None:
-        with _status("Measuring kNN and linear accuracy", leader):
+        with status("Measuring kNN and linear accuracy", leader):
             table = [
                 row("raw pixels", *raw_pixels(source.train, pictures), source),
                 row("untrained backbone", *untrained, source),
@@ -92,7 +92,7 @@ def finish(
     shown = pictures.subset(pictures.readable[:: -(-len(pictures) // SHOWN)])
     vectors = _features(model.backbone, shown, config)
     if leader:
-        with _status("Drawing the report", leader):
+        with status("Drawing the report", leader):
             run_report(folder, config, summary, model.constants(config.batch_size), source.train, shown, vectors)
     summary["seconds"] = time.perf_counter() - started
     if leader:
@@ -101,7 +101,7 @@ def finish(
     return summary
 
 
-def _status(what: str, leader: bool) -> AbstractContextManager:
+def status(what: str, leader: bool) -> AbstractContextManager:
     return console.status(what) if leader else nullcontext()
 
 
