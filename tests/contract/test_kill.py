@@ -92,9 +92,9 @@ def test_killed_at_random_moments(
     survived = 0
     while survived * len(METHODS) < request.config.getoption("--kills"):
         out = tmp_path / f"after-{survived}"
+        interval = chance.choice([0.0, 0.1]) if survived else 0.0  # the same until it ends, as its log goes on
         while True:
             first = not out.exists()
-            interval = 0.0 if first else chance.choice([0.0, 0.1])
             run = start(method, pictures, out, interval)
             if first or chance.random() < 0.7:
                 wait_for_step(run, out, chance.randrange(2, steps // 2))
