@@ -15,6 +15,7 @@ class CannotWrite(UserError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """An error for a name nobody knows, with the nearest known one."""
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
+    lower = {k.lower(): k for k in known}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f"Did you mean {lower[close[0]]!r}? " if close else ""
     return UserError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(known)}.")

@@ -17,10 +17,16 @@ def small(backbone: nn.Module, without=(), **hyper) -> DINO:
     return DINO(backbone, without, **{"outputs": 6, "hidden": 16, "dim": 5, "temperature_epochs": 4, **hyper})
 
 
+def rows(last: nn.Module) -> nn.Parameter:
+    """Of the last layer, before they get their lengths."""
+    return last.parametrizations.weight.original1
+
+
 def test_published_constants(defaults):
     assert defaults(DINO) == {
         "student_temperature": 0.1, "teacher_temperature": 0.07, "first_temperature": 0.04, "temperature_epochs": 30,
-        "momentum": 0.996, "centre_momentum": 0.9, "outputs": 65_536, "hidden": 2048, "dim": 256, "freeze_epochs": 1.0,
+        "momentum": 0.996, "centre_momentum": 0.9, "outputs": 65_536, "hidden": 2048, "dim": 256, "norm_last": True,
+        "freeze_epochs": 1.0,
     }  # fmt: skip
     recipe = DINO.recipes["imagenet"]
     peak = recipe.lr * recipe.batch_size / 256
@@ -34,7 +40,7 @@ def test_published_constants(defaults):
 @pytest.fixture
 def authors(tiny, wave) -> tuple[DINO, dict]:
     model = small(tiny).double()
-    model.last.weight.data, model.target[2].weight.data = wave(6, 5, 0.5), wave(6, 5, 0.9)
+    rows(model.last).data, rows(model.target[2]).data = wave(6, 5, 0.5), wave(6, 5, 0.9)
     model.centre.copy_(wave(1, 6, 2.0)[0] * 0.1)
     student, teacher = ([wave(4, 5, phase) for phase in phases] for phases in ((0.0, 1.0, 2.0), (3.0, 4.0)))
     return model, {"student": torch.stack(student, 1), "teacher": torch.stack(teacher, 1)}
@@ -60,11 +66,11 @@ def test_the_teacher_follows_as_the_authors_does(authors):
     model, z = authors
     momentum = [0.996, 0.9960978869674096, 0.9963819660112501, 0.996824429495415, 0.9973819660112501]
     for step, m in enumerate(momentum):
-        model.last.weight.data += 1
-        weight, outputs = model.target[2].weight.clone(), model._teacher(z)
+        rows(model.last).data += 1
+        weight, outputs = rows(model.target[2]).clone(), model._teacher(z)
         centre = model.centre.clone()
         model.update(z, INDEX, Clock(step, 10, 5))
-        torch.testing.assert_close(model.target[2].weight, m * weight + (1 - m) * model.last.weight)
+        torch.testing.assert_close(rows(model.target[2]), m * weight + (1 - m) * rows(model.last))
         torch.testing.assert_close(model.centre, 0.9 * centre + 0.1 * outputs.mean((0, 1)))
 
 
@@ -105,7 +111,7 @@ def test_the_last_layer_is_frozen_in_the_first_epoch(authors, step, frozen):
     model, z = authors
     z["student"].requires_grad_()
     model.objective(z, INDEX, Clock(step, 100, 5))[0].backward()
-    assert (model.last.weight.grad is None) == frozen
+    assert (rows(model.last).grad is None) == frozen
 
 
 def test_guards_shape_the_teacher(authors):
@@ -118,3 +124,20 @@ def test_guards_shape_the_teacher(authors):
         model.centre.copy_(model._teacher(z).mean((0, 1)))
         entropy[name] = model.objective(z, INDEX, late)[1]["teacher_entropy"].item()
     assert entropy["sharpening"] > 1.5 > entropy["whole"] != entropy["centring"]
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(0, [0.07] * 3), (1, [0.04, 0.07, 0.07]), (3, [0.04, 0.055, 0.07])])
+def test_the_teachers_temperature_rises_as_the_authors_does(tiny, epochs, expected):
+    """numpy.linspace over the epochs of the rise, then the last (facebookresearch/dino: main_dino.py, DINOLoss)."""
+    model = small(tiny, temperature_epochs=epochs)
+    found = [model.temperature_at(Clock(5 * epoch, 100, 5)) for epoch in range(3)]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("norm_last", [True, False])
+def test_lengths_of_the_last_rows_learn_where_they_may(tiny, norm_last):
+    model = small(tiny, norm_last=norm_last)
+    z = {"student": F.normalize(torch.randn(4, 3, 5), dim=2), "teacher": F.normalize(torch.randn(4, 2, 5), dim=2)}
+    model.objective(z, INDEX, Clock(50, 100, 5))[0].backward()
+    lengths = model.last.parametrizations.weight.original0
+    assert lengths.flatten().tolist() == [1.0] * 6 and (lengths.grad is None) == norm_last

@@ -47,10 +47,12 @@ class Progress:
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a bar of their own while they last."""
         task = self.bar.add_task("", total=len(items), state=what)
-        for item in items:
-            yield item
-            self.bar.advance(task)
-        self.bar.remove_task(task)
+        try:
+            for item in items:
+                yield item
+                self.bar.advance(task)
+        finally:  # of a loop that is left early, too
+            self.bar.remove_task(task)
 
     def speed(self, step: int) -> float:
         """Images per second over the last half minute; 0 before the second step."""

@@ -1,6 +1,7 @@
 """Passes over the whole training set, for methods that cluster it or transport it onto labels."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -52,4 +53,11 @@ class WholeSet:
         def track(parts: Sequence[Tensor]) -> Iterator[Tensor]:
             return self.track(parts, "embedding every picture")
 
-        return torch.cat(list(in_parts(self.samples, rows, self.device, self.config.workers, track)))
+        parts = in_parts(self.samples, rows, self.device, self.config.workers, track)
+        first = next(parts)
+        found = first.new_empty(len(self.samples), *first.shape[1:])  # at once: parts and their union would be twice it
+        start = 0
+        for part in chain([first], parts):
+            found[start : start + len(part)] = part
+            start += len(part)
+        return found

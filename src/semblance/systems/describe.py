@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..views.sound import SoundView
 from . import get
 from .method import AnyView, Method
 
+PICTURES = 1_234_567  # so that N is known among the sizes of a state
 COSTS = Path(__file__).parent / "costs.json"  # written by benchmarks/costs.py
 
 
@@ -25,17 +27,19 @@ def about(name: str) -> dict[str, Any]:
     """Everything that `semblance methods NAME` shows, as plain values."""
     cls = get(name)
     published = cls.recipes["imagenet"]
+    model = _on_paper(cls, **published.hyper)
     return {
         "method": name, "title": cls.title, "family": cls.family, "paper": cls.paper, "equation": cls.equation,
         "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(published.views), "state": state(cls),
+        "levels": model.constants(published.batch_size),
         "cost": json.loads(COSTS.read_text())["costs"].get(name),
         "defaults": {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY},
         "recipes": {
             recipe: {
                 "backbone": " + ".join(filter(None, (r.backbone, r.audio_backbone))), "image_size": r.image_size,
-                "views": _views(r.views), "epochs": r.epochs,
-                "batch_size": r.batch_size, "optimizer": r.optimizer, "lr": r.lr, "weight_decay": r.weight_decay,
-                "hyper": dict(r.hyper),
+                "views": [_set(view) for view in r.views], "epochs": r.epochs, "warmup_epochs": r.warmup_epochs,
+                "batch_size": r.batch_size, "optimizer": r.optimizer, "lr_at_256": r.lr, "final_lr": r.final_lr,
+                "weight_decay": r.weight_decay, "hyper": dict(r.hyper),
             }
             for recipe, r in cls.recipes.items()
         },
@@ -45,18 +49,23 @@ def about(name: str) -> dict[str, Any]:
 def state(cls: type[Method]) -> dict[str, str]:
     """What it keeps between steps besides trained weights, by name: the shape of a buffer, N being the number of
     samples, or what a part is."""
-    pictures = 1_234_567
-    make: Callable[..., Method] = cls  # methods differ in how many networks they take
-    with torch.device("meta"):
-        model = make(*(_Backbone() for _ in cls.modalities))
-        model.prepare(pictures)
-    kept = {}
+    model, kept = _on_paper(cls), {}
     for name, buffer in model.named_buffers():
         if "running_" not in name and "num_batches" not in name:
-            kept[name] = " x ".join("N" if n == pictures else f"{n:,}" for n in buffer.shape) or "one number"
+            shape = " x ".join("N" if n == PICTURES else f"{n:,}" for n in buffer.shape) or "one number"
+            kept[name] = shape if buffer.numel() else "none, unless it is switched on"
     if hasattr(model, "target"):
         kept["target"] = "a moving average of the trained parts"
     return kept
+
+
+def _on_paper(cls: type[Method], **hyper: Any) -> Method:
+    """The method for a set of PICTURES, without any numbers in it."""
+    make: Callable[..., Method] = cls  # methods differ in how many networks they take
+    with torch.device("meta"):
+        model = make(*(_Backbone() for _ in cls.modalities), **hyper)
+        model.prepare(PICTURES)
+    return model
 
 
 def _views(views: tuple[AnyView, ...]) -> str:
@@ -69,3 +78,10 @@ def _views(views: tuple[AnyView, ...]) -> str:
         return f"{view.count} x {patches}{view.size} px"
 
     return " + ".join(one(view) for view in views)
+
+
+def _set(view: AnyView) -> dict[str, Any]:
+    """The view's parameters that are not at their defaults."""
+    found = {f.name: getattr(view, f.name) for f in fields(view) if getattr(view, f.name) != f.default}
+    picture = found.pop("picture", None)
+    return found | (_set(picture) if picture else {})

@@ -4,6 +4,7 @@ The ranks hold all rows and share the work of comparing them with the groups; ea
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +16,19 @@ from ..views import random
 
 BLOCK = 2**24  # scores (rows times groups) held at once
 HELD = 2**27  # of a rank's own rows, kept over the iterations of a transport
-Track = Callable[[Sequence[int]], Iterable[int]]  # shows the progress of a loop
+Track = Callable[[Sequence[Any]], Iterable[Any]]  # shows the progress of a loop
 
 
-def whiten(x: Tensor, components: int) -> Tensor:
+def whiten(x: Tensor, components: int, track: Track = iter) -> Tensor:
     """The first principal components, each of unit variance, in rows of unit length: (N, D) -> (N, components).
 
     (facebookresearch/deepcluster: clustering.py, preprocess_features)
     """
     mean, dim = x.mean(0), x.shape[1]
-    covariance = sum((b.T @ b for b in ((rows - mean).double() for rows in _blocks(x, dim))), x.new_zeros(()).double())
+    covariance = x.new_zeros(dim, dim, dtype=torch.float64)
+    for rows in track(_blocks(x, dim)):
+        centred = (rows - mean).double()
+        covariance += centred.T @ centred
     variances, directions = torch.linalg.eigh(covariance / len(x))
     scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance carry rounding only
     chosen = (directions * scale)[:, -components:].flip(1).to(x.dtype)
@@ -55,7 +59,9 @@ def spherical_kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track 
     return centroids, nearest(x, centroids)
 
 
-def balanced_labels(x: Tensor, head: Callable[[Tensor], Tensor], sharpness: float, tolerance: float = 0.1) -> Tensor:
+def balanced_labels(
+    x: Tensor, head: Callable[[Tensor], Tensor], sharpness: float, tolerance: float = 0.1, track: Track = iter
+) -> Tensor:
     """Labels (N,) of rows (N, D) that share them equally over K groups: optimal transport by Sinkhorn and Knopp.
 
     head: logits (n, K) of some rows. Scales r of the groups and c of the rows make Q = r P^sharpness c sum to 1/K and
@@ -86,7 +92,7 @@ def balanced_labels(x: Tensor, head: Callable[[Tensor], Tensor], sharpness: floa
     totals = torch.stack([log_q(rows).logsumexp(0) for rows in _blocks(own, k)])  # where all c are alike
     log_r, r = -over_ranks(totals.logsumexp(0)).logsumexp(0), torch.ones_like(log_r)
     c = torch.ones(len(own), dtype=torch.float64, device=x.device)
-    for i in range(1000):
+    for i in track(range(1000)):
         if i < 2 or i % 10 == 1:
             log_r, r = log_r + r.log(), torch.ones_like(r)
             held = list(kernels()) if len(own) * k <= HELD else None

@@ -57,8 +57,9 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
         if not clock.starts_epoch:
             return
         self.eval()
-        x = whiten(whole.plain(lambda pictures: self.projector(self.backbone(pictures))), self.components)
+        x = whole.plain(lambda pictures: self.projector(self.backbone(pictures)))
         self.train()
+        x = whiten(x, self.components, lambda blocks: whole.track(blocks, "whitening"))
         key = random.key(clock.seed, "k-means", clock.epoch)
         self.labels.copy_(kmeans(x, self.clusters, self.iterations, key, lambda steps: whole.track(steps, "k-means")))
         fresh = torch.randn(self.top.weight.shape, generator=torch.Generator().manual_seed(key)) * 0.01

@@ -37,6 +37,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
 
     memory: Tensor  # (crops, pictures, dim), the latest embeddings of the first large crops
     labels: Tensor  # (heads, pictures)
+    prototypes: Tensor  # (heads, clusters, dim), unit rows
 
     def __init__(
         self,
@@ -54,8 +55,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         super().__init__(backbone, without)
         self.temperature, self.crops, self.iterations, self.dim = temperature, crops, iterations, dim
         self.projector = mlp(self.features, hidden, dim)
-        prototypes = F.normalize(torch.randn(heads, clusters, dim), dim=2)
-        self.prototypes = nn.Parameter(prototypes, requires_grad=False)
+        self.register_buffer("prototypes", F.normalize(torch.randn(heads, clusters, dim), dim=2))
 
     def prepare(self, samples: int) -> None:
         self.register_buffer("memory", torch.zeros(self.crops, samples, self.dim))

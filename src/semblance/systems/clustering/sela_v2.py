@@ -1,13 +1,14 @@
 """SeLa-v2: DeepCluster-v2 with labels by optimal transport, and prototypes that are trained."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..grouping import balanced_labels, nearest
-from ..method import Clock, Count, Embeddings, Positive, WholeSet
+from ..method import Clock, Count, Embeddings, Positive, View, WholeSet
 from .deepcluster_v2 import DeepClusterV2
 
 
@@ -15,7 +16,8 @@ class SeLaV2(DeepClusterV2):
     """Asano et al. 2020 as improved by Caron et al. 2020; no code is public. By the author's words (facebookresearch/
     swav, issue 59) it is main_deepclusterv2.py with Sinkhorn-Knopp for k-means and prototypes trained as SwAV's.
 
-    Not stated, hence SwAV's: the sharpness of the transport is 1 / 0.05.
+    Its best published run has 400 epochs and 2 x 160 + 4 x 96 px (README.md). Not stated, hence SwAV's: the sharpness of
+    the transport is 1 / 0.05; DeepCluster-v2's: the rest.
     """
 
     title = "SeLa-v2"
@@ -45,13 +47,16 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
             hidden=hidden, dim=dim,
         )  # fmt: skip
         self.epsilon, self.tolerance = epsilon, tolerance
-        self.prototypes.requires_grad_(True)
+        self.prototypes = nn.Parameter(self.prototypes)
 
     @torch.no_grad()
     def regroup(self, head: int, memory: Tensor, whole: WholeSet, clock: Clock) -> None:
         prototypes = self.prototypes[head]
         if self.has("balance"):
-            self.labels[head] = balanced_labels(memory, lambda z: z @ prototypes.T, 1 / self.epsilon, self.tolerance)
+            self.labels[head] = balanced_labels(
+                memory, lambda z: z @ prototypes.T, 1 / self.epsilon, self.tolerance,
+                lambda steps: whole.track(steps, f"optimal transport {head + 1}, steps at most"),
+            )  # fmt: skip
         else:
             self.labels[head] = nearest(memory, prototypes)
 
@@ -59,3 +64,13 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         super().update(z, index, clock)
         self.prototypes.copy_(F.normalize(self.prototypes, dim=2))
+
+    recipes = DeepClusterV2.recipes | {
+        "imagenet": replace(
+            DeepClusterV2.recipes["imagenet"], epochs=400, image_size=160,
+            views=(
+                View(160, count=2, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
+                View(96, count=4, scale=(0.05, 0.14), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
+            ),
+        ),
+    }  # fmt: skip

@@ -14,7 +14,7 @@ from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, e
 
 class SimCLR(Method):
     """Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations";
-    google-research/simclr.
+    google-research/simclr. The rate and decay are the paper's, the three layers of the projector their later code's.
 
     Deviations: images are normalised by mean and deviation (the authors keep [0, 1]); blur draws its sigma per image
     (theirs per batch) and reflects at the borders (theirs pads zeros); crops are antialiased (theirs not); contrast is

@@ -7,6 +7,7 @@ from math import log
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from ...losses import swapped_prediction
 from ...nets.multi_crop import multi_crop
@@ -31,8 +32,8 @@ from ..method import (
 class DINO(Method):
     """Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers"; facebookresearch/dino.
 
-    The last layer keeps unit rows (their --norm_last_layer true). Deviations: the backbone has no drop-path (theirs 0.1
-    in the student); blur is a Gaussian (theirs Pillow's).
+    The published run is that of the ViT-S in their README.md. Deviations: the backbone has no drop-path (theirs 0.1 in
+    the student); blur is a Gaussian (theirs Pillow's).
     """
 
     family = "distillation"
@@ -65,6 +66,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         outputs: Count = 65_536,
         hidden: Count = 2048,
         dim: Count = 256,
+        norm_last: bool = True,  # whether rows of the last layer keep unit length; False lets their lengths learn
         freeze_epochs: Amount = 1.0,  # while which the last layer stays as it is
     ) -> None:
         super().__init__(backbone, without)
@@ -77,7 +79,9 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
         self.projector = nn.Sequential(layers[0], nn.GELU(), layers[1], nn.GELU(), layers[2])
-        self.last = nn.Linear(dim, outputs, bias=False)
+        self.last = weight_norm(nn.Linear(dim, outputs, bias=False))
+        lengths = self.last.get_parameter("parametrizations.weight.original0")
+        nn.init.ones_(lengths).requires_grad_(not norm_last)
         self.target = deepcopy(nn.ModuleList([backbone, self.projector, self.last])).requires_grad_(False)
         self.register_buffer("centre", torch.zeros(outputs))
 
@@ -95,7 +99,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         weight = self.last.weight
         if clock.step < self.freeze_epochs * clock.steps_per_epoch:
             weight = weight.detach()
-        students = [F.linear(x, F.normalize(weight, dim=1)) for x in z["student"].unbind(1)]
+        students = [F.linear(x, weight) for x in z["student"].unbind(1)]
         outputs = self._teacher(z)
         if self.has("centring"):
             outputs = outputs - self.centre
@@ -108,12 +112,12 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         """The teacher's, rising once an epoch."""
         if not self.has("sharpening"):
             return 1.0
-        share = min(1.0, clock.epoch / max(1, self.temperature_epochs - 1))
+        share = min(1.0, clock.epoch / max(1, self.temperature_epochs - 1)) if self.temperature_epochs else 1.0
         return self.first_temperature + share * (self.teacher_temperature - self.first_temperature)
 
     def _teacher(self, z: Embeddings) -> Tensor:
         """Outputs (B, large crops, outputs)."""
-        return F.linear(z["teacher"], F.normalize(self.target.get_parameter("2.weight"), dim=1))
+        return self.target[2](z["teacher"])
 
     @torch.no_grad()
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
@@ -129,20 +133,21 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
 
     recipes = {
         "imagenet": Recipe(
-            backbone="vit_small_patch16_224", image_size=224, batch_size=1024, epochs=800,
+            backbone="vit_small_patch16_224", image_size=224, batch_size=1024, epochs=300,
             views=(
                 View(224, scale=(0.4, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=1.0),
                 View(224, scale=(0.4, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.1, solarize_p=0.2),
                 View(96, count=8, scale=(0.05, 0.4), bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5),
             ),
             optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, clip_each=3.0, final_lr=0.0005,
+            hyper={"norm_last": False},
         ),
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={
-                "outputs": 2048, "hidden": 512, "momentum": 0.95, "temperature_epochs": 0, "teacher_temperature": 0.05,
+                "outputs": 2048, "hidden": 512, "momentum": 0.95, "temperature_epochs": 1, "teacher_temperature": 0.05,
             },
         ),
         "quick": Recipe(
@@ -150,7 +155,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={
-                "outputs": 1024, "hidden": 512, "momentum": 0.95, "temperature_epochs": 0, "teacher_temperature": 0.05,
+                "outputs": 1024, "hidden": 512, "momentum": 0.95, "temperature_epochs": 1, "teacher_temperature": 0.05,
             },
         ),
     }  # fmt: skip

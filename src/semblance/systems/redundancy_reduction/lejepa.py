@@ -15,17 +15,17 @@ from ..method import Clock, Count, Embeddings, Method, Recipe, Share, View, embe
 
 class LeJEPA(Method):
     """Balestriero & LeCun 2025, "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics";
-    rbalestr-lab/lejepa (the projector and lambda of its MINIMAL.md).
+    rbalestr-lab/lejepa (views, rate and decay of its README.md; lambda, warm-up and projector of its MINIMAL.md).
 
     The views agree with the mean of the large ones. The regulariser grows with the batch, and lambda_ is tied to it.
     Deviations: small crops have 96 px (theirs 98, which patches of 16 do not fill); the backbone has no drop-path
-    (theirs 0.1); the length of the warm-up is not published.
+    (theirs 0.1); the projector stands on the backbone's features (theirs on 512 numbers of a linear layer).
     """
 
     family = "redundancy reduction"
     title = "LeJEPA"
     paper = "Balestriero & LeCun 2025, arXiv:2511.08544"
-    equation = "λ SIGReg(z) + (1 - λ) |z - mean of the large views|²"
+    equation = "λ SIGReg(z) + (1 - λ) mean_D (z - mean of the large views)²"
     picture = """
 image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; along random
        └─ view ─ backbone ─ projector ─ z2 ─┘ directions, all like N(0, 1)
@@ -69,7 +69,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; a
 
     recipes = {
         "imagenet": Recipe(
-            backbone="vit_small_patch16_224", image_size=224, batch_size=512, epochs=100,
+            backbone="vit_small_patch16_224", image_size=224, batch_size=512, epochs=100, warmup_epochs=1,
             views=(
                 View(
                     224, count=2, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
@@ -78,7 +78,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; a
                     96, count=6, scale=(0.05, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
                 ),
             ),
-            optimizer="adamw", lr=2.5e-4, weight_decay=5e-2, final_lr=0.001,
+            optimizer="adamw", lr=2.5e-4, weight_decay=5e-2, decay_1d=True, final_lr=0.001,
         ),
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
