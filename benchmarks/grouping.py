@@ -2,9 +2,9 @@
 
     python benchmarks/grouping.py
 
-Random features of 256 dimensions in 10,000 clusters: two iterations of k-means and the labels, which are three passes over
-all scores; eleven iterations of optimal transport and its first and last step, which are thirteen. Each size runs in a
-process of its own; the peak is of its resident memory, less what it held before.
+Random features of 256 dimensions in 10,000 clusters: two iterations of k-means and the labels, which are three passes
+over all scores; eleven iterations of optimal transport, its first and its last step, which are thirteen. Each size runs
+in a process of its own; the peak is of its resident memory, less what it held before.
 """
 
 import argparse

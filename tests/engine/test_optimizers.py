@@ -245,3 +245,19 @@ def test_the_schedule_starts_at_0_peaks_after_warmup_and_ends_at_its_final_fract
     assert warmup_cosine(0, 100, 0) == 1.0
     falling = [warmup_cosine(s, 100, 10, 0.2) for s in range(10, 101)]
     assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon", "lars"])
+def test_parts_without_momentum_forget_the_step_before(name: str) -> None:
+    """As facebookresearch/deepcluster does with its top layer, a new optimiser for which is made in every epoch."""
+    module = nn.ModuleDict({"body": nn.Linear(4, 3), "top": nn.Linear(4, 3)})
+    optimizer = make_optimizer(name, module, weight_decay=0.0, no_momentum=("top",))
+    moved = {}
+    for scale in (1.0, 0.0):
+        for p in module.parameters():
+            p.grad = torch.full_like(p, scale)
+        set_lr(optimizer, 0.1, fixed_lr=0.1)
+        before = {n: p.clone() for n, p in module.named_parameters()}
+        optimizer.step()
+        moved = {n: not torch.equal(p, before[n]) for n, p in module.named_parameters()}
+    assert moved == {"body.weight": True, "body.bias": True, "top.weight": False, "top.bias": False}

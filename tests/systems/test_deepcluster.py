@@ -22,6 +22,7 @@ def test_published_constants(defaults):
     assert defaults(DeepCluster) == {"clusters": 10_000, "components": 256, "iterations": 20, "hidden": 4096}
     recipe = DeepCluster.recipes["imagenet"]
     assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.batch_size) == ("sgd", 0.05, 1e-5, 256)
+    assert DeepCluster.no_momentum == ("top",)
     (view,) = recipe.views
     assert not any(view.jitter) and (view.grey_p, view.scale) == (0, (0.08, 1.0))
 

@@ -16,8 +16,8 @@ class SeLaV2(DeepClusterV2):
     """Asano et al. 2020 as improved by Caron et al. 2020; no code is public. By the author's words (facebookresearch/
     swav, issue 59) it is main_deepclusterv2.py with Sinkhorn-Knopp for k-means and prototypes trained as SwAV's.
 
-    Its best published run has 400 epochs and 2 x 160 + 4 x 96 px (README.md). Not stated, hence SwAV's: the sharpness of
-    the transport is 1 / 0.05; DeepCluster-v2's: the rest.
+    Its best published run has 400 epochs of 2 x 160 + 4 x 96 px (README.md). Not stated, hence SwAV's: the sharpness of
+    the transport, 1 / 0.05; hence DeepCluster-v2's: the rest.
     """
 
     title = "SeLa-v2"
