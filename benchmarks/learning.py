@@ -4,8 +4,9 @@
     python benchmarks/learning.py --name photos --data clothing10_160.tar.xz --methods simclr --image-size 96
 
 `--data` is a labelled set in any form that `semblance train` reads. Each method trains for as many steps as fit into
-the minutes at the speed measured first, so that every schedule ends. Finished methods are kept in
-benchmarks/results/NAME.json and not run again; delete a method's entry to repeat it.
+the minutes on the idle machine: they are measured for all methods first, and kept, so that work beside the runs changes
+their seconds and not what they learn. Lengths and finished methods are kept in benchmarks/results/NAME.json and not run
+again; delete a method's entry to repeat it.
 """
 
 import argparse
@@ -43,16 +44,33 @@ def run(method: str, flags: dict) -> dict:
 
 
 def within(minutes: float, method: str, flags: dict, images: int) -> dict:
-    """Flags for as many steps as fit, from the speed of thirty steps on unlabelled noise."""
+    """Flags for as many steps as fit, from thirty steps on as much noise: the first has what an epoch starts with."""
     side = flags["image_size"] or 32
-    noise = np.random.default_rng(0).integers(0, 256, (1024, side, side, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (images, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/noise.npy", noise)
-        noisy = flags | {"data": f"{folder}/noise.npy", "max_steps": 30, "epochs": 30}
-        summary = semblance.train(method, out=f"{folder}/run", **noisy)
-    seen = minutes * 60 * summary["samples_per_second"]
-    batch_size = round(summary["samples_per_second"] * summary["training_seconds"] / summary["steps"])
-    return {"epochs": math.ceil(seen / images), "max_steps": int(seen / batch_size)}
+        summary = semblance.train(
+            method, out=f"{folder}/run", **flags | {"data": f"{folder}/noise.npy", "max_steps": 30}
+        )
+        lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
+    seconds = {line["step"]: line["seconds"] for line in lines}
+    step = (seconds[30] - seconds[10]) / 20
+    per_epoch = images // round(summary["samples_per_second"] * summary["training_seconds"] / summary["steps"])
+    epochs = minutes * 60 / (seconds[1] + per_epoch * step)
+    return {"epochs": math.ceil(epochs), "max_steps": int(epochs * per_epoch)}
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def keep(path: Path, method: str, result: dict) -> None:
+    """Read again first: another process may train other methods."""
+    path.write_text(json.dumps(read(path) | {method: result}, indent=1))
+
+
+def finished(path: Path) -> dict:
+    return {method: result for method, result in read(path).items() if "table" in result}
 
 
 def draw(results: dict, name: str) -> None:
@@ -89,15 +107,18 @@ def main() -> None:
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{args.name}.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
     flags = {"recipe": "small", "data": args.data, "seed": args.seed}
     flags |= {"backbone": args.backbone, "image_size": args.image_size}
-    todo = [m for m in args.methods if m not in results]
+    todo = [m for m in args.methods if "table" not in read(path).get(m, {})]
     for method in todo:
-        length = {"epochs": args.epochs} if args.epochs else within(args.minutes, method, flags, args.images)
-        results[method] = run(method, flags | length)
-        path.write_text(json.dumps(results, indent=1))
-        draw(results, args.name)
+        if method not in read(path):
+            length = {"epochs": args.epochs} if args.epochs else within(args.minutes, method, flags, args.images)
+            keep(path, method, {"length": length})
+    for method in todo:
+        length = read(path)[method]["length"]
+        keep(path, method, {"length": length} | run(method, flags | length))
+        draw(finished(path), args.name)
+    results = finished(path)
     print("| method | epochs | minutes | images/s | kNN-200 % | linear % |\n|---|---|---|---|---|---|")
     first = next(iter(results.values()))["table"]
     rows: list[tuple] = [(line["encoder"], "", "", "", line) for line in first[:2]]
