@@ -1,11 +1,14 @@
 """The configuration of methods that learn from clips."""
 
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import tiny_config
 
-from semblance.config import TrainConfig
+from semblance.api import train
+from semblance.config import TrainConfig, resolve
 from semblance.errors import UserError
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
@@ -33,7 +36,30 @@ def test_hyper_parameters_may_be_words() -> None:
         tiny_config("avid-cma", hyper={"agreement": "onion"})
 
 
-@pytest.mark.parametrize("flags", [{"audio_backbone": "conv2d-10"}, {"mel": 64}])
+def test_windows_are_chosen_by_flags() -> None:
+    config = resolved(frames=75, fps=25.0, seconds=3.0, mel=0)
+    assert (config.video.frames, config.video.fps, config.sound.seconds, config.sound.mel) == (75, 25.0, 3.0, 0)
+    assert resolved(frames=12).video.fps == resolved().video.fps and resolved(frames=12).sound == resolved().sound
+
+
+def test_a_run_that_goes_on_from_another_has_its_windows(tmp_path: Path) -> None:
+    resolved(frames=12, seconds=1.5, mel=32).save(tmp_path / "config.yaml")
+    config = resolved("avid-cma", from_run=str(tmp_path), fps=5.0)
+    assert (config.video.frames, config.video.fps, config.sound.seconds, config.sound.mel) == (12, 5.0, 1.5, 32)
+
+
+def test_all_bad_windows_are_told_at_once() -> None:
+    with pytest.raises(UserError) as told:
+        resolved(frames=0, fps=-1.0, seconds=0.0, mel=-3)
+    assert [line.split(":")[0] for line in str(told.value).splitlines()] == ["--frames", "--fps", "--seconds", "--mel"]
+
+
+def resolved(method: str = "avid", **flags: Any) -> TrainConfig:
+    defaults = {name: p.default for name, p in signature(train).parameters.items() if name not in ("resume", "out")}
+    return resolve(defaults | {"hyper": {}, "without": [], "method": method} | flags)
+
+
+@pytest.mark.parametrize("flags", [{"audio_backbone": "conv2d-10"}, {"mel": 64}, {"frames": 9}, {"seconds": 1.0}])
 def test_pictures_have_no_sound(flags: dict) -> None:
     with pytest.raises(UserError, match="SimCLR learns from pictures alone"):
         tiny_config("simclr", **flags)

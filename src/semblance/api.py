@@ -17,6 +17,9 @@ def train(
     backbone: str | None = None,
     audio_backbone: str | None = None,
     image_size: int | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    seconds: float | None = None,
     mel: int | None = None,
     epochs: int | None = None,
     max_steps: int | None = None,
@@ -60,11 +63,18 @@ def train(
     backbone
         Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
     audio_backbone
-        For avid and avid-cma, whose backbone sees frames: conv2d-10, or any timm model over spectrograms.
+        For avid and avid-cma, whose backbone sees frames: conv2d-10, or any timm model over spectrograms. The suffix
+        -t4 on conv2d and r2plus1d networks keeps four parts of time apart, where timing is what tells clips apart.
     image_size
         Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger.
+    frames
+        Frames of a window of video; for avid and avid-cma.
+    fps
+        Frames per second of a window of video.
+    seconds
+        Seconds of a window of sound.
     mel
-        Bands of a log-mel spectrogram, instead of AVID's linear one; for avid and avid-cma.
+        Bands of a log-mel spectrogram, instead of AVID's linear one.
     epochs
         Passes over the data. Default: the recipe's.
     max_steps

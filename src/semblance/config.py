@@ -1,7 +1,6 @@
 """The resolved configuration of a run: every value, where it came from the recipe or from the user."""
 
 import json
-from dataclasses import replace
 from hashlib import blake2b
 from inspect import signature
 from os import PathLike, fspath
@@ -27,6 +26,7 @@ MAY_CHANGE = {  # in config.yaml of a run, or by flags beside --resume
     "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr", "clip_grad",
 }  # fmt: skip
 LARGE = 96  # side of the views of recipes for small images where the pictures are larger
+CLIP_FLAGS = {ClipView: ("frames", "fps"), SoundView: ("seconds", "mel")}  # fields of their views that are flags
 EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
 
@@ -154,16 +154,14 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "micro_batch": None, "channels_last": None, "compile": None, "devices": 1, "workers": 2,
         "without": [],
     } | given | {"recipe": name}  # fmt: skip
-    mel = values.pop("mel", None)
-    if mel is not None and not pictures:
-        values["views"] = tuple(replace(v, mel=mel) if isinstance(v, SoundView) else v for v in values["views"])
+    windows = {name: values.pop(name) for names in CLIP_FLAGS.values() for name in names if name in values}
+    if not pictures:
+        values["views"] = tuple(_window(view, windows, problems) for view in values["views"])
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _check_method(cls, values["without"], given.get("hyper", {}), problems)
-    heard = [
-        flag for flag, value in (("--audio-backbone", values["audio_backbone"]), ("--mel", mel)) if value is not None
-    ]
     if pictures:
-        problems += [f"{flag}: {cls.title} learns from pictures alone." for flag in heard]
+        of_clips = [name for name in ("audio_backbone", *windows) if name in given]
+        problems += [f"{_flag(name)}: {cls.title} learns from pictures alone." for name in of_clips]
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
     try:
@@ -182,8 +180,18 @@ def _going_on(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags, what they leave open of data and networks taken from the run that this one goes on from."""
     run = TrainConfig.load(Path(flags["from_run"]) / "config.yaml")
     own = {name: getattr(run, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
-    own["mel"] = next((view.mel for view in run.views if isinstance(view, SoundView)), None)
+    own |= {name: getattr(view, name) for view in run.views for name in CLIP_FLAGS.get(type(view), ())}
     return flags | {name: value for name, value in own.items() if flags.get(name) is None}
+
+
+def _window(view: AnyView, flags: dict[str, Any], problems: list[str]) -> AnyView:
+    """A view of clips, those of its fields that are flags as given."""
+    given = {name: flags[name] for name in CLIP_FLAGS[type(view)] if name in flags}
+    try:
+        return TypeAdapter(type(view)).validate_python(vars(view) | given)
+    except ValidationError as error:
+        problems += [_told(e["loc"][0], e) for e in error.errors()]
+        return view
 
 
 def _typed(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -200,7 +208,11 @@ def _typed(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _told(name: str | int, error: Any) -> str:
     """A problem of pydantic's as one of a flag."""
-    return f"--{str(name).replace('_', '-')}: {error['msg']} (got {error['input']!r})"
+    return f"{_flag(name)}: {error['msg']} (got {error['input']!r})"
+
+
+def _flag(name: str | int) -> str:
+    return f"--{str(name).replace('_', '-')}"
 
 
 def _absolute(data: str) -> str:

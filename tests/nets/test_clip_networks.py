@@ -48,6 +48,21 @@ def test_width_is_a_suffix() -> None:
     assert video_backbone("r2plus1d-10-w8").num_features == 64 == audio_backbone("conv2d-10-small-w8", 129).num_features
 
 
+def test_parts_of_time_are_kept_apart() -> None:
+    """What changes late in a clip changes late features only; one part is as published."""
+    video = video_backbone("r2plus1d-10-w4-t2").eval()
+    audio = audio_backbone("conv2d-10-w4-t2", 33).eval()
+    for network, shape in ((video, (2, 32, 6, 3, 3)), (audio, (2, 32, 6, 3))):
+        x = torch.randn(shape)
+        early, late = network.pool(x).chunk(2, 1)
+        assert network.num_features == 64 and (early == x[:, :, :3].flatten(2).amax(2)).all()
+        x[:, :, 3:] = 9.0
+        assert (network.pool(x)[:, :32] == early).all() and (network.pool(x)[:, 32:] == 9).all() and (late < 9).all()
+    assert video(torch.randn(2, 3, 16, 32, 32)).shape == (2, 64)
+    with pytest.raises(UserError, match="windows this short leave 1"):
+        video(torch.randn(2, 3, 8, 32, 32))
+
+
 @pytest.mark.parametrize("frames", [1, 5])
 def test_any_picture_network_over_frames(frames: int) -> None:
     video, clip = video_backbone("resnet10-w8-cifar").eval(), torch.randn(2, 3, frames, 16, 16)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import backbone
+from .video import in_parts
 
-_NAME = re.compile(r"conv2d-10(?P<small>-small)?(-w(?P<width>\d+))?")
+_NAME = re.compile(r"conv2d-10(?P<small>-small)?(-w(?P<width>\d+))?(-t(?P<parts>[1-9]\d*))?")
 
 
 class Standardise(nn.Module):
@@ -30,10 +31,10 @@ class Conv2D(nn.Module):
 
     A 7x7 convolution and four blocks of two 3x3 ones, without residuals, then the largest value over time and frequency
     (Morgado et al. 2021; facebookresearch/AVID-CMA: models/audio.py). `small` has no stride in the first block, as
-    in the authors' experiments with short spectrograms.
+    in the authors' experiments with short spectrograms; `parts` as of R2Plus1D.
     """
 
-    def __init__(self, bins: int, width: int = 64, small: bool = False) -> None:
+    def __init__(self, bins: int, width: int = 64, small: bool = False, parts: int = 1) -> None:
         super().__init__()
         self.standardise = Standardise(bins)
         self.stem = nn.Sequential(nn.Conv2d(1, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU())
@@ -42,15 +43,16 @@ class Conv2D(nn.Module):
         self.blocks = nn.Sequential(
             *(_block(i, o, s) for i, o, s in zip(widths[:-1], widths[1:], strides, strict=True))
         )
-        self.num_features = widths[-1]
+        self.parts = parts
+        self.num_features = widths[-1] * parts
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, 1, time, bins) -> (N, 8 width, time', bins')."""
         return self.blocks(self.stem(self.standardise(x)))
 
     def pool(self, x: Tensor) -> Tensor:
-        """(N, D, time', bins') -> (N, D)."""
-        return x.amax((2, 3))
+        """(N, D, time', bins') -> (N, D parts)."""
+        return in_parts(x, self.parts)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.forward_features(x))
@@ -72,13 +74,14 @@ class OverSpectrogram(nn.Module):
 def audio_backbone(name: str, bins: int) -> nn.Module:
     """A network with random weights that maps spectrograms (N, 1, time, bins) to features (N, num_features).
 
-    name: conv2d-10, with the suffixes -small and -w16 (width of the first stage, 64 as published), or a picture
-    network's (nets/backbones.py).
+    name: conv2d-10, with the suffixes -small, -w16 (width of the first stage, 64 as published) and -t4 (parts of time),
+    or a picture network's (nets/backbones.py).
     """
     match = _NAME.fullmatch(name)
     if not match:
         return OverSpectrogram(backbone(name), bins)
-    return Conv2D(bins, int(match["width"] or 64), small=bool(match["small"]))
+    width, parts = int(match["width"] or 64), int(match["parts"] or 1)
+    return Conv2D(bins, width, small=bool(match["small"]), parts=parts)
 
 
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -2,22 +2,27 @@
 
 import re
 
+import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .backbones import backbone
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # of each stage, by depth
-_NAME = re.compile(r"r2plus1d-(?P<depth>10|18|34)(?P<small>-small)?(-w(?P<width>\d+))?")
+_NAME = re.compile(r"r2plus1d-(?P<depth>10|18|34)(?P<small>-small)?(-w(?P<width>\d+))?(-t(?P<parts>[1-9]\d*))?")
 
 
 class R2Plus1D(nn.Module):
     """AVID's R(2+1)D: clips (N, 3, T, H, W) to features (N, 8 width), the largest value over time and place.
 
+    With `parts` above one, the largest over each of so many equal parts of time, one after the other: what happened
+    when is then not lost.
+
     Not torchvision's: its stem is a full 3-D convolution with a max-pool, which `small` leaves out, and the spatial
     convolutions of a block are as wide as its output (Morgado et al. 2021; facebookresearch/AVID-CMA: models/video.py).
     """
 
-    def __init__(self, depth: int = 18, width: int = 64, small: bool = False) -> None:
+    def __init__(self, depth: int = 18, width: int = 64, small: bool = False, parts: int = 1) -> None:
         super().__init__()
         pool = nn.Identity() if small else nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
         stem = nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
@@ -29,15 +34,16 @@ class R2Plus1D(nn.Module):
             stages.append(nn.Sequential(*blocks))
             inputs = outputs
         self.stages = nn.Sequential(*stages)
-        self.num_features = inputs
+        self.parts = parts
+        self.num_features = inputs * parts
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> (N, 8 width, T', H', W')."""
         return self.stages(self.stem(x))
 
     def pool(self, x: Tensor) -> Tensor:
-        """(N, D, T', H', W') -> (N, D)."""
-        return x.amax((2, 3, 4))
+        """(N, D, T', H', W') -> (N, D parts)."""
+        return in_parts(x, self.parts)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.forward_features(x))
@@ -81,13 +87,21 @@ class OverFrames(nn.Module):
         return self.picture(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), -1)).mean(1)
 
 
+def in_parts(x: Tensor, parts: int) -> Tensor:
+    """The largest values over each part of time and all of the rest: (N, D, T, ...) -> (N, D parts)."""
+    if x.shape[2] < parts:
+        raise UserError(f"The suffix -t{parts} wants as many steps of time; windows this short leave {x.shape[2]}.")
+    return torch.cat([part.flatten(2).amax(2) for part in x.tensor_split(parts, 2)], 1)
+
+
 def video_backbone(name: str) -> nn.Module:
     """A network with random weights that maps clips (N, 3, T, H, W) to features (N, num_features).
 
-    name: r2plus1d-10, -18 or -34, with the suffixes -small and -w16 (width of the first stage, 64 as published); any
-    other name is a picture network's, for every frame (nets/backbones.py).
+    name: r2plus1d-10, -18 or -34, with the suffixes -small, -w16 (width of the first stage, 64 as published) and -t4
+    (parts of time); any other name is a picture network's, for every frame (nets/backbones.py).
     """
     match = _NAME.fullmatch(name)
     if not match:
         return OverFrames(backbone(name))
-    return R2Plus1D(int(match["depth"]), int(match["width"] or 64), small=bool(match["small"]))
+    size = int(match["depth"]), int(match["width"] or 64)
+    return R2Plus1D(*size, small=bool(match["small"]), parts=int(match["parts"] or 1))

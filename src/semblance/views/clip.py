@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from .view import View, plain_view
@@ -14,8 +16,8 @@ class ClipView:
     """How long a window of video is, and what happens to its frames."""
 
     picture: View
-    frames: int = 8
-    fps: float = 16.0
+    frames: Annotated[int, Field(ge=1)] = 8
+    fps: Annotated[float, Field(gt=0)] = 16.0
     count: int = 1
 
     @property

@@ -31,7 +31,7 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
     guards = {
         "stop_gradient": "no gradient reaches the target",
         "predictor": "only the online branch has a predictor",
-        "ema": "the target follows the online network slowly",
+        "ema": "the target follows the online network slowly (collapsed without it in the paper, but see SimSiam)",
     }
 
     def __init__(
