@@ -20,6 +20,7 @@ from ..nets.batchnorm import synchronise
 from ..systems import Method
 from . import clip_results
 from . import results as picture_results
+from .allocator import keep_freed_memory
 from .build import build, go_on_from
 from .folder import RunFolder
 from .launch import launch
@@ -51,6 +52,8 @@ def train(flags: dict[str, Any], *, resume: bool = False, out: str | Path | None
     results.check(source, config)
     fabric = launch(config.devices)
     leader, device = fabric.is_global_zero, fabric.device
+    if device.type == "cpu":
+        keep_freed_memory()
     if config.batch_size < 2 * fabric.world_size:
         raise UserError(f"Each of {fabric.world_size} processes wants two samples of a batch of {config.batch_size}.")
     torch.manual_seed(config.seed)
