@@ -32,8 +32,8 @@ from .table import print_skipped
 def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
     """The table of a run: raw input, then the trained networks; of a folder of sounds, that of the audio backbone."""
     folder = RunFolder(run)
-    config, device = _here(folder)
-    method = _trained(folder, config).to(device)
+    config, device = here(folder)
+    method = trained(folder, config).to(device)
     data = data or config.data
     if Path(data).is_dir():
         files = folders.find_in_folder(Path(data), is_media)
@@ -54,7 +54,7 @@ def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
 
 def embed(run: Path, data: str, out: Path | None) -> dict[str, Tensor]:
     """Features of every readable clip by both backbones, in the order training, held out."""
-    config, device = _here(RunFolder(run))
+    config, device = here(RunFolder(run))
     video, audio = (load_backbone(run / f"{kind}_backbone.safetensors").to(device) for kind in ("video", "audio"))
     source = sources.load_clips(data, config.video, config.sound)
     if out is not None:
@@ -97,14 +97,14 @@ def _on_sounds(method: AVID, files: Files, config: TrainConfig) -> list[dict[str
     return table
 
 
-def _here(folder: RunFolder) -> tuple[TrainConfig, torch.device]:
+def here(folder: RunFolder) -> tuple[TrainConfig, torch.device]:
     """The run's configuration, computing as this machine's best device does."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = TrainConfig.load(folder.config)
     return config.model_copy(update={"precision": choose_precision("auto", device, clips=True)}), device
 
 
-def _trained(folder: RunFolder, config: TrainConfig) -> AVID:
+def trained(folder: RunFolder, config: TrainConfig) -> AVID:
     """The method with the weights of the run's last checkpoint, without its banks."""
     if not folder.checkpoint.exists():
         raise UserError(f"No trained networks at {folder.checkpoint}: finish the run first.")

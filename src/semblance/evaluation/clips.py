@@ -30,7 +30,8 @@ def embed_clips(method: AVID, clips: Clips, config: TrainConfig, places: Sequenc
     """Embeddings and features of every clip, undistorted, networks in evaluation mode.
 
     The features are those of AVID's linear probes: the last convolutional map, of video the largest values in a grid of
-    4 x 4, of sound the means in one (Morgado et al. 2021). Ranks share the work, so all must call this.
+    4 x 4, of sound the means in one (Morgado et al. 2021); smaller maps as they are, and where networks keep parts of
+    time, as many steps of it. Ranks share the work, so all must call this.
     """
     weight = next(method.parameters())
     training = method.training
@@ -93,7 +94,11 @@ def _features(network: Any, view: Tensor) -> tuple[Tensor, Tensor]:
         pooled = network(view)
         return pooled, pooled
     last = network.forward_features(view)
-    grid = F.adaptive_max_pool3d(last, (1, 4, 4)) if last.ndim == 5 else F.adaptive_avg_pool2d(last, (4, 4))
+    cells = [min(4, n) for n in last.shape[-2:]]
+    if last.ndim == 5:
+        grid = F.adaptive_max_pool3d(last, (network.parts, *cells))
+    else:
+        grid = F.adaptive_avg_pool2d(last, (max(network.parts, cells[0]), cells[1]))
     return network.pool(last), grid.flatten(1)
 
 

@@ -16,6 +16,7 @@ LRS = (1.0, 3.0, 10.0, 30.0, 100.0)
 WEIGHT_DECAYS = (0.0, 1e-5, 1e-4)
 MOMENTUM = 0.9
 MIN_STEPS = 300  # small data sets are passed over more often
+AT_HAND = 2**26  # numbers of standardised features kept, above which batches are standardised one by one
 HELD_OUT = 10  # one training row in this many chooses the setting
 
 
@@ -52,7 +53,8 @@ def linear_probe(
     SGD with momentum 0.9 and cosine decay, batch norm without parameters before the layer as in the probe of MAE
     (facebookresearch/mae: main_linprobe.py); features are also divided by sqrt(D), so that a learning rate means the
     same for every backbone. Data sets too small for 300 steps get more epochs. Weights, gradients and momenta of all
-    heads take 3 D * classes * heads floats; float32 features are not copied. Raises UserError for unusable input.
+    heads take 3 D * classes * heads floats; float32 features above 256 MiB are not copied. Raises UserError for
+    unusable input.
     """
     check_features(train)
     check_labels(train_labels, train, classes)
@@ -90,13 +92,14 @@ class Rows:
     scale: Tensor
 
     @classmethod
-    def standardised(cls, train: Tensor, *others: Tensor) -> list["Rows"]:
+    def standardised(cls, train: Tensor, *others: Tensor) -> list["Rows | Tensor"]:
         """Rows of each set by the statistics of the first; columns constant up to rounding become 0."""
         std, mean = torch.std_mean(train.float(), 0, correction=0)
         scale = torch.where(std > 1e-6 * mean.abs(), 1 / std, 0) / math.sqrt(len(mean) + 1)
-        return [cls(features, mean, scale) for features in (train, *others)]
+        sets = [cls(features, mean, scale) for features in (train, *others)]
+        return [rows[:] if rows.features.numel() <= AT_HAND else rows for rows in sets]
 
-    def __getitem__(self, index: Tensor) -> Tensor:
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
         x = (self.features[index].float() - self.mean) * self.scale
         return F.pad(x, (0, 1), value=1 / math.sqrt(x.shape[1] + 1))
 
@@ -111,7 +114,7 @@ def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def fit_heads(
-    rows: Rows,
+    rows: Rows | Tensor,
     labels: Tensor,
     index: Tensor,
     settings: Sequence[tuple[float, float]],
@@ -126,7 +129,7 @@ def fit_heads(
     """
     device = labels.device
     lr, weight_decay = torch.tensor(settings, device=device).repeat_interleave(classes, 0).T
-    weight = torch.zeros(rows.features.shape[1] + 1, len(lr), device=device)
+    weight = torch.zeros(rows[index[:1]].shape[1], len(lr), device=device)
     velocity = torch.zeros_like(weight)
     generator = torch.Generator().manual_seed(seed)
     steps = math.ceil(len(index) / batch_size)
@@ -142,7 +145,7 @@ def fit_heads(
 
 
 def _validate(
-    rows: Rows, labels: Tensor, batches: Sequence[Tensor], weight: Tensor, classes: int
+    rows: Rows | Tensor, labels: Tensor, batches: Sequence[Tensor], weight: Tensor, classes: int
 ) -> tuple[list[float], list[float]]:
     """Top-1 and mean cross-entropy of each head."""
     correct, loss = [], []

@@ -1,0 +1,147 @@
+"""What AVID and CMA learn from clips: retrieval, probes, mined positives, with the curve of recall by rank.
+
+    python benchmarks/clip_learning.py grid GRID          # both made by benchmarks/clips.py
+    python benchmarks/clip_learning.py avmnist AVMNIST.npz
+
+AVID first, then CMA from it, and AVID again for as many epochs as both took together. Finished runs are kept in
+benchmarks/results/clips-NAME.json and not trained again; the runs, with their reports, lie in --runs.
+"""
+
+import argparse
+import math
+import platform
+from pathlib import Path
+
+import torch
+from learning import RESULTS, keep, read
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import semblance
+from semblance.data import load_clips
+from semblance.engine.folder import RunFolder
+from semblance.evaluation.clip_run import here, trained
+from semblance.evaluation.clips import embed_clips
+from semblance.evaluation.retrieval import ranks
+
+FEW = 40  # candidates, as the hand-made baseline of GRID had
+SETS: dict[str, dict[str, dict]] = {
+    "grid": {
+        "avid": {
+            "recipe": "quick", "backbone": "r2plus1d-10-w16-t10", "audio_backbone": "conv2d-10-w16-t10",
+            "frames": 75, "fps": 25.0, "seconds": 3.0, "batch_size": 16, "epochs": 100,
+        },
+        "avid-cma": {"epochs": 40},
+    },
+    "avmnist": {
+        "avid": {"recipe": "quick", "seconds": 1.0, "epochs": 30},
+        "avid-cma": {"epochs": 30},
+    },
+}  # fmt: skip
+
+
+def among(recall_rank: Tensor, n: int, few: int = FEW) -> float:
+    """The expected share found first among `few` of the n candidates, its own one of them: ranks (N,) -> [0, 1]."""
+    better = recall_rank - 1
+    log_p = torch.zeros(len(better), dtype=torch.float64)
+    for i in range(few - 1):  # none of the better ones is drawn, one after the other
+        log_p += ((n - 1 - i - better).clamp(min=0) / (n - 1 - i)).log()
+    return log_p.exp().mean().item()
+
+
+def interval(share: float, n: int) -> float:
+    """Half the 95 % interval of a share of n."""
+    return 1.96 * math.sqrt(share * (1 - share) / n)
+
+
+def held_out_ranks(run: Path) -> dict[str, Tensor]:
+    """The rank of every held-out clip's own other half, both ways."""
+    config, device = here(RunFolder(run))
+    test = load_clips(config.data, config.video, config.sound).test
+    found = embed_clips(trained(RunFolder(run), config).to(device), test, config).embeddings
+    video, audio = found["video"], found["audio"]
+    return {"video_to_audio": ranks(video, audio), "audio_to_video": ranks(audio, video)}
+
+
+def train(method: str, run: Path, flags: dict) -> dict:
+    """A run, gone on with where it was cut off, and what is kept of it."""
+    if (run / "config.yaml").exists():
+        summary = semblance.train(method, out=str(run), resume=True)
+    else:
+        summary = semblance.train(method, out=str(run), **flags)
+    found = held_out_ranks(run)
+    kept = ("training_seconds", "seconds", "train_clips", "test_clips", "table", "positives", "retrieval")
+    return {k: summary[k] for k in kept} | {
+        "among": {way: among(rank, len(rank)) for way, rank in found.items()},
+        "ranks": {way: rank.tolist() for way, rank in found.items()},
+        "flags": {k: v for k, v in flags.items() if k not in ("data", "from_run")}, "seed": 0, "n": 1,
+        "torch": torch.__version__,
+        "cpu": f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+    }  # fmt: skip
+
+
+def show(results: dict) -> None:
+    """Tables in Markdown: retrieval, probes, purity."""
+    runs = list(results)
+    print(f"| | way | R@1 % | R@5 % | R@10 % | median rank | R@1 among {FEW} % |\n|---|---|---|---|---|---|---|")
+    for name, result in results.items():
+        n = result["test_clips"]
+        for way, found in result["retrieval"].items():
+            recalls = [f"{100 * found[f'r{k}']:.1f} ± {100 * interval(found[f'r{k}'], n):.1f}" for k in (1, 5, 10)]
+            few = f"{100 * result['among'][way]:.1f}" if way in result["among"] else f"{100 / FEW:.1f}"
+            print("|", " | ".join([name, way.replace("_", " "), *recalls, f"{found['median_rank']:g}", few]), "|")
+    first = results[runs[0]]["table"]
+    columns = [line["encoder"] for line in first[:2]] + runs
+    rows = [*first[:2], *(results[name]["table"][-1] for name in runs)]
+    print(f"\n| linear probe, % | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    for probe in [key for key in first[0] if "_from_" in key]:
+        print(f"| {probe.replace('_', ' ')} |", " | ".join(f"{100 * row[probe]:.1f}" for row in rows), "|")
+    kinds = list(next(iter(results[runs[0]]["positives"].values())))[:-1]
+    print(f"\n| same label among positives, % | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}")
+    for name in runs:
+        for label, shares in results[name]["positives"].items():
+            print(f"| {name}: {label} |", " | ".join(f"{100 * shares[kind]:.1f}" for kind in kinds), "|")
+
+
+def draw(results: dict, name: str) -> None:
+    """Share of held-out clips whose other half is among the first k, with chance."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for run, result in results.items():
+        for way, line in (("video_to_audio", "-"), ("audio_to_video", "--")):
+            rank = torch.tensor(result["ranks"][way])
+            k = torch.arange(1, len(rank) + 1)
+            share = (rank[:, None] <= k).double().mean(0)
+            axes.plot(k, 100 * share, line, label=f"{run}, {way.replace('_', ' ')}")
+    axes.plot([1, len(rank)], [100 / len(rank), 100], ":", color="grey", label="chance")
+    axes.set(xlabel="candidates looked at", ylabel="other half found, %", title=name, xscale="log")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(RESULTS / f"clips-{name}.png", dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    args = parser.parse_args()
+    path = RESULTS / f"clips-{args.set}.json"
+    flags = SETS[args.set]
+    first = args.runs / f"{args.set}-avid"
+    avid = {"data": str(args.data), **flags["avid"]}
+    longer = avid | {"epochs": flags["avid"]["epochs"] + flags["avid-cma"]["epochs"]}
+    todo = {
+        "avid": ("avid", avid),
+        "avid-cma": ("avid-cma", {"from_run": str(first), **flags["avid-cma"]}),
+        "avid-longer": ("avid", longer),
+    }
+    for name, (method, own) in todo.items():
+        if name not in read(path):
+            keep(path, name, train(method, args.runs / f"{args.set}-{name}", own))
+            draw(read(path), args.set)
+    show(read(path))
+
+
+if __name__ == "__main__":
+    main()
