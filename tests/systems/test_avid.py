@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semblance.errors import UserError
 from semblance.losses import nce
 from semblance.systems import Clock
 from semblance.systems.bank import Bank, draw_outside, nce_level
@@ -214,5 +215,28 @@ def test_published_constants(defaults) -> None:
     assert (sound.samples, sound.bins) == (48_000, 257)
 
 
+def test_parts_of_time_share_a_head_and_keep_their_order() -> None:
+    """An embedding of two parts is those of either one side by side; what swaps them swaps its halves."""
+    heads = AVID(_InParts(), _InParts(), hidden=8, dim=6)
+    x = torch.randn(5, 8)
+    early, late = heads.projector(x).chunk(2, 1)
+    assert early.shape == (5, 3) and not torch.equal(early, late)
+    swapped = heads.projector(torch.cat([x[:, 4:], x[:, :4]], 1))
+    torch.testing.assert_close(swapped, torch.cat([late, early], 1))
+    with pytest.raises(UserError, match="no 2 equal parts"):
+        AVID(_InParts(), _InParts(), dim=7)
+
+
+def test_batch_norms_end_the_projector_where_they_are_wanted() -> None:
+    for network in (_Wide(), _InParts()):
+        z = AVID(network, network, hidden=8, dim=6, norm=True).projector(torch.randn(64, network.num_features))
+        torch.testing.assert_close(z.mean(0), torch.zeros(6), atol=1e-6, rtol=0)
+        torch.testing.assert_close(z.std(0, correction=0), torch.ones(6), atol=1e-3, rtol=0)
+
+
 class _Wide(Flat):
     num_features = 512
+
+
+class _InParts(Flat):
+    num_features, parts = 8, 2

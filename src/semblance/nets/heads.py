@@ -1,6 +1,6 @@
 """Projection and prediction heads."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def mlp(
@@ -17,3 +17,14 @@ def mlp(
     if output_norm:
         layers.append(nn.BatchNorm1d(widths[-1]))
     return nn.Sequential(*layers)
+
+
+class EachPart(nn.Module):
+    """One head for every part of time, whose features lie side by side: (N, parts D) -> (N, parts D')."""
+
+    def __init__(self, head: nn.Module, parts: int) -> None:
+        super().__init__()
+        self.head, self.parts = head, parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.unflatten(1, (self.parts, -1)).flatten(0, 1)).unflatten(0, (len(x), -1)).flatten(1)

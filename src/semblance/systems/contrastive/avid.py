@@ -2,13 +2,15 @@
 
 from collections.abc import Collection
 from math import log
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ...losses import nce
-from ...nets.heads import mlp
+from ...nets.heads import EachPart, mlp
 from ...views import random
 from ...views.clip import ClipView
 from ...views.sound import SoundView
@@ -57,14 +59,14 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
         within: Amount = 0.0,  # weight of each against the bank of its own kind
         hidden: Count = 512,  # widths of the projectors
         dim: Count = 128,
-        norm: bool = False,  # batch norm in the projectors: small sets spread out sooner
+        norm: bool = False,  # batch norm in the projectors and at their end: small sets spread out sooner
     ) -> None:
         super().__init__(backbone, without)
         self.temperature, self.negatives, self.momentum = temperature, negatives, momentum
         self.cross, self.within, self.dim = cross, within, dim
         self.audio_backbone = audio_backbone
-        self.projector = mlp(self.features, hidden, hidden, dim, norm=norm)
-        self.audio_projector = mlp(int(audio_backbone.num_features), hidden, hidden, dim, norm=norm)  # type: ignore
+        self.projector = projector(backbone, hidden, dim, norm)
+        self.audio_projector = projector(audio_backbone, hidden, dim, norm)
         self.register_buffer("log_partition", torch.tensor(float("nan")))
 
     def prepare(self, samples: int) -> None:
@@ -161,6 +163,17 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
             optimizer="muon", lr=0.24, weight_decay=0.01, hyper={"negatives": 256, "hidden": 128, "norm": True},
         ),
     }  # fmt: skip
+
+
+def projector(network: Any, hidden: int, dim: int, norm: bool) -> nn.Module:
+    """The head of a network: of each of its parts of time where it keeps any, dim in all."""
+    parts = getattr(network, "parts", 1)
+    if dim % parts:
+        raise UserError(f"An embedding of {dim} numbers has no {parts} equal parts: try --hyper.dim {16 * parts}.")
+    head = mlp(network.num_features // parts, hidden, hidden, dim // parts, norm=norm)
+    if parts > 1:
+        head = nn.Sequential(EachPart(head, parts))
+    return head.append(nn.BatchNorm1d(dim)) if norm else head
 
 
 def random_level(k: int, temperature: float, dim: int) -> float:
