@@ -25,13 +25,14 @@ from semblance.evaluation.clips import embed_clips
 from semblance.evaluation.retrieval import ranks
 
 FEW = 40  # candidates, as the hand-made baseline of GRID had
-SETS: dict[str, dict] = {  # flags of both methods; sets of positives are about as large as a class
+SETS: dict[str, dict] = {  # flags of both methods
     "grid": {
         "backbone": "r2plus1d-10-w16-t10", "audio_backbone": "conv2d-10-w16-t10", "frames": 75, "fps": 25.0,
         "seconds": 3.0, "batch_size": 32, "epochs": 100, "hyper": {"dim": 160},
     },
     "avmnist": {"seconds": 1.0, "epochs": 30},
 }  # fmt: skip
+# sets of positives about as large as a class, so that negatives are of others
 CMA: dict[str, dict] = {"grid": {"start_epoch": 50}, "avmnist": {"start_epoch": 12, "positives": 256}}
 
 
@@ -81,8 +82,11 @@ def show(results: dict) -> None:
     for name, result in results.items():
         n = result["test_clips"]
         for way, found in result["retrieval"].items():
-            recalls = [f"{100 * found[f'r{k}']:.1f} ± {100 * interval(found[f'r{k}'], n):.1f}" for k in (1, 5, 10)]
-            few = f"{100 * result['among'][way]:.1f}" if way in result["among"] else f"{100 / FEW:.1f}"
+            recalls = [f"{100 * found[f'r{k}']:.1f}" for k in (1, 5, 10)]
+            few = f"{100 / FEW:.1f}"
+            if way != "chance":
+                recalls = [f"{r} ± {100 * interval(float(r) / 100, n):.1f}" for r in recalls]
+                few = f"{100 * result['among'][way]:.1f}"
             print("|", " | ".join([name, way.replace("_", " "), *recalls, f"{found['median_rank']:g}", few]), "|")
     first = results[runs[0]]["table"]
     columns = [line["encoder"] for line in first[:2]] + runs
@@ -94,7 +98,8 @@ def show(results: dict) -> None:
     print(f"\n| same label among positives, % | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}")
     for name in runs:
         for label, shares in results[name]["positives"].items():
-            print(f"| {name}: {label} |", " | ".join(f"{100 * shares[kind]:.1f}" for kind in kinds), "|")
+            cells = [f"{name}: {label}, sets of {shares['count']}", *(f"{100 * shares[kind]:.1f}" for kind in kinds)]
+            print("|", " | ".join(cells), "|")
 
 
 def draw(results: dict, name: str) -> None:
@@ -121,6 +126,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     args = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"clips-{args.set}.json"
     flags = {"recipe": "quick", "data": str(args.data), "seed": args.seed, "hyper": {}} | SETS[args.set]
     for method, hyper in (("avid", {}), ("avid-cma", CMA[args.set])):

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 import semblance
 from semblance import systems
+from semblance.engine.checkpoint import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -66,7 +67,7 @@ def read(path: Path) -> dict:
 
 def keep(path: Path, method: str, result: dict) -> None:
     """Read again first: another process may train other methods."""
-    path.write_text(json.dumps(read(path) | {method: result}, indent=1))
+    write_atomically(path, lambda file: file.write(json.dumps(read(path) | {method: result}, indent=1).encode()))
 
 
 def finished(path: Path) -> dict:
@@ -115,7 +116,7 @@ def main() -> None:
             length = {"epochs": args.epochs} if args.epochs else within(args.minutes, method, flags, args.images)
             keep(path, method, {"length": length})
     for method in todo:
-        length = read(path)[method]["length"]
+        length = read(path)[method]["length"]  # as first measured, whatever is asked for now
         keep(path, method, {"length": length} | run(method, flags | length))
         draw(finished(path), args.name)
     results = finished(path)

@@ -1,6 +1,7 @@
 """The configuration of methods that learn from clips."""
 
 from inspect import signature
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,15 @@ def test_a_run_that_goes_on_from_another_has_its_windows(tmp_path: Path) -> None
     assert (config.video.frames, config.video.fps, config.sound.seconds, config.sound.mel) == (12, 5.0, 1.5, 32)
 
 
+def test_pictures_do_not_go_on_from_clips(tmp_path: Path) -> None:
+    resolved().save(tmp_path / "config.yaml")
+    with pytest.raises(UserError, match="is of avid, which learns from something else"):
+        resolved("simclr", from_run=str(tmp_path))
+
+
 def test_all_bad_windows_are_told_at_once() -> None:
     with pytest.raises(UserError) as told:
-        resolved(frames=0, fps=-1.0, seconds=0.0, mel=-3)
+        resolved(frames=0, fps=inf, seconds=inf, mel=-3)
     assert [line.split(":")[0] for line in str(told.value).splitlines()] == ["--frames", "--fps", "--seconds", "--mel"]
 
 

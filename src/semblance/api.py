@@ -63,18 +63,19 @@ def train(
     backbone
         Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
     audio_backbone
-        For avid and avid-cma, whose backbone sees frames: conv2d-10, or any timm model over spectrograms. The suffix
-        -t4 on conv2d and r2plus1d networks keeps four parts of time apart, where timing is what tells clips apart.
+        For avid and avid-cma: conv2d-10, or any timm model over spectrograms. Their backbone sees frames: r2plus1d-10,
+        -18, -34, or any timm model over each. Suffixes: -small, -w16 (width); -t4 keeps four parts of time apart, where
+        timing is what tells clips apart.
     image_size
         Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger.
     frames
-        Frames of a window of video; for avid and avid-cma.
+        Frames of a window of video, for avid and avid-cma. Default: the recipe's, as for the next three.
     fps
-        Frames per second of a window of video.
+        Frames per second of a window of video, for avid and avid-cma.
     seconds
-        Seconds of a window of sound.
+        Seconds of a window of sound, for avid and avid-cma.
     mel
-        Bands of a log-mel spectrogram, instead of AVID's linear one.
+        Bands of a log-mel spectrogram, for avid and avid-cma; 0 for AVID's linear one.
     epochs
         Passes over the data. Default: the recipe's.
     max_steps
@@ -99,8 +100,8 @@ def train(
     without
         Guards against collapse to switch off, to watch what they prevent.
     from_run
-        A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe and
-        networks are that run's by default.
+        A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
+        networks and windows are that run's by default.
     seed
         Every random choice follows from it.
     devices

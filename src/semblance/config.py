@@ -160,7 +160,7 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _check_method(cls, values["without"], given.get("hyper", {}), problems)
     if pictures:
-        of_clips = [name for name in ("audio_backbone", *windows) if name in given]
+        of_clips = [*(["audio_backbone"] if "audio_backbone" in given else []), *windows]
         problems += [f"{_flag(name)}: {cls.title} learns from pictures alone." for name in of_clips]
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
@@ -179,6 +179,8 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
 def _going_on(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags, what they leave open of data and networks taken from the run that this one goes on from."""
     run = TrainConfig.load(Path(flags["from_run"]) / "config.yaml")
+    if systems.get(run.method).modalities != systems.get(flags["method"]).modalities:
+        raise UserError(f"--from {flags['from_run']} is of {run.method}, which learns from something else.")
     own = {name: getattr(run, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
     own |= {name: getattr(view, name) for view in run.views for name in CLIP_FLAGS.get(type(view), ())}
     return flags | {name: value for name, value in own.items() if flags.get(name) is None}

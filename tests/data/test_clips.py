@@ -135,6 +135,10 @@ def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", x_train=x, rate=4000)
     with pytest.raises(UserError, match="no array named sound_train"):
         load(tmp_path / "bad.npz")
+    few = np.zeros((10, VIDEO.frames - 1, 28, 28, 3), np.uint8)
+    np.savez(tmp_path / "short.npz", x_train=few, sound_train=sound, rate=4000)
+    with pytest.raises(UserError, match="too short for windows of"):
+        load(tmp_path / "short.npz")
 
 
 def test_resampling_keeps_what_both_rates_hold() -> None:

@@ -21,9 +21,7 @@ def faults():
 
 before = faults()
 kept = keep_freed_memory()
-for _ in range(3):
-    step()
-print(int(kept), before, faults())
+print(int(kept), before, min(faults() for _ in range(8)))  # the first ones make room
 """
 
 
@@ -31,5 +29,5 @@ print(int(kept), before, faults())
 def test_later_steps_ask_the_system_for_no_memory() -> None:
     kept, before, after = map(int, subprocess.check_output([sys.executable, "-c", FAULTS]).split())
     if not kept:
-        pytest.skip("the C library is not glibc")
-    assert before > 10_000 and after < before / 10
+        pytest.skip("not the allocator of glibc")
+    assert before > 10_000 and after < before / 100

@@ -114,6 +114,8 @@ def test_cma_refuses_a_run_on_other_clips_or_with_other_networks(
         sb.train("avid-cma", data=str(other), **flags)
     with pytest.raises(UserError, match="other networks"):
         sb.train("avid-cma", data=str(films), **flags | {"backbone": "r2plus1d-10-w8"})
+    with pytest.raises(UserError, match="other networks"):  # of the same weights, but for its projector
+        sb.train("avid-cma", data=str(films), **flags | {"frames": 16, "backbone": "r2plus1d-10-w4-t2"})
     with pytest.raises(UserError, match="No run in"):
         sb.train("avid-cma", data=str(films), **flags | {"from_run": str(tmp_path)})
 
@@ -124,6 +126,17 @@ def test_data_and_networks_are_those_of_the_run_it_goes_on_from(avid: tuple[Path
     before, after = (TrainConfig.load(RunFolder(p).config) for p in (avid[0], tmp_path / "cma"))
     for name in ("data", "recipe", "backbone", "audio_backbone", "image_size", "video", "sound"):
         assert getattr(after, name) == getattr(before, name)
+
+
+def test_parts_of_time_are_kept_from_training_to_exported_backbones(films: Path, tmp_path: Path) -> None:
+    networks = {"backbone": "r2plus1d-10-w4-t2", "audio_backbone": "conv2d-10-w4-t2"}
+    flags = FAST | networks | {"frames": 16, "max_steps": 1, "out": str(tmp_path / "run")}
+    sb.train("avid", data=str(films), **flags)
+    found = sb.embed(tmp_path / "run", data=str(films))
+    assert found["video"].shape == found["audio"].shape == (24, 2 * 8 * 4)
+    with pytest.raises(UserError, match="r2plus1d-10-w4-t2 does not take windows of 3 x 8 x 16 x 16: -t2 wants"):
+        sb.train("avid", data=str(films), **flags | {"frames": 8, "out": str(tmp_path / "short")})
+    assert not (tmp_path / "short").exists()
 
 
 def test_a_run_is_measured_on_its_own_clips_and_on_others(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:

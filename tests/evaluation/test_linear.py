@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from semblance.errors import UserError
+from semblance.evaluation import linear
 from semblance.evaluation.linear import Rows, fit_heads, hold_out, linear_probe
 
 Data = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -104,6 +105,12 @@ def test_mean_per_class_weighs_classes_alike() -> None:
     probe = linear_probe(train, labels, test[keep], test_labels[keep], classes=5)
     assert probe.top1 == pytest.approx(2 / 3)
     assert probe.mean_per_class == pytest.approx(3 / 4)
+
+
+def test_features_too_large_to_copy_give_the_same(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = linear_probe(*digits, classes=10, epochs=2)
+    monkeypatch.setattr(linear, "COPIED", 0)
+    assert linear_probe(*digits, classes=10, epochs=2) == copied
 
 
 def test_same_seed_same_result(digits: Data) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from semblance.errors import UserError
 from semblance.nets.audio import audio_backbone
-from semblance.nets.video import video_backbone
+from semblance.nets.video import max_of_parts, video_backbone
 
 
 def count(model: torch.nn.Module) -> int:
@@ -59,8 +59,14 @@ def test_parts_of_time_are_kept_apart() -> None:
         x[:, :, 3:] = 9.0
         assert (network.pool(x)[:, :32] == early).all() and (network.pool(x)[:, 32:] == 9).all() and (late < 9).all()
     assert video(torch.randn(2, 3, 16, 32, 32)).shape == (2, 64)
-    with pytest.raises(UserError, match="windows this short leave 1"):
+    with pytest.raises(ValueError, match="-t2 wants as many steps of time, of which 1 are left"):
         video(torch.randn(2, 3, 8, 32, 32))
+
+
+def test_parts_of_time_are_as_long() -> None:
+    """Five steps in two parts: the middle one counts in both."""
+    x = torch.tensor([0.0, 1.0, 2.0, 1.0, 0.0]).view(1, 1, 5, 1)
+    assert max_of_parts(x, 2).tolist() == [[2.0, 2.0]] and max_of_parts(x, 5).tolist() == [x.flatten().tolist()]
 
 
 @pytest.mark.parametrize("frames", [1, 5])

@@ -21,8 +21,8 @@ from semblance.views.sound import SoundView
 def load_clip_npz(path: Path, video: ClipView, sound: SoundView) -> ClipSource:
     """Arrays `x_train`, `sound_train` and `rate`; `x_test` and `sound_test` are held out, or a tenth of the rows.
 
-    x: uint8 pictures (N, H, W) or (N, H, W, 3), or the frames of clips (N, T, H, W, 3) at the recipe's frames per
-    second. sound: int16, or floats in [-1, 1], (N, L) at `rate` samples per second, resampled to the recipe's.
+    x: uint8 pictures (N, H, W) or (N, H, W, 3), or the frames of clips (N, T, H, W, 3) at video.fps. sound: int16, or
+    floats in [-1, 1], (N, L) at `rate` samples per second, resampled to sound.rate; of pictures it may be short.
     Labels (N,) for the evaluation: `y_train` and `y_test`.
     """
     try:
@@ -60,6 +60,11 @@ def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipVie
     canvas = choose_canvas([(height, width)], video.size)
     pixels = torch.stack([resize(f, canvas) for clip in frames for f in clip]).view(len(x), -1, 3, canvas, canvas)
     heard = torch.cat([resample(rows, int(found["rate"]), sound.rate) for rows in torch.from_numpy(waves).split(256)])
+    if 1 < frames.shape[1] < video.frames or (frames.shape[1] > 1 and heard.shape[1] < sound.samples):
+        raise UserError(
+            f"{path}: x_{part} has {frames.shape[1]} frames and sounds of {heard.shape[1] / sound.rate:g} s, too short "
+            f"for windows of {video.frames} frames and {sound.seconds:g} s: lower --frames or --seconds."
+        )
     sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(len(x), 1)
     return Clips(path.name, canvas, range(len(x)), list(pixels), list(heard), sizes, video, sound)
 

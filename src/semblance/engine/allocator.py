@@ -4,15 +4,17 @@ import ctypes
 import sys
 
 TRIM, MAPPED = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-KEPT, LARGE = 2**31 - 1, 2**30  # bytes: freed memory kept at hand, and sizes that still are given back at once
+KEPT = 2**31 - 1  # bytes of freed memory kept at hand
+LARGE = 2**30, 2**25  # bytes from which memory is given back at once; glibc before 2.35 takes no more than the second
 
 
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory, instead of having the system clear the same pages at every step.
 
-    Whether it did: not elsewhere than on Linux with glibc. A tenth of the time of training small networks is saved.
+    Whether it did: not elsewhere than on Linux with glibc. It holds for the rest of the process
+    (benchmarks/allocator.py).
     """
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(MAPPED, LARGE)) and bool(mallopt(TRIM, KEPT))
+    return mallopt is not None and any(mallopt(MAPPED, size) for size in LARGE) and bool(mallopt(TRIM, KEPT))

@@ -30,8 +30,8 @@ def embed_clips(method: AVID, clips: Clips, config: TrainConfig, places: Sequenc
     """Embeddings and features of every clip, undistorted, networks in evaluation mode.
 
     The features are those of AVID's linear probes: the last convolutional map, of video the largest values in a grid of
-    4 x 4, of sound the means in one (Morgado et al. 2021); smaller maps as they are, and where networks keep parts of
-    time, as many steps of it. Ranks share the work, so all must call this.
+    4 x 4, of sound the means in one (Morgado et al. 2021), and as many steps of time as a network keeps parts of. Ranks
+    share the work, so all must call this.
     """
     weight = next(method.parameters())
     training = method.training
@@ -94,12 +94,15 @@ def _features(network: Any, view: Tensor) -> tuple[Tensor, Tensor]:
         pooled = network(view)
         return pooled, pooled
     last = network.forward_features(view)
-    cells = [min(4, n) for n in last.shape[-2:]]
+    return network.pool(last), probed(last, network.parts)
+
+
+def probed(last: Tensor, parts: int) -> Tensor:
+    """A last map (N, D, T, H, W) or (N, D, T, bins) in the grid of AVID's probes, no finer than it is, flat (N, F)."""
+    time, *across = (min(4, n) for n in last.shape[2:])
     if last.ndim == 5:
-        grid = F.adaptive_max_pool3d(last, (network.parts, *cells))
-    else:
-        grid = F.adaptive_avg_pool2d(last, (max(network.parts, cells[0]), cells[1]))
-    return network.pool(last), grid.flatten(1)
+        return F.adaptive_max_pool3d(last, (parts, across[0], across[1])).flatten(1)
+    return F.adaptive_avg_pool2d(last, (max(parts, time), across[0])).flatten(1)
 
 
 def raw_input(clips: Clips, config: TrainConfig) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ LRS = (1.0, 3.0, 10.0, 30.0, 100.0)
 WEIGHT_DECAYS = (0.0, 1e-5, 1e-4)
 MOMENTUM = 0.9
 MIN_STEPS = 300  # small data sets are passed over more often
-AT_HAND = 2**26  # numbers of standardised features kept, above which batches are standardised one by one
+COPIED = 2**26  # numbers of features at most that are standardised at once, not batch by batch
 HELD_OUT = 10  # one training row in this many chooses the setting
 
 
@@ -97,7 +97,7 @@ class Rows:
         std, mean = torch.std_mean(train.float(), 0, correction=0)
         scale = torch.where(std > 1e-6 * mean.abs(), 1 / std, 0) / math.sqrt(len(mean) + 1)
         sets = [cls(features, mean, scale) for features in (train, *others)]
-        return [rows[:] if rows.features.numel() <= AT_HAND else rows for rows in sets]
+        return [rows[:] if rows.features.numel() <= COPIED else rows for rows in sets]
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         x = (self.features[index].float() - self.mean) * self.scale

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.files import Files
@@ -18,6 +17,7 @@ from ..data.images import Skipped, reason
 from ..data.media import SOUNDS, decode_sound
 from ..errors import UserError
 from ..views.sound import SoundView
+from .clips import probed
 
 WINDOWS = 10  # of each recording, evenly spaced
 FOLDS = 5
@@ -85,14 +85,14 @@ def _told(name: str) -> tuple[str, int] | None:
 
 @torch.no_grad()
 def sound_features(network: Any, sounds: Recordings, view: SoundView) -> Tensor:
-    """Means of the last map in a grid of 4 x 4, of every window: float32 (N, WINDOWS, F)."""
+    """The last map of every window as AVID's probes see it: float32 (N, WINDOWS, F)."""
     network.eval()
     device = next(network.parameters()).device
     rows = []
     for part in sounds.windows.split(16):
         spectrograms = view.plain(part.flatten(0, 1).to(device).float() / 32767)
         if hasattr(network, "pool"):
-            found = F.adaptive_avg_pool2d(network.forward_features(spectrograms), (4, 4)).flatten(1)
+            found = probed(network.forward_features(spectrograms), network.parts)
         else:
             found = network(spectrograms)
         rows.append(found.float().cpu().unflatten(0, (-1, WINDOWS)))

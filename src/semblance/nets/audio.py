@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import backbone
-from .video import in_parts
+from .video import max_of_parts
 
 _NAME = re.compile(r"conv2d-10(?P<small>-small)?(-w(?P<width>\d+))?(-t(?P<parts>[1-9]\d*))?")
 
@@ -31,7 +31,7 @@ class Conv2D(nn.Module):
 
     A 7x7 convolution and four blocks of two 3x3 ones, without residuals, then the largest value over time and frequency
     (Morgado et al. 2021; facebookresearch/AVID-CMA: models/audio.py). `small` has no stride in the first block, as
-    in the authors' experiments with short spectrograms; `parts` as of R2Plus1D.
+    in the authors' experiments with short spectrograms; `parts` as R2Plus1D's.
     """
 
     def __init__(self, bins: int, width: int = 64, small: bool = False, parts: int = 1) -> None:
@@ -52,7 +52,7 @@ class Conv2D(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """(N, D, time', bins') -> (N, D parts)."""
-        return in_parts(x, self.parts)
+        return max_of_parts(x, self.parts)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.forward_features(x))

@@ -5,7 +5,6 @@ import re
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
 from .backbones import backbone
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # of each stage, by depth
@@ -15,8 +14,8 @@ _NAME = re.compile(r"r2plus1d-(?P<depth>10|18|34)(?P<small>-small)?(-w(?P<width>
 class R2Plus1D(nn.Module):
     """AVID's R(2+1)D: clips (N, 3, T, H, W) to features (N, 8 width), the largest value over time and place.
 
-    With `parts` above one, the largest over each of so many equal parts of time, one after the other: what happened
-    when is then not lost.
+    With `parts` above one, the largest over each of so many parts of time, one after the other: features are then that
+    many times as wide, and what happened when is not lost.
 
     Not torchvision's: its stem is a full 3-D convolution with a max-pool, which `small` leaves out, and the spatial
     convolutions of a block are as wide as its output (Morgado et al. 2021; facebookresearch/AVID-CMA: models/video.py).
@@ -43,7 +42,7 @@ class R2Plus1D(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """(N, D, T', H', W') -> (N, D parts)."""
-        return in_parts(x, self.parts)
+        return max_of_parts(x, self.parts)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.forward_features(x))
@@ -87,11 +86,15 @@ class OverFrames(nn.Module):
         return self.picture(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), -1)).mean(1)
 
 
-def in_parts(x: Tensor, parts: int) -> Tensor:
-    """The largest values over each part of time and all of the rest: (N, D, T, ...) -> (N, D parts)."""
-    if x.shape[2] < parts:
-        raise UserError(f"The suffix -t{parts} wants as many steps of time; windows this short leave {x.shape[2]}.")
-    return torch.cat([part.flatten(2).amax(2) for part in x.tensor_split(parts, 2)], 1)
+def max_of_parts(x: Tensor, parts: int) -> Tensor:
+    """The largest values over each part of time and all of the rest: (N, D, T, ...) -> (N, D parts).
+
+    Parts are as long; steps that two of them share count in both, as in torch's adaptive pooling.
+    """
+    t = x.shape[2]
+    if t < parts:
+        raise ValueError(f"-t{parts} wants as many steps of time, of which {t} are left. Give longer windows.")
+    return torch.cat([x[:, :, i * t // parts : -(-(i + 1) * t // parts)].flatten(2).amax(2) for i in range(parts)], 1)
 
 
 def video_backbone(name: str) -> nn.Module:

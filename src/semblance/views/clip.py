@@ -16,8 +16,8 @@ class ClipView:
     """How long a window of video is, and what happens to its frames."""
 
     picture: View
-    frames: Annotated[int, Field(ge=1)] = 8
-    fps: Annotated[float, Field(gt=0)] = 16.0
+    frames: Annotated[int, Field(ge=1, le=10_000)] = 8
+    fps: Annotated[float, Field(gt=0, le=1000)] = 16.0
     count: int = 1
 
     @property

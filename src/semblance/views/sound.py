@@ -23,11 +23,11 @@ class SoundView:
     configuration says 512, which its code doubles.
     """
 
-    seconds: Annotated[float, Field(ge=0.1)] = 2.0
+    seconds: Annotated[float, Field(ge=0.1, le=3600)] = 2.0
     rate: int = 24_000  # samples per second
     fft: int = 1024
     hop: int = 240
-    mel: Annotated[int, Field(ge=0, le=256)] = 0  # mel bands, 0 for pairs of bins
+    mel: Annotated[int, Field(ge=0, le=128)] = 0  # mel bands, 0 for pairs of bins
     volume: tuple[float, float] = (0.9, 1.1)  # range of the factor drawn for each clip
     count: int = 1
 
