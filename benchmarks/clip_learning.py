@@ -62,7 +62,7 @@ def held_out_ranks(run: Path) -> dict[str, Tensor]:
 def train(method: str, run: Path, flags: dict) -> dict:
     """A run, gone on with where it was cut off, and what is kept of it."""
     if (run / "config.yaml").exists():
-        summary = semblance.train(method, out=str(run), resume=True)
+        summary = semblance.train(out=str(run), resume=True)
     else:
         summary = semblance.train(method, out=str(run), **flags)
     found = held_out_ranks(run)
