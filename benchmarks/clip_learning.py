@@ -112,7 +112,7 @@ def draw(results: dict, name: str) -> None:
             k = torch.arange(1, len(rank) + 1)
             share = (rank[:, None] <= k).double().mean(0)
             axes.plot(k, 100 * share, line, label=f"{run}, {way.replace('_', ' ')}")
-    axes.plot([1, len(rank)], [100 / len(rank), 100], ":", color="grey", label="chance")
+    axes.plot(k, 100 * k / len(k), ":", color="grey", label="chance")
     axes.set(xlabel="candidates looked at", ylabel="other half found, %", title=name, xscale="log")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
