@@ -7,13 +7,12 @@ process of its own, in turns; seconds are the median of its steps, the peak is o
 """
 
 import argparse
-import multiprocessing
 import statistics
 import time
 
 import torch
 from costs import default_flags
-from grouping import peak
+from grouping import apart, peak
 
 from semblance.config import resolve
 from semblance.engine import loop
@@ -49,15 +48,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    spawn = multiprocessing.get_context("spawn")
     found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for _ in range(args.rounds):
         for keep in found:
-            ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=measure, args=(keep, theirs))
-            process.start()
-            found[keep].append(ours.recv())
-            process.join()
+            found[keep].append(apart(measure, keep))
     print("| freed memory is | images/s, median (min to max) | peak, MiB |\n|---|---|---|")
     for keep, rounds in found.items():
         speed = sorted(BATCH / seconds for seconds, _ in rounds)

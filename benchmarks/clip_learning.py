@@ -9,12 +9,10 @@ benchmarks/results/clips-NAME.json and not trained again; the runs, with their r
 
 import argparse
 import math
-import platform
 from pathlib import Path
 
 import torch
-from learning import RESULTS, keep, read
-from matplotlib.figure import Figure
+from learning import RESULTS, blank, keep, machine, read, save
 from torch import Tensor
 
 import semblance
@@ -70,9 +68,8 @@ def train(method: str, run: Path, flags: dict) -> dict:
     return {k: summary[k] for k in kept} | {
         "among": {way: among(rank, len(rank)) for way, rank in found.items()},
         "ranks": {way: rank.tolist() for way, rank in found.items()},
-        "flags": {k: v for k, v in flags.items() if k != "data"}, "n": 1, "torch": torch.__version__,
-        "cpu": f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-    }  # fmt: skip
+        "flags": {k: v for k, v in flags.items() if k != "data"}, "n": 1,
+    } | machine()  # fmt: skip
 
 
 def show(results: dict) -> None:
@@ -104,8 +101,7 @@ def show(results: dict) -> None:
 
 def draw(results: dict, name: str) -> None:
     """Share of held-out clips whose other half is among the first k, with chance."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
+    axes = blank()
     for run, result in results.items():
         for way, line in (("video_to_audio", "-"), ("audio_to_video", "--")):
             rank = torch.tensor(result["ranks"][way])
@@ -115,8 +111,7 @@ def draw(results: dict, name: str) -> None:
     axes.plot(k, 100 * k / len(k), ":", color="grey", label="chance")
     axes.set(xlabel="candidates looked at", ylabel="other half found, %", title=name, xscale="log")
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(RESULTS / f"clips-{name}.png", dpi=150)
+    save(axes, f"clips-{name}")
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ import argparse
 import multiprocessing
 import resource
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,18 @@ DIM, CLUSTERS = 256, 10_000
 def peak() -> float:
     """MiB of this process's resident memory at most so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def apart(measure: Callable[..., None], *args: Any) -> Any:
+    """What `measure(*args, line)` sends down the line, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=measure, args=(*args, theirs))
+    process.start()
+    theirs.close()  # so that a crash there is an end here
+    found = ours.recv()
+    process.join()
+    return found
 
 
 def measure(n: int, what: str, line) -> None:
@@ -41,15 +55,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32_000, 64_000, 128_000])
     args = parser.parse_args()
-    spawn = multiprocessing.get_context("spawn")
     print("| | rows | features, MiB | peak beside them, MiB | seconds |\n|---|---|---|---|---|")
     for what in ("k-means", "transport"):
         for n in args.sizes:
-            ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=measure, args=(n, what, theirs))
-            process.start()
-            features, extra, seconds = ours.recv()
-            process.join()
+            features, extra, seconds = apart(measure, n, what)
             print(f"| {what} | {n:,} | {features:,.0f} | {extra:,.0f} | {seconds:.0f} |", flush=True)
 
 

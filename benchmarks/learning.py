@@ -21,6 +21,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import semblance
@@ -39,9 +40,13 @@ def run(method: str, flags: dict) -> dict:
     curve.append([lines[-1]["epoch"], summary["training_seconds"], summary["knn_top1"]])
     kept = ("training_seconds", "table", "samples_per_second", "train_images", "test_images", "backbone")
     return {k: summary[k] for k in kept} | {
-        "epochs": curve[-1][0], "curve": curve, "seed": flags["seed"], "n": 1, "torch": torch.__version__,
-        "cpu": f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-    }  # fmt: skip
+        "epochs": curve[-1][0], "curve": curve, "seed": flags["seed"], "n": 1,
+    } | machine()  # fmt: skip
+
+
+def machine() -> dict[str, str]:
+    cpu = f"{torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    return {"torch": torch.__version__, "cpu": cpu}
 
 
 def within(minutes: float, method: str, flags: dict, images: int) -> dict:
@@ -76,8 +81,7 @@ def finished(path: Path) -> dict:
 
 def draw(results: dict, name: str) -> None:
     """kNN accuracy against minutes of training, with the baselines as lines."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
+    axes = blank()
     for method, result in results.items():
         start = (0, 0, result["table"][1]["knn_top1"])  # untrained
         _, seconds, accuracy = zip(start, *result["curve"], strict=True)
@@ -89,8 +93,16 @@ def draw(results: dict, name: str) -> None:
         )
     axes.set(xlabel="minutes of training", ylabel="kNN-200 accuracy, %", title=name)
     axes.legend(frameon=False, loc="upper left")
+    save(axes, name)
+
+
+def blank() -> Axes:
+    return Figure(figsize=(7, 4.2), layout="constrained").subplots()
+
+
+def save(axes: Axes, name: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(RESULTS / f"{name}.png", dpi=150)
+    axes.get_figure().savefig(RESULTS / f"{name}.png", dpi=150)
 
 
 def main() -> None:

@@ -7,12 +7,11 @@ less what it held before the step: the network, the optimiser and the raw pictur
 """
 
 import argparse
-import multiprocessing
 import time
 
 import torch
 from costs import default_flags
-from grouping import peak
+from grouping import apart, peak
 
 from semblance.config import resolve
 from semblance.engine import loop
@@ -39,15 +38,10 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[256, 2048, 8192, 32_768])
     parser.add_argument("--micro-batch", type=int, default=256)
     args = parser.parse_args()
-    spawn = multiprocessing.get_context("spawn")
     print("| batch | micro-batch | pictures, MiB | embeddings, MiB | peak beside them, MiB | seconds |")
     print("|---|---|---|---|---|---|")
     for batch, micro in [(b, args.micro_batch) for b in args.batches] + [(2048, None)]:
-        ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=measure, args=(batch, micro, theirs))
-        process.start()
-        pixels, extra, seconds = ours.recv()
-        process.join()
+        pixels, extra, seconds = apart(measure, batch, micro)
         embeddings = batch * 2 * 128 * 4 / 2**20
         cells = (
             f"{batch:,}",
