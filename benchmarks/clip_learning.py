@@ -1,6 +1,6 @@
 """What AVID and CMA learn from clips: retrieval, probes, mined positives, with the curve of recall by rank.
 
-    python benchmarks/clip_learning.py grid GRID          # both made by benchmarks/clips.py
+    python benchmarks/clip_learning.py grid GRID.npz       # both made by benchmarks/clips.py
     python benchmarks/clip_learning.py avmnist AVMNIST.npz
 
 AVID and, for as many epochs, CMA, whose first epochs are AVID's. Finished runs are kept in
@@ -10,23 +10,32 @@ benchmarks/results/clips-NAME.json and not trained again; the runs, with their r
 import argparse
 import math
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from learning import RESULTS, blank, keep, machine, read, save
 from torch import Tensor
 
 import semblance
 from semblance.data import load_clips
+from semblance.data.clips import Attribute, ClipSource
+from semblance.engine.build import build
+from semblance.engine.clip_results import prepare, row
 from semblance.engine.folder import RunFolder
 from semblance.evaluation.clip_run import here, trained
-from semblance.evaluation.clips import embed_clips
-from semblance.evaluation.retrieval import ranks
+from semblance.evaluation.clips import Embedded, embed_clips, raw_input
+from semblance.evaluation.retrieval import chance, ranks, retrieval
+from semblance.systems.contrastive.avid import AVID
 
+LABELS = ("color", "digit")  # of whole clips, where a set is of their pieces
+EVERY = 5  # pieces of GRID that do not overlap
 FEW = 40  # candidates, as the hand-made baseline of GRID had
 SETS: dict[str, dict] = {  # flags of both methods
     "grid": {
-        "backbone": "r2plus1d-10-w16-t10", "audio_backbone": "conv2d-10-w16-t10", "frames": 75, "fps": 25.0,
-        "seconds": 3.0, "batch_size": 32, "epochs": 100, "hyper": {"dim": 160},
+        "backbone": "r2plus1d-10-w16-t4", "audio_backbone": "conv2d-10-w16-t4", "image_size": 48, "frames": 25,
+        "fps": 25.0, "seconds": 1.0, "epochs": 30, "hyper": {"negatives": 2048},
     },
     "avmnist": {"seconds": 1.0, "epochs": 30},
 }  # fmt: skip
@@ -48,13 +57,86 @@ def interval(share: float, n: int) -> float:
     return 1.96 * math.sqrt(share * (1 - share) / n)
 
 
-def held_out_ranks(run: Path) -> dict[str, Tensor]:
-    """The rank of every held-out clip's own other half, both ways."""
+def measure(run: Path) -> dict:
+    """Retrieval of held-out clips and linear probes, next to the networks before training and the raw input."""
     config, device = here(RunFolder(run))
-    test = load_clips(config.data, config.video, config.sound).test
-    found = embed_clips(trained(RunFolder(run), config).to(device), test, config).embeddings
-    video, audio = found["video"], found["audio"]
-    return {"video_to_audio": ranks(video, audio), "audio_to_video": ranks(audio, video)}
+    source = load_clips(config.data, config.video, config.sound)
+    whole, pieces = clips_of_pieces(source, Path(config.data))
+    parts = source.train, source.test
+    torch.manual_seed(config.seed)
+    untrained = cast(AVID, build(config))
+    prepare(untrained, source, config)
+    found = {
+        "raw input": [Embedded({}, raw_input(part, config)) for part in parts],
+        "untrained networks": [embed_clips(untrained.to(device), part, config, places=(0.5,)) for part in parts],
+        "trained networks": [
+            embed_clips(trained(RunFolder(run), config).to(device), part, config, places=(0.5,)) for part in parts
+        ],
+    }
+    joined = {name: [join(part, pieces) for part in both] for name, both in found.items()}
+    hand = {"by_hand": recall(**by_hand(source, pieces))} if pieces > 1 else {}
+    return hand | recall(**joined["trained networks"][1].embeddings) | {
+        "table": [row(name, train, test, whole) for name, (train, test) in joined.items()],
+        "train_clips": len(whole.train), "test_clips": len(whole.test),
+    }  # fmt: skip
+
+
+def clips_of_pieces(source: ClipSource, path: Path) -> tuple[ClipSource, int]:
+    """The clips that the set's own are pieces of, with their labels, and the number of pieces of each."""
+    with np.load(path) as arrays:
+        labels = {
+            name: [arrays[f"{name}_{part}"] for part in ("train", "test")]
+            for name in LABELS
+            if f"{name}_train" in arrays
+        }
+    if not labels:
+        return source, 1
+    pieces = len(source.train) // len(next(iter(labels.values()))[0])
+    whole = [part.subset(range(0, len(part), pieces)) for part in (source.train, source.test)]
+    for part in whole:
+        part.attributes = {}
+    for name, both in labels.items():
+        classes = np.unique(np.concatenate(both))
+        for part, values in zip(whole, both, strict=True):
+            part.attributes[name] = Attribute(torch.from_numpy(np.searchsorted(classes, values)), list(classes))
+    return ClipSource(*whole), pieces
+
+
+def join(found: Embedded, pieces: int) -> Embedded:
+    """Of clips: the embeddings of their pieces side by side, so that similarities are the mean of theirs; the features
+    of those pieces that do not overlap."""
+    beside = {kind: F.normalize(rows.view(len(rows) // pieces, -1), dim=1) for kind, rows in found.embeddings.items()}
+    features = {kind: rows.unflatten(0, (-1, pieces))[:, ::EVERY].flatten(1) for kind, rows in found.features.items()}
+    return Embedded(beside, features)
+
+
+def by_hand(source: ClipSource, pieces: int) -> dict[str, Tensor]:
+    """Held-out clips without learning: how much their pictures move from frame to frame, and how loud it is then, less
+    what they do on average."""
+    found = []
+    for part in (source.train, source.test):
+        motion, loudness = [], []
+        for frames, sound in zip(part.frames, part.sounds, strict=True):
+            motion.append((frames[1:].float() - frames[:-1].float()).abs().mean((1, 2, 3)))
+            level = sound.float().view(len(frames), -1).square().mean(1).clamp(min=1).log()
+            loudness.append((level[1:] + level[:-1]) / 2)
+        found.append({"video": torch.stack(motion), "audio": torch.stack(loudness)})
+    kinds: dict[str, Tensor] = {}
+    for kind in ("video", "audio"):
+        train, test = (both[kind].view(len(both[kind]) // pieces, -1) for both in found)
+        rest = test - train.mean(0)
+        kinds[kind] = F.normalize(rest - rest.mean(1, keepdim=True), dim=1)
+    return kinds
+
+
+def recall(video: Tensor, audio: Tensor) -> dict:
+    """Recall both ways, the share found first among a few, and every clip's rank."""
+    rank = {"video_to_audio": ranks(video, audio), "audio_to_video": ranks(audio, video)}
+    return {
+        "retrieval": retrieval(video, audio) | {"chance": chance(len(video))},
+        "among": {way: among(rank[way], len(video)) for way in rank},
+        "ranks": {way: rank[way].tolist() for way in rank},
+    }
 
 
 def train(method: str, run: Path, flags: dict) -> dict:
@@ -63,21 +145,24 @@ def train(method: str, run: Path, flags: dict) -> dict:
         summary = semblance.train(out=str(run), resume=True)
     else:
         summary = semblance.train(method, out=str(run), **flags)
-    found = held_out_ranks(run)
-    kept = ("training_seconds", "seconds", "train_clips", "test_clips", "table", "positives", "retrieval")
-    return {k: summary[k] for k in kept} | {
-        "among": {way: among(rank, len(rank)) for way, rank in found.items()},
-        "ranks": {way: rank.tolist() for way, rank in found.items()},
+    kept = ("training_seconds", "seconds", "positives")
+    return {k: summary[k] for k in kept} | measure(run) | {
         "flags": {k: v for k, v in flags.items() if k != "data"}, "n": 1,
     } | machine()  # fmt: skip
+
+
+def with_hand(results: dict) -> dict:
+    """What was found without learning, where that was measured, before the rest."""
+    hand = next(iter(results.values())).get("by_hand")
+    return ({"by hand": hand} if hand else {}) | results
 
 
 def show(results: dict) -> None:
     """Tables in Markdown: retrieval, probes, purity."""
     runs = list(results)
     print(f"| | way | R@1 % | R@5 % | R@10 % | median rank | R@1 among {FEW} % |\n|---|---|---|---|---|---|---|")
-    for name, result in results.items():
-        n = result["test_clips"]
+    for name, result in with_hand(results).items():
+        n = len(result["ranks"]["video_to_audio"])
         for way, found in result["retrieval"].items():
             recalls = [f"{100 * found[f'r{k}']:.1f}" for k in (1, 5, 10)]
             few = f"{100 / FEW:.1f}"
@@ -91,6 +176,8 @@ def show(results: dict) -> None:
     print(f"\n| linear probe, % | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for probe in [key for key in first[0] if "_from_" in key]:
         print(f"| {probe.replace('_', ' ')} |", " | ".join(f"{100 * row[probe]:.1f}" for row in rows), "|")
+    if not results[runs[0]]["positives"]:
+        return
     kinds = list(next(iter(results[runs[0]]["positives"].values())))[:-1]
     print(f"\n| same label among positives, % | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}")
     for name in runs:
@@ -102,7 +189,7 @@ def show(results: dict) -> None:
 def draw(results: dict, name: str) -> None:
     """Share of held-out clips whose other half is among the first k, with chance."""
     axes = blank()
-    for run, result in results.items():
+    for run, result in with_hand(results).items():
         for way, line in (("video_to_audio", "-"), ("audio_to_video", "--")):
             rank = torch.tensor(result["ranks"][way])
             k = torch.arange(1, len(rank) + 1)

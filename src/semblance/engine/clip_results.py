@@ -101,8 +101,9 @@ def finish(
 
 
 def _embed(method: AVID, source: ClipSource, config: TrainConfig) -> tuple[Embedded, Embedded]:
-    train, test = (embed_clips(method, clips, config) for clips in (source.train, source.test))
-    return train, test
+    """Training clips serve the probes: without labels they are left alone."""
+    train = embed_clips(method, source.train, config) if source.train.attributes else Embedded({}, {})
+    return train, embed_clips(method, source.test, config)
 
 
 def row(encoder: str, train: Embedded, test: Embedded, source: ClipSource) -> dict[str, Any]:

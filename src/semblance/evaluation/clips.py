@@ -82,6 +82,10 @@ def _mean(
     places: Sequence[float],
 ) -> Tensor:  # fmt: skip
     """What `rows` makes of every clip, (N, D) on the CPU, the mean over windows at the places."""
+    every = torch.arange(len(clips))
+    windows = [torch.stack(clips.at(place).windows(every, None)) for place in places]
+    if all(w.equal(windows[0]) for w in windows):  # as where windows are the whole clips
+        places = places[:1]
     found = [
         torch.cat([part.cpu() for part in in_parts(clips.at(place), rows, device, config.workers)]) for place in places
     ]

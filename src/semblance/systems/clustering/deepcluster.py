@@ -106,7 +106,7 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
             hyper={"clusters": 1000, "components": 128, "hidden": 512},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=16, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=11, warmup_epochs=1,
             views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"clusters": 200, "components": 64, "hidden": 512},
         ),

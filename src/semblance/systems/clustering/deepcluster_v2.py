@@ -124,8 +124,8 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"clusters": 1000, "hidden": 1024},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=15, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=10, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"clusters": 200, "hidden": 512},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"clusters": 200, "hidden": 256},
         ),
     }  # fmt: skip

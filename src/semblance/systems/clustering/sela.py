@@ -106,7 +106,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             hyper={"clusters": 128, "sharpness": 10.0, "tolerance": 1.0, "assignments": 0, "heads": 4},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=20, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
             views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={"clusters": 64, "sharpness": 10.0, "assignments": 0, "heads": 3},

@@ -106,7 +106,7 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
             hyper={"temperature": 0.1, "momentum": 0.99, "queue": 4096, "symmetric": True},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=8, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=7, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01, decay_1d=True,
             hyper={"temperature": 0.2, "momentum": 0.95, "queue": 1024, "symmetric": True},

@@ -125,7 +125,7 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"negatives": 4096, "mlp_head": False},
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=20, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=64, epochs=11, warmup_epochs=1,
             views=(
                 View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),
                 View(8, grid=GRID, cell=10, scale=(0.6, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),

@@ -151,11 +151,11 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             },
         ),
         "quick": Recipe(
-            backbone="resnet10-w16-cifar", image_size=32, batch_size=128, epochs=14, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=32, epochs=7, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={
-                "outputs": 1024, "hidden": 512, "momentum": 0.95, "temperature_epochs": 1, "teacher_temperature": 0.05,
+                "outputs": 256, "hidden": 256, "dim": 128, "momentum": 0.95, "temperature_epochs": 1, "teacher_temperature": 0.05,
             },
         ),
     }  # fmt: skip
