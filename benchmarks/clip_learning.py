@@ -30,12 +30,11 @@ from semblance.evaluation.retrieval import chance, ranks, retrieval
 from semblance.systems.contrastive.avid import AVID
 
 LABELS = ("color", "digit")  # of whole clips, where a set is of their pieces
-EVERY = 5  # pieces of GRID that do not overlap
 FEW = 40  # candidates, as the hand-made baseline of GRID had
 SETS: dict[str, dict] = {  # flags of both methods
     "grid": {
-        "backbone": "r2plus1d-10-w16-t4", "audio_backbone": "conv2d-10-w16-t4", "image_size": 48, "frames": 25,
-        "fps": 25.0, "seconds": 1.0, "epochs": 30, "hyper": {"negatives": 2048},
+        "backbone": "r2plus1d-10-w16-t4", "audio_backbone": "conv2d-10-w16-t4", "frames": 25, "fps": 25.0,
+        "seconds": 1.0, "epochs": 50, "hyper": {"negatives": 1024},
     },
     "avmnist": {"seconds": 1.0, "epochs": 30},
 }  # fmt: skip
@@ -103,11 +102,13 @@ def clips_of_pieces(source: ClipSource, path: Path) -> tuple[ClipSource, int]:
 
 
 def join(found: Embedded, pieces: int) -> Embedded:
-    """Of clips: the embeddings of their pieces side by side, so that similarities are the mean of theirs; the features
-    of those pieces that do not overlap."""
-    beside = {kind: F.normalize(rows.view(len(rows) // pieces, -1), dim=1) for kind, rows in found.embeddings.items()}
-    features = {kind: rows.unflatten(0, (-1, pieces))[:, ::EVERY].flatten(1) for kind, rows in found.features.items()}
-    return Embedded(beside, features)
+    """Of clips: the embeddings and the features of their pieces side by side, so that similarities are the mean of
+    theirs."""
+    embeddings, features = (
+        {kind: rows.view(len(rows) // pieces, -1) for kind, rows in both.items()}
+        for both in (found.embeddings, found.features)
+    )
+    return Embedded({kind: F.normalize(rows, dim=1) for kind, rows in embeddings.items()}, features)
 
 
 def by_hand(source: ClipSource, pieces: int) -> dict[str, Tensor]:

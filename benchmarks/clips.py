@@ -1,6 +1,6 @@
 """The data of the audio-visual benchmarks, out of the archives that NOTES.md of the shared data describes.
 
-python benchmarks/clips.py grid SHARED OUT     GRID's clips, cropped to the mouth, in pieces, as OUT.npz
+python benchmarks/clips.py grid SHARED OUT     the moving mouth of GRID's clips, in pieces, as OUT.npz
 python benchmarks/clips.py avmnist SHARED OUT  MNIST digits, each with a spoken one, as OUT.npz
 
 semblance train avid --data OUT.npz ...
@@ -19,20 +19,20 @@ from semblance.data.media import decode_sound
 from semblance.data.pyav import pyav
 
 MOUTH = (76, 112, 51, 87)  # rows and columns of GRID's 128 x 160 frames: around the mouth of its one talker
-FPS, GRID_RATE, DIGIT_RATE = 25, 24_000, 8_000
+FPS, PIECES, GRID_RATE, DIGIT_RATE = 25, 3, 24_000, 8_000
 NOISE = 0.5  # deviation of the noise, over that of the recording
 
 
 def grid(shared: Path, out: Path) -> None:
-    """The mouth in every clip, in pieces of a second that begin every fifth of one.
+    """What moves about the mouth in every clip, in pieces of a second: three of each clip, one after the other.
 
-    `color_train`, `digit_train` (and `_test`) are of whole clips; the pieces of a clip follow one another.
+    Frames are what differs from the mean of the clip's, doubled, on grey: what stands still tells nothing of the sound.
+    `color_train`, `digit_train` (and `_test`) are of whole clips.
     """
     top, bottom, left, right = MOUTH
     with tarfile.open(shared / "grid_s1_dev.tar") as tar:
         files = {Path(member.name).name: _read(tar, member) for member in tar if member.isfile()}
     rows = list(csv.DictReader(io.StringIO(files["labels.csv"].decode())))
-    begins = np.arange(0, 2 * FPS + 1, FPS // 5)
     arrays: dict[str, np.ndarray] = {"rate": np.array(GRID_RATE)}
     for split in ("train", "test"):
         chosen = [row for row in rows if row["split"] == split]
@@ -41,19 +41,20 @@ def grid(shared: Path, out: Path) -> None:
             data = files[Path(row["clip"]).name]
             with pyav().open(io.BytesIO(data)) as container:
                 shown = [f.to_ndarray(format="rgb24")[top:bottom, left:right] for f in container.decode(video=0)]
-            shown += shown[-1:] * (3 * FPS - len(shown))  # five clips lack one
-            heard = decode_sound(data, GRID_RATE).numpy()
-            heard = np.pad(heard, (0, max(0, 3 * GRID_RATE - len(heard))))
-            frames += [np.stack(shown[b : b + FPS]) for b in begins]
-            sounds += [heard[b * GRID_RATE // FPS :][:GRID_RATE] for b in begins]
-        arrays |= {f"x_{split}": np.stack(frames), f"sound_{split}": np.stack(sounds)}
+            shown += shown[-1:] * (PIECES * FPS - len(shown))  # five clips lack one
+            moving = np.stack(shown) - np.mean(shown, 0)
+            frames.append((128 + 2 * moving).round().clip(0, 255).astype(np.uint8))
+            heard = decode_sound(data, GRID_RATE).numpy()[: PIECES * GRID_RATE]
+            sounds.append(np.pad(heard, (0, PIECES * GRID_RATE - len(heard))))
+        arrays[f"x_{split}"] = np.concatenate(frames).reshape(-1, FPS, *frames[0].shape[1:])
+        arrays[f"sound_{split}"] = np.concatenate(sounds).reshape(-1, GRID_RATE)
         arrays |= {f"{name}_{split}": np.array([row[name] for row in chosen]) for name in ("color", "digit")}
     np.savez(out.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
 
 
 def avmnist(shared: Path, out: Path, train: int = 3000, test: int = 1000) -> None:
-    """The first pairs of either split, one second of sound each, in as much white noise: without it nearly every sound
-    tells its class, and there is nothing that a picture could add."""
+    """The first pairs of either split, one second of sound each, in white noise: without it nearly every sound tells
+    its class, and there is nothing that a picture could add."""
     spoken: dict[str, np.ndarray] = {}
     noise = np.random.default_rng(0)
     with tarfile.open(shared / "fsdd_wav.tar.xz") as tar:

@@ -1,7 +1,9 @@
 """Whole runs on clips: AVID, and CMA from it, from files to the folder they leave."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,12 @@ import semblance as sb
 from semblance.config import TrainConfig
 from semblance.data import load_clips
 from semblance.data.bounce import encode
+from semblance.data.clips import Clips
+from semblance.data.reading import in_parts
 from semblance.engine import checkpoint
 from semblance.engine.folder import RunFolder
 from semblance.errors import UserError
+from semblance.evaluation import clips
 
 pytest.importorskip("av", reason="PyAV is not installed")
 FAST = {
@@ -85,6 +90,27 @@ def test_backbones_are_rebuilt_from_their_files(avid: tuple[Path, dict]) -> None
     assert not torch.equal(audio.standardise.mean, torch.full_like(audio.standardise.mean, -50.0))
     with pytest.raises(UserError, match="two backbones"):
         sb.load_backbone(avid[0])
+
+
+def test_held_out_clips_alone_are_embedded_where_nothing_is_labelled_and_once_where_windows_are_whole_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {"rate": 8000}
+    for part, n in (("train", 16), ("test", 4)):
+        arrays[f"x_{part}"] = rng.integers(0, 256, (n, 8, 16, 16, 3), dtype=np.uint8)
+        arrays[f"sound_{part}"] = rng.normal(0, 0.1, (n, 8000))
+    np.savez(tmp_path / "clips.npz", **arrays)
+    embedded = []
+
+    def spy(clips: Clips, *rest: Any) -> Iterator[torch.Tensor]:
+        embedded.append(len(clips))
+        return in_parts(clips, *rest)
+
+    monkeypatch.setattr(clips, "in_parts", spy)
+    flags = FAST | {"frames": 8, "fps": 8.0, "seconds": 1.0, "eval_every": 0, "max_steps": 1}
+    sb.train("avid", data=str(tmp_path / "clips.npz"), out=str(tmp_path / "run"), **flags)
+    assert embedded == [4, 4]  # before training, and after
 
 
 def test_cma_goes_on_from_avid(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01,
             hyper={
-                "outputs": 256, "hidden": 256, "dim": 128, "momentum": 0.95, "temperature_epochs": 1, "teacher_temperature": 0.05,
+                "outputs": 256, "hidden": 256, "dim": 128, "momentum": 0.95, "temperature_epochs": 1,
+                "teacher_temperature": 0.05,
             },
         ),
     }  # fmt: skip
