@@ -4,7 +4,7 @@
     python benchmarks/clip_learning.py avmnist AVMNIST.npz
 
 AVID and, for as many epochs, CMA, whose first epochs are AVID's. Finished runs are kept in
-benchmarks/results/clips-NAME.json and not trained again; the runs, with their reports, lie in --runs.
+benchmarks/results/clips-GRID.json and not trained again; the runs, with their reports, lie in --runs.
 """
 
 import argparse
@@ -210,14 +210,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"clips-{args.set}.json"
+    path = RESULTS / f"clips-{args.data.stem}.json"
     flags = {"recipe": "quick", "data": str(args.data), "seed": args.seed, "hyper": {}} | SETS[args.set]
     for method, hyper in (("avid", {}), ("avid-cma", CMA[args.set])):
         name = f"{method}, seed {args.seed}"
         if name not in read(path):
-            run = args.runs / f"{args.set}-{method}-{args.seed}"
+            run = args.runs / f"{args.data.stem}-{method}-{args.seed}"
             keep(path, name, train(method, run, flags | {"hyper": flags["hyper"] | hyper}))
-            draw(read(path), args.set)
+            draw(read(path), args.data.stem)
     show(read(path))
 
 

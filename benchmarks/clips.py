@@ -20,7 +20,6 @@ from semblance.data.pyav import pyav
 
 MOUTH = (76, 112, 51, 87)  # rows and columns of GRID's 128 x 160 frames: around the mouth of its one talker
 FPS, PIECES, GRID_RATE, DIGIT_RATE = 25, 3, 24_000, 8_000
-NOISE = 0.5  # deviation of the noise, over that of the recording
 
 
 def grid(shared: Path, out: Path) -> None:
@@ -52,16 +51,15 @@ def grid(shared: Path, out: Path) -> None:
     np.savez(out.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
 
 
-def avmnist(shared: Path, out: Path, train: int = 3000, test: int = 1000) -> None:
-    """The first pairs of either split, one second of sound each, in white noise: without it nearly every sound tells
-    its class, and there is nothing that a picture could add."""
+def avmnist(shared: Path, out: Path, noise: float, train: int = 3000, test: int = 1000) -> None:
+    """The first pairs of either split, one second of sound each, in white noise of so many times its deviation."""
     spoken: dict[str, np.ndarray] = {}
-    noise = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with tarfile.open(shared / "fsdd_wav.tar.xz") as tar:
         for member in tar:
             if member.name.endswith(".wav"):
                 sound = decode_sound(_read(tar, member), DIGIT_RATE).numpy()[:DIGIT_RATE].astype(np.float32)
-                noisy = NOISE * sound.std() * noise.standard_normal(DIGIT_RATE)
+                noisy = noise * sound.std() * rng.standard_normal(DIGIT_RATE)
                 noisy[: len(sound)] += sound
                 spoken[Path(member.name).name] = noisy.round().clip(-32768, 32767).astype(np.int16)
     with gzip.open(shared / "avmnist_pairs.csv.gz", "rt") as file:
@@ -88,5 +86,11 @@ if __name__ == "__main__":
     parser.add_argument("set", choices=("grid", "avmnist"))
     parser.add_argument("shared", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="about the spoken digits: 0.5 makes them as hard as the pictures"
+    )
     args = parser.parse_args()
-    {"grid": grid, "avmnist": avmnist}[args.set](args.shared, args.out)
+    if args.set == "grid":
+        grid(args.shared, args.out)
+    else:
+        avmnist(args.shared, args.out, args.noise)
