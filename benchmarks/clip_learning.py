@@ -39,7 +39,7 @@ SETS: dict[str, dict] = {  # flags of both methods
     "avmnist": {"seconds": 1.0, "epochs": 30},
 }  # fmt: skip
 # sets of positives about as large as a class, so that negatives are of others
-CMA: dict[str, dict] = {"grid": {"start_epoch": 50}, "avmnist": {"start_epoch": 12, "positives": 256}}
+CMA: dict[str, dict] = {"grid": {"start_epoch": 25}, "avmnist": {"start_epoch": 12, "positives": 256}}
 
 
 def among(recall_rank: Tensor, n: int, few: int = FEW) -> float:
