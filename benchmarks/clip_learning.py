@@ -4,7 +4,8 @@
     python benchmarks/clip_learning.py avmnist AVMNIST.npz
 
 AVID and, for as many epochs, CMA, whose first epochs are AVID's. Finished runs are kept in
-benchmarks/results/clips-GRID.json and not trained again; the runs, with their reports, lie in --runs.
+benchmarks/results/clips-NAME.json, NAME being the data's, and not trained again; the runs, with their reports, lie in
+--runs.
 """
 
 import argparse
@@ -65,12 +66,11 @@ def measure(run: Path) -> dict:
     torch.manual_seed(config.seed)
     untrained = cast(AVID, build(config))
     prepare(untrained, source, config)
+    learnt = trained(RunFolder(run), config).to(device)
     found = {
         "raw input": [Embedded({}, raw_input(part, config)) for part in parts],
-        "untrained networks": [embed_clips(untrained.to(device), part, config, places=(0.5,)) for part in parts],
-        "trained networks": [
-            embed_clips(trained(RunFolder(run), config).to(device), part, config, places=(0.5,)) for part in parts
-        ],
+        "untrained networks": [embed_clips(untrained.to(device), part, config) for part in parts],
+        "trained networks": [embed_clips(learnt, part, config) for part in parts],
     }
     joined = {name: [join(part, pieces) for part in both] for name, both in found.items()}
     hand = {"by_hand": recall(**by_hand(source, pieces))} if pieces > 1 else {}
@@ -165,10 +165,11 @@ def show(results: dict) -> None:
     for name, result in with_hand(results).items():
         n = len(result["ranks"]["video_to_audio"])
         for way, found in result["retrieval"].items():
-            recalls = [f"{100 * found[f'r{k}']:.1f}" for k in (1, 5, 10)]
-            few = f"{100 / FEW:.1f}"
-            if way != "chance":
-                recalls = [f"{r} ± {100 * interval(float(r) / 100, n):.1f}" for r in recalls]
+            shares = [found[f"r{k}"] for k in (1, 5, 10)]
+            if way == "chance":
+                recalls, few = [f"{100 * r:.1f}" for r in shares], f"{100 / FEW:.1f}"
+            else:
+                recalls = [f"{100 * r:.1f} ± {100 * interval(r, n):.1f}" for r in shares]
                 few = f"{100 * result['among'][way]:.1f}"
             print("|", " | ".join([name, way.replace("_", " "), *recalls, f"{found['median_rank']:g}", few]), "|")
     first = results[runs[0]]["table"]

@@ -58,7 +58,7 @@ def baseline(method: AVID, source: ClipSource, config: TrainConfig) -> dict[str,
     """The row of the networks before training."""
     return row(
         "untrained networks" if config.from_run is None else "networks it began with",
-        *_embed(method, source, config),
+        *embed_parts(method, source, config),
         source,
     )
 
@@ -71,7 +71,7 @@ def finish(
     save_video_backbone(folder.path / "video_backbone.safetensors", method.backbone, config)
     save_audio_backbone(folder.path / "audio_backbone.safetensors", method.audio_backbone, config)
     with status("Measuring retrieval and probes", leader):
-        train, test = _embed(method, source, config)
+        train, test = embed_parts(method, source, config)
         table = []
         if source.train.attributes:
             raw_train, raw_test = (Embedded({}, raw_input(clips, config)) for clips in (source.train, source.test))
@@ -100,8 +100,8 @@ def finish(
     return summary
 
 
-def _embed(method: AVID, source: ClipSource, config: TrainConfig) -> tuple[Embedded, Embedded]:
-    """Training clips serve the probes: without labels they are left alone."""
+def embed_parts(method: AVID, source: ClipSource, config: TrainConfig) -> tuple[Embedded, Embedded]:
+    """Of training and held-out clips; the former serve the probes, and are left alone where nothing is labelled."""
     train = embed_clips(method, source.train, config) if source.train.attributes else Embedded({}, {})
     return train, embed_clips(method, source.test, config)
 

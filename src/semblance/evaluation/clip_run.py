@@ -16,13 +16,13 @@ from ..data.clip_files import is_media
 from ..data.files import Files
 from ..engine import checkpoint
 from ..engine.build import build
-from ..engine.clip_results import print_clips, row
+from ..engine.clip_results import embed_parts, print_clips, row
 from ..engine.folder import RunFolder
 from ..engine.precision import choose_precision
 from ..errors import UserError
 from ..nets.export import load_backbone
 from ..systems.contrastive.avid import AVID
-from .clips import Embedded, backbone_features, embed_clips, raw_input
+from .clips import Embedded, backbone_features, raw_input
 from .retrieval import chance, retrieval
 from .run import make_folder_of, write_arrays
 from .sounds import fold_accuracies, is_sound, load_sounds, mean_and_interval, sound_features
@@ -41,7 +41,7 @@ def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
             return _on_sounds(method, files, config)
     source = sources.load_clips(data, config.video, config.sound)
     with Console(stderr=True).status("Measuring retrieval and probes"):
-        train, test = (embed_clips(method, clips, config) for clips in (source.train, source.test))
+        train, test = embed_parts(method, source, config)
         table = [row("trained networks", train, test, source)]
         if source.train.attributes:
             raw = [Embedded({}, raw_input(clips, config)) for clips in (source.train, source.test)]
