@@ -31,6 +31,14 @@ def test_defaults_follow_what_the_method_learns_from() -> None:
     assert tiny_config("avid", image_size=48).image_size == 48
 
 
+def test_no_view_is_mirrored_where_that_is_asked_for() -> None:
+    assert resolved(flip_p=0.0).video.picture.flip_p == 0 and resolved().video.picture.flip_p == 0.5
+    assert [view.flip_p for view in resolved("pirl", flip_p=0.0).pictures] == [0, 0]
+    with pytest.raises(UserError) as told:
+        resolved("pirl", flip_p=1.5)
+    assert str(told.value).count("--flip-p") == 1
+
+
 def test_hyper_parameters_may_be_words() -> None:
     assert tiny_config("avid-cma", hyper={"agreement": "union"}).hyper["agreement"] == "union"
     with pytest.raises(UserError, match="hyper.agreement"):
@@ -44,8 +52,9 @@ def test_windows_are_chosen_by_flags() -> None:
 
 
 def test_a_run_that_goes_on_from_another_has_its_windows(tmp_path: Path) -> None:
-    resolved(frames=12, seconds=1.5, mel=32).save(tmp_path / "config.yaml")
+    resolved(frames=12, seconds=1.5, mel=32, flip_p=0.25).save(tmp_path / "config.yaml")
     config = resolved("avid-cma", from_run=str(tmp_path), fps=5.0)
+    assert config.video.picture.flip_p == 0.25
     assert (config.video.frames, config.video.fps, config.sound.seconds, config.sound.mel) == (12, 5.0, 1.5, 32)
 
 
@@ -57,8 +66,9 @@ def test_pictures_do_not_go_on_from_clips(tmp_path: Path) -> None:
 
 def test_all_bad_windows_are_told_at_once() -> None:
     with pytest.raises(UserError) as told:
-        resolved(frames=0, fps=inf, seconds=inf, mel=-3)
-    assert [line.split(":")[0] for line in str(told.value).splitlines()] == ["--frames", "--fps", "--seconds", "--mel"]
+        resolved(flip_p=2, frames=0, fps=inf, seconds=inf, mel=-3)
+    named = [line.split(":")[0] for line in str(told.value).splitlines()]
+    assert named == ["--flip-p", "--frames", "--fps", "--seconds", "--mel"]
 
 
 def resolved(method: str = "avid", **flags: Any) -> TrainConfig:

@@ -17,6 +17,7 @@ def train(
     backbone: str | None = None,
     audio_backbone: str | None = None,
     image_size: int | None = None,
+    flip_p: float | None = None,
     frames: int | None = None,
     fps: float | None = None,
     seconds: float | None = None,
@@ -68,6 +69,8 @@ def train(
         timing is what tells clips apart.
     image_size
         Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger.
+    flip_p
+        Chance that a view is mirrored: 0 where left and right differ, as in digits and text. Default: the recipe's.
     frames
         Frames of a window of video, for avid and avid-cma. Default: the recipe's, as for the next three.
     fps

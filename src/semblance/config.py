@@ -26,7 +26,7 @@ MAY_CHANGE = {  # in config.yaml of a run, or by flags beside --resume
     "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr", "clip_grad",
 }  # fmt: skip
 LARGE = 96  # side of the views of recipes for small images where the pictures are larger
-CLIP_FLAGS = {ClipView: ("frames", "fps"), SoundView: ("seconds", "mel")}  # fields of their views that are flags
+FLAGS_OF_VIEWS = {View: ("flip_p",), ClipView: ("frames", "fps"), SoundView: ("seconds", "mel")}  # their fields
 EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
 
@@ -154,13 +154,12 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
         "micro_batch": None, "channels_last": None, "compile": None, "devices": 1, "workers": 2,
         "without": [],
     } | given | {"recipe": name}  # fmt: skip
-    windows = {name: values.pop(name) for names in CLIP_FLAGS.values() for name in names if name in values}
-    if not pictures:
-        values["views"] = tuple(_window(view, windows, problems) for view in values["views"])
+    of_views = {name: values.pop(name) for names in FLAGS_OF_VIEWS.values() for name in names if name in values}
+    values["views"] = tuple(_view(view, of_views, problems) for view in values["views"])
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _check_method(cls, values["without"], given.get("hyper", {}), problems)
     if pictures:
-        of_clips = [*(["audio_backbone"] if "audio_backbone" in given else []), *windows]
+        of_clips = [name for name in ("audio_backbone", *of_views) if name in given and name != "flip_p"]
         problems += [f"{_flag(name)}: {cls.title} learns from pictures alone." for name in of_clips]
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))
@@ -172,7 +171,7 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
             told for name, told in wrong.items() if name in flags
         ] or wrong.values()  # others follow from these
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError("\n".join(dict.fromkeys(problems)))
     return config
 
 
@@ -182,13 +181,16 @@ def _going_on(flags: dict[str, Any]) -> dict[str, Any]:
     if systems.get(run.method).modalities != systems.get(flags["method"]).modalities:
         raise UserError(f"--from {flags['from_run']} is of {run.method}, which learns from something else.")
     own = {name: getattr(run, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
-    own |= {name: getattr(view, name) for view in run.views for name in CLIP_FLAGS.get(type(view), ())}
+    views = [*run.views, *(view.picture for view in run.views if isinstance(view, ClipView))]
+    own |= {name: getattr(view, name) for view in views for name in FLAGS_OF_VIEWS[type(view)]}
     return flags | {name: value for name, value in own.items() if flags.get(name) is None}
 
 
-def _window(view: AnyView, flags: dict[str, Any], problems: list[str]) -> AnyView:
-    """A view of clips, those of its fields that are flags as given."""
-    given = {name: flags[name] for name in CLIP_FLAGS[type(view)] if name in flags}
+def _view(view: AnyView, flags: dict[str, Any], problems: list[str]) -> AnyView:
+    """A view, those of its fields that are flags as given."""
+    given = {name: flags[name] for name in FLAGS_OF_VIEWS[type(view)] if name in flags}
+    if isinstance(view, ClipView):
+        given["picture"] = _view(view.picture, flags, problems)
     try:
         return TypeAdapter(type(view)).validate_python(vars(view) | given)
     except ValidationError as error:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from . import random
@@ -32,7 +33,7 @@ class View:
     scale: tuple[float, float] = (0.08, 1.0)  # area fraction of the crop
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     bicubic: bool = False
-    flip_p: float = 0.5
+    flip_p: Annotated[float, Field(ge=0, le=1)] = 0.5
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
     jitter_p: float = 0.8
     grey_p: float = 0.2
