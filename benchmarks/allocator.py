@@ -11,7 +11,6 @@ import statistics
 import time
 
 import torch
-from costs import default_flags
 from grouping import apart, peak
 
 from semblance.config import resolve
@@ -29,7 +28,7 @@ def measure(keep: bool, line) -> None:
     if keep:
         assert keep_freed_memory(), "the C library is not glibc"
     cpu = torch.device("cpu")
-    flags = default_flags() | {"method": "simclr", "recipe": "small", "backbone": "resnet10-w32-cifar"}
+    flags = {"method": "simclr", "recipe": "small", "backbone": "resnet10-w32-cifar"}
     flags |= {"batch_size": BATCH, "precision": choose_precision("auto", cpu)}
     config = resolve(flags | {"channels_last": True, "compile": False})
     method = build(config).train().to(memory_format=torch.channels_last)

@@ -7,14 +7,12 @@ ratios; without the work at the start of an epoch. Writes the costs.json that `s
 """
 
 import argparse
-import inspect
 import json
 import platform
 import statistics
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,21 +30,12 @@ FILE = Path(systems.__file__).parent / "costs.json"
 N, BATCH = 1024, 128
 
 
-def default_flags() -> dict[str, Any]:
-    """What train() hands on where nothing is given."""
-    options = inspect.signature(semblance.train).parameters
-    given = {name: option.default for name, option in options.items() if name not in ("resume", "out")}
-    return given | {"hyper": {}, "without": []}
-
-
 class Stepper:
     """One method, ready to take steps on random pictures."""
 
     def __init__(self, name: str, precision: str) -> None:
-        flags = default_flags()
-        flags |= {"method": name, "recipe": "small", "backbone": "resnet10-w32-cifar", "batch_size": BATCH, "epochs": 4}
-        flags |= {"precision": precision, "channels_last": True, "compile": False}
-        self.config = resolve(flags)
+        flags = {"method": name, "recipe": "small", "backbone": "resnet10-w32-cifar", "batch_size": BATCH, "epochs": 4}
+        self.config = resolve(flags | {"precision": precision, "channels_last": True, "compile": False})
         self.method = systems.get(name)(backbone(self.config.backbone), [], **self.config.hyper)
         self.method.prepare(N)
         self.method.to(memory_format=torch.channels_last).train()

@@ -10,7 +10,6 @@ import argparse
 import time
 
 import torch
-from costs import default_flags
 from grouping import apart, peak
 
 from semblance.config import resolve
@@ -21,8 +20,7 @@ from semblance.systems import Clock
 
 
 def measure(batch: int, micro_batch: int | None, line) -> None:
-    flags = default_flags()
-    flags |= {"method": "simclr", "recipe": "quick", "batch_size": batch, "micro_batch": micro_batch, "precision": "32"}
+    flags = {"method": "simclr", "recipe": "quick", "batch_size": batch, "micro_batch": micro_batch, "precision": "32"}
     config = resolve(flags | {"channels_last": False, "compile": False})
     method = build(config).train()
     optimizer = make_optimizer(config.optimizer, method, weight_decay=config.weight_decay)

@@ -39,9 +39,8 @@ def tiny_config(method: str, **flags: Any) -> TrainConfig:
         "method": method, "data": "bounce" if clips else "shapes", "recipe": "quick", "image_size": SIZE,
         "backbone": networks[0], "audio_backbone": networks[1],
         "batch_size": BATCH, "epochs": 4,
-        "max_steps": 10, "warmup_epochs": 1.0, "eval_every": 0, "hyper": _tiny_hyper(method), "without": [],
-        "precision": "32", "channels_last": False, "compile": False, "workers": 0, "devices": 1, "seed": 0,
-        "data_root": ".", "download": False,
+        "max_steps": 10, "warmup_epochs": 1.0, "eval_every": 0, "hyper": _tiny_hyper(method),
+        "precision": "32", "channels_last": False, "compile": False, "workers": 0,
     }  # fmt: skip
     if clips:  # longer steps multiply rounding too much in networks this thin and deep
         defaults |= {"optimizer": "adam", "lr": 2e-4}

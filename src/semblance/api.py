@@ -137,7 +137,6 @@ def train(
     given = [name for name in given if name not in ("devices", "workers")]
     if resume and given:
         raise UserError(f"--resume goes on with the run as it was configured: leave out {', '.join(given)}.")
-    flags["without"], flags["hyper"] = list(without or []), dict(hyper or {})
     from .engine.run import train as run
 
     return run(flags, resume=resume, out=out)

@@ -27,6 +27,9 @@ MAY_CHANGE = {  # in config.yaml of a run, or by flags beside --resume
 }  # fmt: skip
 LARGE = 96  # side of the views of recipes for small images where the pictures are larger
 FLAGS_OF_VIEWS = {View: ("flip_p",), ClipView: ("frames", "fps"), SoundView: ("seconds", "mel")}  # their fields
+DEFAULTS = {
+    name: option.default for name, option in signature(train).parameters.items() if name not in ("resume", "out")
+}
 EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
 
@@ -114,18 +117,18 @@ class TrainConfig(BaseModel):
 
 
 def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfig:
-    """The arguments of train(), what the user left open (None) filled from the method's recipe.
+    """Some of the arguments of train(); what they leave open, or None, is filled from the method's recipe.
 
     Every problem is reported at once, by a UserError.
     stored_size: side in pixels of the pictures as they lie in memory. Where it is above 64, the views of recipes for
     small images grow to it, up to 96. Unknown before the data is read, which takes the config's load_size.
     """
-    flags, problems = _typed(flags)
+    flags, problems = _typed(DEFAULTS | flags)
     if problems:
         raise UserError("\n".join(problems))
     cls = systems.get(flags["method"])
     pictures = cls.of_pictures()
-    if flags.get("from_run") is not None:
+    if flags["from_run"] is not None:
         flags = _going_on(flags)
     data = _absolute(flags["data"] or ("shapes" if pictures else "bounce"))
     flags = flags | {"data": data, "data_root": str(Path(flags["data_root"]).expanduser().absolute())}
@@ -183,7 +186,7 @@ def _going_on(flags: dict[str, Any]) -> dict[str, Any]:
     own = {name: getattr(run, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
     views = [*run.views, *(view.picture for view in run.views if isinstance(view, ClipView))]
     own |= {name: getattr(view, name) for view in views for name in FLAGS_OF_VIEWS[type(view)]}
-    return flags | {name: value for name, value in own.items() if flags.get(name) is None}
+    return flags | {name: value for name, value in own.items() if flags[name] is None}
 
 
 def _view(view: AnyView, flags: dict[str, Any], problems: list[str]) -> AnyView:
