@@ -3,9 +3,9 @@
     python benchmarks/clip_learning.py grid GRID.npz       # both made by benchmarks/clips.py
     python benchmarks/clip_learning.py avmnist AVMNIST.npz
 
-AVID and, for as many epochs, CMA, whose first epochs are AVID's. Finished runs are kept in
-benchmarks/results/clips-NAME.json, NAME being the data's, and not trained again; the runs, with their reports, lie in
---runs.
+AVID; of digits also what goes on from there for as many epochs again: CMA, and AVID itself for comparison. Finished
+runs are kept in benchmarks/results/clips-NAME.json, NAME being the data's, and not trained again; the runs, with their
+reports, lie in --runs.
 """
 
 import argparse
@@ -32,15 +32,21 @@ from semblance.systems.contrastive.avid import AVID
 
 LABELS = ("color", "digit")  # of whole clips, where a set is of their pieces
 FEW = 40  # candidates, as the hand-made baseline of GRID had
-SETS: dict[str, dict] = {  # flags of both methods
+SETS: dict[str, dict] = {  # flags of all runs
     "grid": {
         "backbone": "r2plus1d-10-w16-t4", "audio_backbone": "conv2d-10-w16-t4", "frames": 25, "fps": 25.0,
         "seconds": 1.0, "epochs": 50, "hyper": {"negatives": 1024},
     },
-    "avmnist": {"seconds": 1.0, "epochs": 30},
+    "avmnist": {"flip_p": 0.0, "seconds": 1.0, "epochs": 30, "hyper": {}},
 }  # fmt: skip
-# sets of positives about as large as a class, so that negatives are of others
-CMA: dict[str, dict] = {"grid": {"start_epoch": 25}, "avmnist": {"start_epoch": 12, "positives": 256}}
+RUNS: dict[str, dict[str, tuple[str, str | None, dict]]] = {  # method, the run it goes on from, hyper-parameters
+    "grid": {"avid": ("avid", None, {})},
+    "avmnist": {
+        "avid": ("avid", None, {}),
+        "avid-twice": ("avid", "avid", {}),
+        "avid-cma": ("avid-cma", "avid", {"positives": 256}),  # about as many as a class has: negatives are of others
+    },
+}
 
 
 def among(recall_rank: Tensor, n: int, few: int = FEW) -> float:
@@ -148,7 +154,7 @@ def train(method: str, run: Path, flags: dict) -> dict:
         summary = semblance.train(method, out=str(run), **flags)
     kept = ("training_seconds", "seconds", "positives")
     return {k: summary[k] for k in kept} | measure(run) | {
-        "flags": {k: v for k, v in flags.items() if k != "data"}, "n": 1,
+        "flags": {k: v for k, v in flags.items() if k not in ("data", "from_run")}, "n": 1,
     } | machine()  # fmt: skip
 
 
@@ -212,12 +218,13 @@ def main() -> None:
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"clips-{args.data.stem}.json"
-    flags = {"recipe": "quick", "data": str(args.data), "seed": args.seed, "hyper": {}} | SETS[args.set]
-    for method, hyper in (("avid", {}), ("avid-cma", CMA[args.set])):
-        name = f"{method}, seed {args.seed}"
-        if name not in read(path):
-            run = args.runs / f"{args.data.stem}-{method}-{args.seed}"
-            keep(path, name, train(method, run, flags | {"hyper": flags["hyper"] | hyper}))
+    flags = {"recipe": "quick", "data": str(args.data), "seed": args.seed} | SETS[args.set]
+    folder = {name: args.runs / f"{args.data.stem}-{name}-{args.seed}" for name in RUNS[args.set]}
+    for name, (method, first, hyper) in RUNS[args.set].items():
+        key = f"{name}, seed {args.seed}"
+        if key not in read(path):
+            own = {"hyper": flags["hyper"] | hyper, "from_run": first and str(folder[first])}
+            keep(path, key, train(method, folder[name], flags | own))
             draw(read(path), args.data.stem)
     show(read(path))
 

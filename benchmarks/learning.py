@@ -80,20 +80,32 @@ def finished(path: Path) -> dict:
 
 
 def draw(results: dict, name: str) -> None:
-    """kNN accuracy against minutes of training, with the baselines as lines."""
-    axes = blank()
-    for method, result in results.items():
-        start = (0, 0, result["table"][1]["knn_top1"])  # untrained
-        _, seconds, accuracy = zip(start, *result["curve"], strict=True)
-        axes.plot([s / 60 for s in seconds], [100 * a for a in accuracy], "o-", ms=4, label=method)
-    for line in next(iter(results.values()))["table"][:2]:
-        axes.axhline(100 * line["knn_top1"], color="grey", lw=1, ls=":")
-        axes.text(
-            1, 100 * line["knn_top1"], line["encoder"], ha="right", va="bottom", transform=axes.get_yaxis_transform()
-        )
-    axes.set(xlabel="minutes of training", ylabel="kNN-200 accuracy, %", title=name)
-    axes.legend(frameon=False, loc="upper left")
-    save(axes, name)
+    """kNN accuracy after so many epochs, a panel for each family, with the baselines as lines."""
+    families: dict[str, list[str]] = {}
+    for method in results:
+        families.setdefault(systems.get(method).family, []).append(method)
+    across = min(2, len(families))
+    figure = Figure(figsize=(1 + 4 * across, 0.6 + 2.8 * math.ceil(len(families) / across)), layout="constrained")
+    panels = figure.subplots(math.ceil(len(families) / across), across, sharex=True, sharey=True, squeeze=False)
+    for panel in panels.flat[len(families) :]:
+        panel.remove()
+    baselines = next(iter(results.values()))["table"][:2]
+    for panel, (family, methods) in zip(panels.flat, families.items(), strict=False):
+        for method in methods:
+            epochs, _, accuracy = zip(
+                (0, 0, results[method]["table"][1]["knn_top1"]), *results[method]["curve"], strict=True
+            )
+            panel.plot(epochs, [100 * a for a in accuracy], "o-", ms=4, label=method)
+        for line in baselines:
+            place, height = panel.get_yaxis_transform(), 100 * line["knn_top1"]
+            panel.axhline(height, color="grey", lw=1, ls=":")
+            panel.text(1, height, line["encoder"], ha="right", va="bottom", fontsize=8, transform=place)
+        panel.set_title(family.replace("_", " "), loc="left", fontsize=10)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(frameon=False, fontsize=8, loc="upper left")
+    figure.supxlabel("epochs", fontsize=10)
+    figure.supylabel("kNN-200 accuracy, %", fontsize=10)
+    figure.savefig(RESULTS / f"{name}.png", dpi=150)
 
 
 def blank() -> Axes:
