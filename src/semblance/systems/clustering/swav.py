@@ -111,7 +111,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
             optimizer="adamw", lr=1e-2, weight_decay=1e-6, hyper={"prototypes": 256, "freeze_epochs": 0.2},
         ),
         "quick": Recipe(
-            backbone="resnet10-w8-cifar", image_size=32, batch_size=64, epochs=9, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=64, epochs=10, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"prototypes": 256, "hidden": 256},
         ),

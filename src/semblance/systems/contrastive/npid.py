@@ -93,7 +93,7 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"temperature": 0.1, "negatives": 0},
         ),
         "quick": Recipe(
-            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=15, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=16, warmup_epochs=1,
             views=(View(32, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"temperature": 0.1, "negatives": 0},
         ),

@@ -73,7 +73,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─ std 1, no covariance 
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"dim": 512},
         ),
         "quick": Recipe(
-            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=10, warmup_epochs=1,
+            backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=11, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
             optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"dim": 128},
         ),
