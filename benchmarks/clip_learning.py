@@ -37,7 +37,7 @@ SETS: dict[str, dict] = {  # flags of all runs
         "backbone": "r2plus1d-10-w16-t4", "audio_backbone": "conv2d-10-w16-t4", "frames": 25, "fps": 25.0,
         "seconds": 1.0, "epochs": 50, "hyper": {"negatives": 1024},
     },
-    "avmnist": {"flip_p": 0.0, "seconds": 1.0, "epochs": 30, "hyper": {}},
+    "avmnist": {"flip_p": 0.0, "seconds": 0.8, "epochs": 30, "hyper": {}},  # of a second: moved, so not learnt by heart
 }  # fmt: skip
 RUNS: dict[str, dict[str, tuple[str, str | None, dict]]] = {  # method, the run it goes on from, hyper-parameters
     "grid": {"avid": ("avid", None, {})},
