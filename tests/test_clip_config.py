@@ -56,6 +56,12 @@ def test_a_run_that_goes_on_from_another_has_its_windows(tmp_path: Path) -> None
     assert (config.video.frames, config.video.fps, config.sound.seconds, config.sound.mel) == (12, 5.0, 1.5, 32)
 
 
+def test_a_run_that_goes_on_from_another_has_what_it_shares_of_its_hyper_parameters(tmp_path: Path) -> None:
+    resolved(hyper={"temperature": 0.3, "dim": 64, "negatives": 9}).save(tmp_path / "config.yaml")
+    hyper = resolved("avid-cma", from_run=str(tmp_path), hyper={"negatives": 7}).hyper
+    assert (hyper["temperature"], hyper["dim"], hyper["negatives"], hyper["positives"]) == (0.3, 64, 7, 8)
+
+
 def test_pictures_do_not_go_on_from_clips(tmp_path: Path) -> None:
     resolved().save(tmp_path / "config.yaml")
     with pytest.raises(UserError, match="is of avid, which learns from something else"):

@@ -28,7 +28,7 @@ from semblance.views.sound import SoundView
 
 CPU = torch.device("cpu")
 SIZE, PICTURES, BATCH = 8, 50, 16  # three steps an epoch, and some pictures left over
-OWN = {"queue": 32, "groups": 2, "clusters": 6}  # hyper-parameters that switch on what is off by default
+OWN = {"queue": 32, "groups": 2, "clusters": 6, "start": 0.3}  # switch on what is off by default or at first
 
 
 def tiny_config(method: str, **flags: Any) -> TrainConfig:

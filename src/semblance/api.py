@@ -89,7 +89,7 @@ def train(
         Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms
         then see a micro-batch.
     optimizer
-        sgd, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's.
+        sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's.
     lr
         Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256.
     weight_decay
@@ -104,7 +104,7 @@ def train(
         Guards against collapse to switch off, to watch what they prevent.
     from_run
         A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
-        networks and windows are that run's by default.
+        networks, windows and shared hyper-parameters are that run's by default.
     seed
         Every random choice follows from it.
     devices

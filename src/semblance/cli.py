@@ -8,7 +8,8 @@ from cyclopts import App, Parameter
 from . import __version__, api
 
 app = App(
-    name="semblance", help="Train image encoders without labels, by joint embedding.", version=__version__,
+    name="semblance", version=__version__,
+    help="Train image and audio-visual encoders without labels, by joint embedding.",
     help_on_error=False, result_action="return_value", suppress_keyboard_interrupt=False,
 )  # fmt: skip
 app.command(api.train)

@@ -184,6 +184,8 @@ def _going_on(flags: dict[str, Any]) -> dict[str, Any]:
     if systems.get(run.method).modalities != systems.get(flags["method"]).modalities:
         raise UserError(f"--from {flags['from_run']} is of {run.method}, which learns from something else.")
     own = {name: getattr(run, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
+    options = signature(systems.get(flags["method"])).parameters
+    flags["hyper"] = {k: v for k, v in run.hyper.items() if k in options} | (flags["hyper"] or {})
     views = [*run.views, *(view.picture for view in run.views if isinstance(view, ClipView))]
     own |= {name: getattr(view, name) for view in views for name in FLAGS_OF_VIEWS[type(view)]}
     return flags | {name: value for name, value in own.items() if flags[name] is None}

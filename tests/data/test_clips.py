@@ -10,7 +10,7 @@ import torch
 from films import RATE, film, mp4, sound_file, without_video
 from PIL import Image
 
-from semblance.data import Clips, ClipSource, load_clips
+from semblance.data import Clips, ClipSource, clip_files, find_media, load_clips
 from semblance.data.bounce import encode
 from semblance.data.clip_arrays import resample
 from semblance.errors import UserError
@@ -139,6 +139,59 @@ def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
     np.savez(tmp_path / "short.npz", x_train=few, sound_train=sound, rate=4000)
     with pytest.raises(UserError, match="too short for windows of"):
         load(tmp_path / "short.npz")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"rate": 0}, "rate is 0"), ({"rate": [1, 2]}, "rate is .1, 2."), ({"rate": "x"}, "rate is x"),
+        ({"x_train": np.zeros((0, 8, 8), np.uint8), "sound_train": np.zeros((0, 9))}, "x_train is empty"),
+        ({"sound_train": np.zeros((10, 0))}, "sound_train must hold"), ({"y_train": np.arange(9)}, "y_train must hold"),
+        ({"x_test": np.zeros((3, 8, 8), np.uint8), "sound_test": np.zeros((3, 9))}, "y_test must hold one label"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_belong_together_are_refused(wrong: dict, told: str, tmp_path: Path) -> None:
+    sound = {"x_train": np.zeros((10, 8, 8), np.uint8), "sound_train": np.zeros((10, 9)), "rate": 4000}
+    np.savez(tmp_path / "pairs.npz", **(sound | {"y_train": np.arange(10) % 2} | wrong))
+    with pytest.raises(UserError, match=told):
+        load(tmp_path / "pairs.npz")
+
+
+def test_rows_are_told_from_those_of_other_arrays(tmp_path: Path) -> None:
+    x, sound = np.zeros((20, 8, 8), np.uint8), np.random.default_rng(0).normal(size=(20, 4000)).clip(-1, 1)
+    prints = []
+    for order in (slice(None), slice(None), slice(None, None, -1)):
+        np.savez(tmp_path / "pairs.npz", x_train=x, sound_train=sound[order], rate=4000)
+        prints.append(load(tmp_path / "pairs.npz").train.fingerprint())
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(b"clip,word\n0.png,a\n1.png\n", "line 3 has more or fewer"), (b"clip,word\n0.png,a,b\n", "line 2 has more"),
+     ("clip,word\n0.png,\xe9\n".encode("latin-1"), "Save it as comma-separated UTF-8")],
+)  # fmt: skip
+def test_a_damaged_table_is_told(text: bytes, told: str, tmp_path: Path) -> None:
+    for i in range(2):
+        Image.new("L", (20, 20), 30 * i).save(tmp_path / f"{i}.png")
+        sound_file(tmp_path / f"{i}.wav", np.ones(RATE))
+    (tmp_path / "labels.csv").write_bytes(text)
+    with pytest.raises(UserError, match=told):
+        load(tmp_path)
+
+
+def test_memory_is_told_before_decoding(tmp_path: Path) -> None:
+    """Whole sounds count, not windows of them."""
+    for i in range(4):
+        Image.new("L", (20, 20), 30 * i).save(tmp_path / f"{i}.png")
+        sound_file(tmp_path / f"{i}.wav", np.ones(30 * RATE))
+    files = find_media(tmp_path)
+    assert files is not None
+    canvas, needed = clip_files._measure(files, clip_files._pairs_of_names(files.items)[0], VIDEO, SOUND)
+    source = load(tmp_path)
+    held = [t for part in (source.train, source.test) for rows in (part.frames, part.sounds) for t in rows]
+    assert needed == pytest.approx(sum(t.numel() * t.element_size() for t in held), rel=0.02)
+    assert canvas == source.train.canvas
 
 
 def test_resampling_keeps_what_both_rates_hold() -> None:

@@ -151,8 +151,8 @@ def test_negatives_are_neither_the_clip_nor_its_positives(noise) -> None:
     assert seen[1].shape == (4, 64) and torch.equal(seen[1], seen[0][:, :64])
 
 
-def test_a_cold_start_is_avid_until_its_start_epoch_and_then_refreshes() -> None:
-    model = cma(start_epoch=3, refresh_epochs=5)
+def test_a_cold_start_is_avid_up_to_its_share_of_the_run_and_then_refreshes() -> None:
+    model = cma(start=0.15, refresh_epochs=5)
     at = []
     for step in range(0, 20 * 5):
         before = model.positive_set.clone()
@@ -164,7 +164,7 @@ def test_a_cold_start_is_avid_until_its_start_epoch_and_then_refreshes() -> None
 
 
 def test_a_warm_start_mines_at_once(noise) -> None:
-    model = cma(start_epoch=3)
+    model = cma()
     model.log_partition.fill_(0.7)
     model.start_step(_Whole(), CLOCK)
     assert model.mined and model.positive_set.dtype == torch.int32

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from semblance.data.clips import Clips, ClipSource
+from semblance.data.files import Files
 from semblance.data.images import Images, Source
 from semblance.errors import UserError, unknown
 from semblance.views.clip import ClipView
@@ -67,18 +68,14 @@ def load_clips(
     workers, memory_fraction: as for pictures; what does not fit in memory is decoded to the user's cache folder.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data import bounce, clip_arrays, clip_files, folders, named, tars
-    from semblance.data.files import Files
+    from semblance.data import bounce, clip_arrays, clip_files, named, tars
     from semblance.data.memory import Limits
 
     limits = Limits.of_machine(memory_fraction, workers)
     path = Path(data).expanduser()
-    if path.is_dir():
-        return clip_files.load_clip_files(folders.find_in_folder(path, clip_files.is_media), video, sound, limits)
+    if (found := find_media(path, memory_fraction)) is not None:
+        return clip_files.load_clip_files(found, video, sound, limits)
     if path.exists():
-        if path.name.lower().endswith(tars.SUFFIXES):
-            files = tars.find_in_tar(path, limits, clip_files.is_media)
-            return clip_files.load_clip_files(files, video, sound, limits)
         if path.suffix.lower() == ".npz":
             return clip_arrays.load_clip_npz(path, video, sound)
         raise UserError(f"{path} is not a folder, {', '.join(tars.SUFFIXES)} or .npz: unpack or convert it.")
@@ -89,3 +86,15 @@ def load_clips(
     raise UserError(
         f"{unknown('set of clips', data, ['bounce'])} Nor is there a file or folder {path.absolute()}.{hint}"
     )
+
+
+def find_media(path: Path, memory_fraction: float = 0.25) -> Files | None:
+    """The videos, pictures and sounds in a folder or tar; None where the path is neither."""
+    from semblance.data import clip_files, folders, tars
+    from semblance.data.memory import Limits
+
+    if path.is_dir():
+        return folders.find_in_folder(path, clip_files.is_media)
+    if path.exists() and path.name.lower().endswith(tars.SUFFIXES):
+        return tars.find_in_tar(path, Limits.of_machine(memory_fraction, None), clip_files.is_media)
+    return None

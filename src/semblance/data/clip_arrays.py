@@ -33,9 +33,16 @@ def load_clip_npz(path: Path, video: ClipView, sound: SoundView) -> ClipSource:
     missing = [key for key in ("x_train", "sound_train", "rate") if key not in found]
     if missing:
         raise UserError(f"{path} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}.")
-    parts = [_part(path, found, part, video, sound) for part in ("train", "test") if f"x_{part}" in found]
-    given = [found[key] for key in ("y_train", "y_test") if key in found]
-    if len(given) == len(parts):
+    rate = found["rate"]
+    if rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() <= 1_000_000:
+        raise UserError(f"{path}: rate is {rate.tolist()}; give one number, the samples of a sound in a second.")
+    names = [name for name in ("train", "test") if f"x_{name}" in found]
+    parts = [_part(path, found, name, video, sound) for name in names]
+    given = [found[f"y_{name}"] for name in names if f"y_{name}" in found]
+    if given:
+        wrong = [f"y_{name}" for name in names if found.get(f"y_{name}", rate).shape != (len(found[f"x_{name}"]),)]
+        if wrong:
+            raise UserError(f"{path}: {' and '.join(wrong)} must hold one label for each row, as every part or none.")
         classes = np.unique(np.concatenate(given))
         for part, labels in zip(parts, given, strict=True):
             values = torch.from_numpy(np.searchsorted(classes, labels))
@@ -49,17 +56,19 @@ def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipVie
     x, waves = found[f"x_{part}"], found.get(f"sound_{part}")
     if x.dtype != np.uint8 or x.ndim not in (3, 4, 5) or (x.ndim > 3 and x.shape[-1] not in (1, 3)):
         raise UserError(f"{path}: x_{part} is {x.dtype} {x.shape}; give uint8 (N, H, W[, 3]) or (N, T, H, W, 3).")
-    if waves is None or waves.ndim != 2 or len(waves) != len(x):
+    if not x.size:
+        raise UserError(f"{path}: x_{part} is empty, {x.shape}.")
+    if waves is None or waves.ndim != 2 or len(waves) != len(x) or not waves.size:
         raise UserError(f"{path}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}.")
     if waves.dtype.kind == "f":
         waves = (waves.clip(-1, 1) * 32767).round().astype(np.int16)
     if waves.dtype != np.int16:
         raise UserError(f"{path}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
-    frames = x[:, None] if x.ndim < 5 else x
+    rate, frames = int(found["rate"].item()), x[:, None] if x.ndim < 5 else x
     height, width = frames.shape[2:4]
     canvas = choose_canvas([(height, width)], video.size)
     pixels = torch.stack([resize(f, canvas) for clip in frames for f in clip]).view(len(x), -1, 3, canvas, canvas)
-    heard = torch.cat([resample(rows, int(found["rate"]), sound.rate) for rows in torch.from_numpy(waves).split(256)])
+    heard = torch.cat([resample(rows, rate, sound.rate) for rows in torch.from_numpy(waves).split(256)])
     if 1 < frames.shape[1] < video.frames or (frames.shape[1] > 1 and heard.shape[1] < sound.samples):
         raise UserError(
             f"{path}: x_{part} has {frames.shape[1]} frames and sounds of {heard.shape[1] / sound.rate:g} s, too short "

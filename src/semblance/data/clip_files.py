@@ -118,9 +118,15 @@ def _read_table(files: Files) -> dict[str, dict[str, str]]:
     if not found:
         return {}
     folder = PurePosixPath(str(found[0])).parent
-    rows = list(csv.DictReader(io.StringIO(files.read(found[0]).decode("utf-8-sig"))))
+    try:
+        rows = list(csv.DictReader(io.StringIO(files.read(found[0]).decode("utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{found[0]} cannot be read: {error}. Save it as comma-separated UTF-8.") from error
     if not rows or not (columns := list(rows[0])):
         raise UserError(f"{found[0]} has no rows.")
+    ragged = [i for i, row in enumerate(rows, 2) if None in row or None in row.values()]
+    if ragged:
+        raise UserError(f"{found[0]}: line {ragged[0]} has more or fewer cells than the {len(columns)} columns.")
     table = {}
     for row in rows:
         name = str(folder / row.pop(columns[0]))
@@ -145,24 +151,26 @@ def _pairs_of_table(files: Files, table: dict[str, dict[str, str]]) -> tuple[lis
 
 def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundView) -> tuple[int, int]:
     """Side of the canvas and bytes that all clips will take, by the heads of some of them."""
-    sizes, seconds = [], []
+    sizes, frames, samples = [], [], []
     why = ""
     for pair in pairs[:: -(-len(pairs) // _SAMPLE)]:
         try:
             if _suffix(pair.seen) in EXTENSIONS:
-                size, length = read_size(files.read(pair.seen)), 1 / video.fps
+                size, shown = read_size(files.read(pair.seen)), 0.0
             else:
-                size, length = probe(files.read(pair.seen))
+                size, shown = probe(files.read(pair.seen))
+            heard = len(decode_sound(files.read(pair.heard), 1000)) / 1000 if pair.heard else shown
         except (OSError, ValueError) as error:
             why = f"{pair}: {reason(error)}"
             continue
         sizes.append(size)
-        seconds.append(length)
+        frames.append(max(1, round(shown * video.fps)))
+        samples.append(heard * sound.rate)
     if not sizes:
         raise UserError(f"None of the files tried in {files.path} can be read as a clip; {why}.")
     canvas = choose_canvas(sizes, video.size)
-    each = sum(seconds) / len(seconds) * video.fps * 3 * canvas**2 + 2 * sound.samples
-    return canvas, round(len(pairs) * each)
+    each = sum(frames) * 3 * canvas**2 + sum(samples) * 2  # bytes
+    return canvas, round(len(pairs) * each / len(sizes))
 
 
 def _cache(files: Files, pairs: Sequence[Pair], settings: tuple) -> Path:

@@ -108,8 +108,13 @@ class Clips:
         )  # fmt: skip
 
     def fingerprint(self) -> str:
-        """A hash of the clips' names in order: whether a bank of embeddings belongs to them."""
-        return blake2b("\0".join(map(str, self.items)).encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        """A hash of the clips' names in order, of rows without a name also of some sounds: whether a bank of embeddings
+        belongs to them."""
+        digest = blake2b("\0".join(map(str, self.items)).encode(errors="surrogateescape"), digest_size=8)
+        if isinstance(self.items[0], int):
+            for i in range(0, len(self), -(-len(self) // 16)):
+                digest.update(self.sounds[i].numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass

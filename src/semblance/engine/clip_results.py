@@ -125,6 +125,8 @@ def row(encoder: str, train: Embedded, test: Embedded, source: ClipSource) -> di
 
 def _purity(method: AVID, source: ClipSource) -> dict[str, dict[str, float]]:
     """Of each attribute, the share of positives with the same label, by agreement, and that of clips at random."""
+    if not source.train.attributes:
+        return {}
     rows = method.video_bank.rows, method.audio_bank.rows
     count = min(int(getattr(method, "positives", 8)), len(source.train) - 2)
     sets = {agreement: mine(*rows, count, agreement).cpu() for agreement in AGREEMENTS}

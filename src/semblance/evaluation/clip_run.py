@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .. import data as sources
 from ..config import TrainConfig
-from ..data import folders
-from ..data.clip_files import is_media
 from ..data.files import Files
 from ..engine import checkpoint
 from ..engine.build import build
@@ -25,7 +23,7 @@ from ..systems.contrastive.avid import AVID
 from .clips import Embedded, backbone_features, raw_input
 from .retrieval import chance, retrieval
 from .run import make_folder_of, write_arrays
-from .sounds import fold_accuracies, is_sound, load_sounds, mean_and_interval, sound_features
+from .sounds import fold_accuracies, is_sound, load_sounds, mean_and_error, sound_features
 from .table import print_skipped
 
 
@@ -35,10 +33,9 @@ def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
     config, device = here(folder)
     method = trained(folder, config).to(device)
     data = data or config.data
-    if Path(data).is_dir():
-        files = folders.find_in_folder(Path(data), is_media)
-        if files.items and all(is_sound(str(item)) for item in files.items):
-            return _on_sounds(method, files, config)
+    files = sources.find_media(Path(data).expanduser())
+    if files is not None and files.items and all(is_sound(str(item)) for item in files.items):
+        return _on_sounds(method, files, config)
     source = sources.load_clips(data, config.video, config.sound)
     with Console(stderr=True).status("Measuring retrieval and probes"):
         train, test = embed_parts(method, source, config)
@@ -85,7 +82,7 @@ def _on_sounds(method: AVID, files: Files, config: TrainConfig) -> list[dict[str
         table: list[dict[str, Any]] = []
         for kind, network in networks.items():
             folds = fold_accuracies(sound_features(network, sounds, config.sound), sounds)
-            mean, error = mean_and_interval(folds)
+            mean, error = mean_and_error(folds)
             table.append({"encoder": f"{kind} network", "svm_top1": mean, "standard_error": error, "folds": folds})
     title = f"{len(sounds.labels):,} sounds of {len(sounds.classes)} classes"
     shown = Table("audio backbone", "SVM %", "folds", title=title)

@@ -129,7 +129,7 @@ def _fold(features: Tensor, sounds: Recordings, fold: int, c: float) -> float:
     return float((predicted == sounds.labels[held].numpy()).mean())
 
 
-def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Mean over folds and its standard error."""
     x = np.array(values)
     return float(x.mean()), float(x.std(ddof=1) / len(x) ** 0.5)

@@ -16,7 +16,7 @@ from ..data.clips import Clips, ClipSource
 from ..engine.folder import RunFolder
 from ..evaluation.clips import Embedded
 from ..evaluation.retrieval import ranks
-from ..systems.agreement import mine
+from ..systems.agreement import AGREEMENTS, mine
 from ..systems.contrastive.avid import AVID
 from ..views.clip import plain_clip
 from ..views.view import MEAN, STD, make_views
@@ -87,14 +87,18 @@ def _page(summary: dict[str, Any], method: AVID, source: ClipSource, test: Embed
     train = source.train
     firsts = torch.linspace(0, len(train) - 1, min(ROWS, len(train))).long().tolist()
     positives = getattr(method, "positive_set", None)
+    banks = method.video_bank.rows, method.audio_bank.rows
     chosen = "the positives it was drawn to, mined by CMA from its embeddings"
     if positives is None or int(positives[0, 0]) < 0:
-        rows = method.video_bank.rows, method.audio_bank.rows
-        positives = mine(*rows, min(FOUND, len(train) - 2), "consensus")
+        positives = mine(*banks, min(FOUND, len(train) - 2), "consensus")
         chosen = "those most like it in both, which CMA would take for its positives"
-    mined = [
-        (show(train, q), [show(train, i, q) for i in positives[q][:FOUND].tolist()]) for q in firsts
-    ]  # fmt: skip
+    agreement = AGREEMENTS[getattr(method, "agreement", "consensus")]
+    mined = []
+    for q in firsts:
+        found = positives[q].long()
+        score = agreement(*(rows[found] @ rows[q] for rows in banks))
+        strongest = found[score.topk(min(FOUND, len(found))).indices].tolist()
+        mined.append((show(train, q), [show(train, i, q) for i in strongest]))
     return ClipPage(
         sounds, mined, {way: _curve(ranks(*pair)) for way, pair in _ways(test).items()}, summary["retrieval"],
         summary["positives"], chosen,

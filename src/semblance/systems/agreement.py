@@ -35,8 +35,7 @@ def mine(
     if agreement not in AGREEMENTS:
         raise unknown("agreement", agreement, AGREEMENTS)
     n = len(video)
-    if count > n - 2:
-        raise UserError(f"{n} samples cannot have {count} positives each. Try --hyper.positives {max(1, n // 100)}.")
+    check_count(n, count)
     video, audio = video.double(), audio.double()
     later = torch.arange(n, device=video.device)
     own = later[own_rows(n)]
@@ -47,6 +46,14 @@ def mine(
         ranked.scatter_(1, rows[:, None], torch.iinfo(torch.int64).min)
         found.append(ranked.topk(count, dim=1).indices.sort(1).values)
     return gather(torch.cat(found) if found else own.new_empty(0, count), n)
+
+
+def check_count(samples: int, count: int) -> None:
+    """A UserError unless so many samples can have so many positives each, and at least one negative."""
+    if count > samples - 2:
+        raise UserError(
+            f"{samples} samples cannot have {count} positives each. Try --hyper.positives {max(1, samples // 100)}."
+        )
 
 
 def purity(positives: Tensor, labels: Tensor) -> tuple[float, float]:

@@ -6,16 +6,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..agreement import Agreement, mine
+from ..agreement import Agreement, check_count, mine
 from ..bank import nce_level
-from ..method import Amount, Clock, Count, Embeddings, Natural, Positive, Share, WholeSet
+from ..method import Amount, Clock, Count, Embeddings, Positive, Share, WholeSet
 from .avid import AVID, random_level
 
 
 class CMA(AVID):
     """Morgado et al. 2021, "Audio-Visual Instance Discrimination with Cross-Modal Agreement";
     facebookresearch/AVID-CMA. Meant to go on from a run of AVID (--from RUN), with its weights, banks and partition
-    constant; without one, the epochs before `start_epoch` are AVID's, and the positives are mined then.
+    constant; without one, the run is AVID's up to `start`, and the positives are mined then.
 
     Deviations beside AVID's: a clip is left out of its own negatives and, by its number instead of its rank, of its own
     positives; the within-modal instance term, which their class computes as the cross-modal one, is what its name says.
@@ -48,7 +48,7 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
         positives: Count = 32,  # mined for each clip
         agreement: Agreement = "consensus",
         refresh_epochs: Count = 50,
-        start_epoch: Natural = 0,  # where it does not go on from a run of AVID
+        start: Share = 0.5,  # of the run is AVID's, where it does not go on from a run of AVID
         hidden: Count = 512,
         dim: Count = 128,
         norm: bool = False,
@@ -59,10 +59,11 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
         )  # fmt: skip
         self.cross_positives, self.within_positives = cross_positives, within_positives
         self.within_negatives, self.positives, self.agreement = within_negatives, positives, agreement
-        self.refresh_epochs, self.start_epoch = refresh_epochs, start_epoch
+        self.refresh_epochs, self.start = refresh_epochs, start
 
     def prepare(self, samples: int) -> None:
         super().prepare(samples)
+        check_count(samples, self.positives)
         self.register_buffer("positive_set", torch.full((samples, self.positives), -1, dtype=torch.int32))
 
     @property
@@ -73,7 +74,7 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
         if not clock.starts_epoch:
             return
         trained = clock.step == 0 and not self.log_partition.isnan()  # by the run of AVID it goes on from
-        due = clock.epoch % self.refresh_epochs == 0 if self.mined else trained or clock.epoch >= self.start_epoch
+        due = clock.epoch % self.refresh_epochs == 0 if self.mined else trained or clock.progress >= self.start
         if due:
             self.positive_set.copy_(
                 mine(
@@ -116,6 +117,6 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
         ),
         "quick": replace(
             AVID.recipes["quick"],
-            hyper={**AVID.recipes["quick"].hyper, "positives": 8, "refresh_epochs": 5, "start_epoch": 15},
+            hyper={**AVID.recipes["quick"].hyper, "positives": 8, "refresh_epochs": 5},
         ),
     }  # fmt: skip
