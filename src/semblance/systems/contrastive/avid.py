@@ -26,7 +26,7 @@ class AVID(Method):
 
     Deviations: an epoch visits every file once (theirs 5 or 10 times: compare passes); banks change after the
     optimiser's step (theirs before it, by the same embeddings); a window of video ends with its file at the latest
-    (theirs may run over it and start again).
+    (theirs may run over it and start again); the rate of `small` falls by a cosine (theirs by a step).
     """
 
     family = "contrastive"
