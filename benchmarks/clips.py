@@ -51,14 +51,17 @@ def grid(shared: Path, out: Path) -> None:
     np.savez(out.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
 
 
-def avmnist(shared: Path, out: Path, train: int = 3000, test: int = 1000) -> None:
-    """The first pairs of either split, one second of sound each."""
+def avmnist(shared: Path, out: Path, noise: float, train: int = 3000, test: int = 1000) -> None:
+    """The first pairs of either split, one second of sound each, in white noise of so many times its deviation."""
     spoken: dict[str, np.ndarray] = {}
+    rng = np.random.default_rng(0)
     with tarfile.open(shared / "fsdd_wav.tar.xz") as tar:
         for member in tar:
             if member.name.endswith(".wav"):
-                sound = decode_sound(_read(tar, member), DIGIT_RATE).numpy()[:DIGIT_RATE]
-                spoken[Path(member.name).name] = np.pad(sound, (0, DIGIT_RATE - len(sound)))
+                sound = decode_sound(_read(tar, member), DIGIT_RATE).numpy()[:DIGIT_RATE].astype(np.float32)
+                noisy = noise * sound.std() * rng.standard_normal(DIGIT_RATE)
+                noisy[: len(sound)] += sound
+                spoken[Path(member.name).name] = noisy.round().clip(-32768, 32767).astype(np.int16)
     with gzip.open(shared / "avmnist_pairs.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
     arrays: dict[str, np.ndarray] = {"rate": np.array(DIGIT_RATE)}
@@ -83,5 +86,11 @@ if __name__ == "__main__":
     parser.add_argument("set", choices=("grid", "avmnist"))
     parser.add_argument("shared", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="about the spoken digits: 0.5 makes them as hard as the pictures"
+    )
     args = parser.parse_args()
-    {"grid": grid, "avmnist": avmnist}[args.set](args.shared, args.out)
+    if args.set == "grid":
+        grid(args.shared, args.out)
+    else:
+        avmnist(args.shared, args.out, args.noise)

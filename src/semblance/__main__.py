@@ -1,5 +1,6 @@
 """Where `semblance` starts: errors without tracebacks, and Ctrl-C at any moment."""
 
+import os
 import signal
 import sys
 
@@ -22,6 +23,9 @@ def main() -> None:
     except UserError as error:
         print(*(f"semblance: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # of `semblance methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+        sys.exit(1)
     except (KeyboardInterrupt, Exception) as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be stopped
         if not stops and not isinstance(error, KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -10,18 +11,23 @@ console = Console(highlight=False, markup=False)
 
 def list_all(methods: list[dict[str, Any]]) -> None:
     """One row per method, family after family."""
-    table = Table()
-    table.add_column("method", no_wrap=True)
-    for heading in ("what stops the collapse", "views as published", "state", "cost", "paper"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    rows = [
+        (m["method"], ", ".join(m["guards"]), m["views"], ", ".join(m["state"]).replace(".rows", ""), _cost(m),
+         m["paper"].split(", arXiv")[0])
+        for m in methods
+    ]  # fmt: skip
+    headings = ("method", "what stops the collapse", "views as published", "state", "cost", "paper")
+    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
+        words = " ".join([heading, *cells]).split()
+        table.add_column(heading, min_width=max(map(len, words)))  # no word is cut
     family = None
-    for m in methods:
+    for m, row in zip(methods, rows, strict=True):
         if m["family"] != family:
             family = m["family"]
             table.add_section()
             table.add_row(f"[bold]{family}[/bold]")
-        authors = m["paper"].split(", arXiv")[0]
-        table.add_row(m["method"], ", ".join(m["guards"]), m["views"], ", ".join(m["state"]), _cost(m), authors)
+        table.add_row(*row)
     Console(highlight=False).print(table)
     console.print(
         "cost: of a step of its `small` recipe with a ResNet-10 at 32 px on a CPU, relative to SimCLR's, without the "
@@ -41,7 +47,7 @@ def explain(m: dict[str, Any]) -> None:
     for heading, lines in (
         ("What stops the collapse (switch off with --without NAME)", m["guards"]),
         ("State beside the weights", m["state"]),
-        ("Hyper-parameters as published (set with --hyper.NAME)", m["defaults"]),
+        ("Hyper-parameters where a recipe has none of its own (set with --hyper.NAME)", m["defaults"]),
     ):
         console.print(heading)
         for name, text in lines.items():

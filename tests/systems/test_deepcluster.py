@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from semblance.systems import Clock
+from semblance.systems.clustering import deepcluster
 from semblance.systems.clustering.deepcluster import DeepCluster
 
 EPOCH, LATER = Clock(10, 100, 5), Clock(11, 100, 5)
@@ -88,3 +89,26 @@ def test_without_uniform_sampling_every_picture_comes_once(tiny):
     model = DeepCluster(tiny, ["uniform_sampling"], clusters=4, hidden=16)
     model.prepare(1000)
     assert model.order(1000, EPOCH).sort().values.tolist() == list(range(1000))
+
+
+def test_whitened_components_are_clustered_with_a_bar(tiny, noise, whole, monkeypatch):
+    model, pictures, bars, asked = small(tiny), whole(noise(60, 16)), [], []
+
+    def kmeans(x, k, iterations, key, track):
+        asked.append((x.shape, x.norm(dim=1), k, iterations, len(list(track(range(2))))))
+        return torch.arange(60) % 6
+
+    monkeypatch.setattr(deepcluster, "kmeans", kmeans)
+    monkeypatch.setattr(pictures, "track", lambda items, what: bars.append(what) or iter(items))
+    model.start_step(pictures, EPOCH)
+    ((shape, lengths, *rest),) = asked
+    assert shape == (60, 3) and rest == [6, 5, 2] and bars == ["whitening", "k-means"]
+    torch.testing.assert_close(lengths, torch.ones(60))
+
+
+def test_the_top_layer_sees_what_is_positive(tiny, noise):
+    model, z = small(tiny), noise(8, 16)
+    with torch.no_grad():
+        model.top.weight.normal_()
+    losses = [model.objective({"z": rows}, torch.arange(8), LATER)[0] for rows in (z, z.clamp(min=0), z.abs())]
+    assert losses[0] == losses[1] != losses[2]

@@ -141,3 +141,10 @@ def test_lengths_of_the_last_rows_learn_where_they_may(tiny, norm_last):
     model.objective(z, INDEX, Clock(50, 100, 5))[0].backward()
     lengths = model.last.parametrizations.weight.original0
     assert lengths.flatten().tolist() == [1.0] * 6 and (lengths.grad is None) == norm_last
+
+
+def test_the_projector_begins_as_the_authors_does(tiny):
+    """facebookresearch/dino: vision_transformer.py, DINOHead: truncated normals of deviation 0.02, biases 0."""
+    layers = [m for m in DINO(tiny, hidden=256, dim=64, outputs=9).projector if isinstance(m, torch.nn.Linear)]
+    assert [layer.weight.std().item() for layer in layers[:2]] == pytest.approx([0.02, 0.02], rel=0.1)
+    assert not any(layer.bias.any() for layer in layers)

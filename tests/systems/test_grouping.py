@@ -147,3 +147,13 @@ def test_transport_ignores_what_a_row_or_a_group_has_in_common(noise):
 def test_more_clusters_than_pictures_is_told(noise):
     with pytest.raises(UserError, match="--hyper.clusters"):
         kmeans(noise(10, 3), 11, 2, key=0)
+
+
+def test_an_empty_cluster_takes_half_of_the_largest_on_its_other_side():
+    """faiss: Clustering.cpp, split_clusters, whose EPS is 1/1024; it draws the one to split, here the largest."""
+    centroids, counts = torch.tensor([[1.0, 2], [4, 8], [0, 0]]), torch.tensor([3, 9, 0])
+    grouping._split_largest(centroids, counts)
+    shift = torch.tensor([1 / 1024, -1 / 1024])
+    expected = torch.tensor([4.0, 8])
+    torch.testing.assert_close(centroids[1:], torch.stack([expected * (1 - shift), expected * (1 + shift)]))
+    assert counts.tolist() == [3, 5, 4]

@@ -74,3 +74,6 @@ def test_small_crops_agree_with_the_large_ones(tiny, crops):
     _, numbers = model.objective(z, INDEX, CLOCK)
     views = torch.cat([z["large"], z["small"]], 1)
     torch.testing.assert_close(numbers["invariance"], (views - z["large"].mean(1, True)).square().mean())
+    _, without = model.objective({"large": z["large"], "small": z["small"][:, :0]}, INDEX, CLOCK)
+    _, alone = model.objective({"large": z["small"], "small": z["small"][:, :0]}, INDEX, CLOCK)
+    torch.testing.assert_close(numbers["gaussian"], (2 * without["gaussian"] + alone["gaussian"]) / 3)

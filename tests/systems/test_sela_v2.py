@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from semblance.systems import Clock
+from semblance.systems.clustering import sela_v2
 from semblance.systems.clustering.sela_v2 import SeLaV2
 
 FIRST = Clock(0, 100, 5)
@@ -34,6 +35,25 @@ def test_labels_are_balanced_and_prototypes_stay(tiny, noise, whole):
     assert all(labels.bincount(minlength=5).min() >= 5 for labels in model.labels)
     assert bare.labels[0].bincount().max() > 2 * model.labels[0].bincount().max()
     assert torch.equal(model.prototypes, before)
+
+
+def test_transport_is_as_sharp_and_exact_as_asked(tiny, noise, whole, monkeypatch):
+    asked = []
+
+    def transport(z, head, sharpness, tolerance, track):
+        asked.append((sharpness, tolerance))
+        return torch.zeros(len(z), dtype=torch.long)
+
+    monkeypatch.setattr(sela_v2, "balanced_labels", transport)
+    small(tiny).start_step(whole(F.normalize(noise(40, 2, 6), dim=2)), FIRST)
+    assert set(asked) == {(20.0, 0.1)}
+
+
+def test_published_crops_are_deepcluster_v2s_of_400_epochs():
+    """facebookresearch/swav: scripts/deepclusterv2_400ep_pretrain.sh."""
+    recipe = SeLaV2.recipes["imagenet"]
+    assert [(v.size, v.count, v.scale) for v in recipe.views] == [(160, 2, (0.08, 1.0)), (96, 4, (0.05, 0.14))]
+    assert recipe.epochs == 400
 
 
 def test_prototypes_are_trained_and_stay_on_the_sphere(tiny, noise, whole):

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -38,8 +39,12 @@ def about(name: str) -> dict[str, Any]:
             recipe: {
                 "backbone": " + ".join(filter(None, (r.backbone, r.audio_backbone))), "image_size": r.image_size,
                 "views": [_set(view) for view in r.views], "epochs": r.epochs, "warmup_epochs": r.warmup_epochs,
-                "batch_size": r.batch_size, "optimizer": r.optimizer, "lr_at_256": r.lr, "final_lr": r.final_lr,
-                "weight_decay": r.weight_decay, "hyper": dict(r.hyper),
+                "batch_size": r.batch_size, "optimizer": r.optimizer, "lr_at_256": r.lr,
+                "bias_lr_at_256": r.lr if r.bias_lr is None else r.bias_lr, "final_lr": r.final_lr,
+                "weight_decay": r.weight_decay,
+                "final_weight_decay": r.weight_decay if r.final_weight_decay is None else r.final_weight_decay,
+                "decay_of_biases_and_norms": r.decay_1d, "largest_gradient_of_a_tensor": r.clip_each,
+                "hyper": dict(r.hyper),
             }
             for recipe, r in cls.recipes.items()
         },
@@ -69,15 +74,20 @@ def _on_paper(cls: type[Method], **hyper: Any) -> Method:
 
 
 def _views(views: tuple[AnyView, ...]) -> str:
+    """How many views of which sizes, those of one size together."""
+
     def one(view: AnyView) -> str:
         if isinstance(view, SoundView):
             return f"{view.seconds:g} s of sound"
         if isinstance(view, ClipView):
             return f"{view.frames} frames of {view.size} px"
         patches = f"{view.grid**2} patches of " if view.grid > 1 else ""
-        return f"{view.count} x {patches}{view.size} px"
+        return f"{patches}{view.size} px"
 
-    return " + ".join(one(view) for view in views)
+    counts = Counter[str]()
+    for view in views:
+        counts[one(view)] += view.count
+    return " + ".join(f"{n} x {what}" if n > 1 else what for what, n in counts.items())
 
 
 def _set(view: AnyView) -> dict[str, Any]:

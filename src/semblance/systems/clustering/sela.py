@@ -18,8 +18,10 @@ class SeLa(Method):
 
     Like theirs, the pass over the whole set takes augmented pictures with the model in training mode. Deviations: a
     plain ResNet (theirs with activations first); the rate falls by a cosine (theirs by steps); where two assignments
-    are due at one step, one is made (theirs makes the second at the next step); jitter comes before greyscale (theirs
-    after); the last, incomplete batch of an epoch is left out (theirs kept).
+    are due at one step, one is made (theirs makes the second at the next step); the first is of all heads, also where
+    the others take turns (theirs begins with random labels); a transport that does not converge ends after 1,000
+    iterations (theirs goes on); jitter comes before greyscale (theirs after); the last, incomplete batch of an epoch is
+    left out (theirs kept).
     """
 
     family = "clustering"
@@ -73,11 +75,14 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             return
         x = whole.crops(lambda views: self.backbone(views[0]), clock.step)
         chosen = [made % self.heads] if self.in_turn and made else range(self.heads)
-        for head in whole.track(list(chosen), "optimal transport"):
+        for head in chosen:
             rows = slice(head * self.clusters, (head + 1) * self.clusters)
             weight, bias = self.top.weight[rows], self.top.bias[rows]
             if self.has("balance"):
-                self.labels[head] = balanced_labels(x, partial(F.linear, weight=weight, bias=bias), *self.transport)
+                self.labels[head] = balanced_labels(
+                    x, partial(F.linear, weight=weight, bias=bias), *self.transport,
+                    lambda steps, head=head: whole.track(steps, f"optimal transport {head + 1}, steps at most"),
+                )  # fmt: skip
             else:
                 self.labels[head] = nearest(x, weight, bias)
 

@@ -14,7 +14,8 @@ from .deepcluster_v2 import DeepClusterV2
 
 class SeLaV2(DeepClusterV2):
     """Asano et al. 2020 as improved by Caron et al. 2020; no code is public. By the author's words (facebookresearch/
-    swav, issue 59) it is main_deepclusterv2.py with Sinkhorn-Knopp for k-means and prototypes trained as SwAV's.
+    swav, issue 59) it is main_deepclusterv2.py with Sinkhorn-Knopp for k-means and prototypes trained as SwAV's, here
+    from the first step on.
 
     Its best published run has 400 epochs of 2 x 160 + 4 x 96 px (README.md). Not stated, hence SwAV's: the sharpness of
     the transport, 1 / 0.05; hence DeepCluster-v2's: the rest.
@@ -69,7 +70,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         "imagenet": replace(
             DeepClusterV2.recipes["imagenet"], epochs=400, image_size=160,
             views=(
-                View(160, count=2, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
+                View(160, count=2, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
                 View(96, count=4, scale=(0.05, 0.14), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
             ),
         ),

@@ -52,7 +52,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ cross-correlation
         return loss, {"on_diagonal": on_diagonal, "embedding_std": embedding_std(z1)}
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {"D: the views do not agree at all": float(self.dim), "0: optimum": 0.0}
+        return {"D: the views do not agree at all": float(self.dim), "the optimum": 0.0}
 
     recipes = {
         "imagenet": Recipe(

@@ -56,7 +56,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─ std 1, no covariance 
 
     def constants(self, batch_size: int) -> dict[str, float]:
         collapsed = {f"{0.99 * self.variance:.4g}: all embeddings equal": 0.99 * self.variance}
-        return {"0: optimum": 0.0} | (collapsed if self.variance else {})
+        return {"the optimum": 0.0} | (collapsed if self.variance else {})
 
     recipes = {
         "imagenet": Recipe(
