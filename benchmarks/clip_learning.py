@@ -196,12 +196,12 @@ def show(results: dict) -> None:
 def draw(results: dict, name: str) -> None:
     """Share of held-out clips whose other half is among the first k, with chance."""
     axes = blank()
-    for run, result in with_hand(results).items():
+    for i, (run, result) in enumerate(with_hand(results).items()):
         for way, line in (("video_to_audio", "-"), ("audio_to_video", "--")):
             rank = torch.tensor(result["ranks"][way])
             k = torch.arange(1, len(rank) + 1)
             share = (rank[:, None] <= k).double().mean(0)
-            axes.plot(k, 100 * share, line, label=f"{run}, {way.replace('_', ' ')}")
+            axes.plot(k, 100 * share, line, color=f"C{i}", label=f"{run}, {way.replace('_', ' ')}")
     axes.plot(k, 100 * k / len(k), ":", color="grey", label="chance")
     axes.set(xlabel="candidates looked at", ylabel="other half found, %", title=name, xscale="log")
     axes.legend(frameon=False)
