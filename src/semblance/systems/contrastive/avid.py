@@ -154,7 +154,7 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
             optimizer="adam", lr=1e-4, weight_decay=1e-5, decay_1d=True,
         ),
         "quick": Recipe(
-            backbone="r2plus1d-10-w16", audio_backbone="conv2d-10-w16", image_size=32, batch_size=64, epochs=30,
+            backbone="r2plus1d-10-w16", audio_backbone="conv2d-10-w16", image_size=32, batch_size=64, epochs=22,
             warmup_epochs=1,
             views=(
                 ClipView(View(32, scale=(0.5, 1.0), jitter=(0.4, 0.4, 0.4, 0.05), jitter_p=1.0, grey_p=0.0), fps=8),
