@@ -81,7 +81,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             if self.has("balance"):
                 self.labels[head] = balanced_labels(
                     x, partial(F.linear, weight=weight, bias=bias), *self.transport,
-                    lambda steps, head=head: whole.track(steps, f"optimal transport {head + 1}, steps at most"),
+                    partial(whole.track, what=f"optimal transport {head + 1}, steps at most"),
                 )  # fmt: skip
             else:
                 self.labels[head] = nearest(x, weight, bias)
