@@ -162,7 +162,9 @@ def resolve(flags: dict[str, Any], stored_size: int | None = None) -> TrainConfi
     values["eval_every"] = given.get("eval_every", max(1, values["epochs"] // 6))
     values["hyper"] = dict(recipe.hyper) | _check_method(cls, values["without"], given.get("hyper", {}), problems)
     if pictures:
-        of_clips = [name for name in ("audio_backbone", *of_views) if name in given and name != "flip_p"]
+        of_clips = [
+            name for name in ("audio_backbone", *of_views) if name in given and name not in FLAGS_OF_VIEWS[View]
+        ]
         problems += [f"{_flag(name)}: {cls.title} learns from pictures alone." for name in of_clips]
     if values["optimizer"] not in NAMES:
         problems.append(str(unknown("optimizer", values["optimizer"], NAMES)))

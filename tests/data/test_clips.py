@@ -10,7 +10,7 @@ import torch
 from films import RATE, film, mp4, sound_file, without_video
 from PIL import Image
 
-from semblance.data import Clips, ClipSource, clip_files, find_media, load_clips
+from semblance.data import Clips, ClipSource, clip_files, find_files, load_clips
 from semblance.data.bounce import encode
 from semblance.data.clip_arrays import resample
 from semblance.errors import UserError
@@ -185,7 +185,7 @@ def test_memory_is_told_before_decoding(tmp_path: Path) -> None:
     for i in range(4):
         Image.new("L", (20, 20), 30 * i).save(tmp_path / f"{i}.png")
         sound_file(tmp_path / f"{i}.wav", np.ones(30 * RATE))
-    files = find_media(tmp_path)
+    files = find_files(tmp_path, clip_files.is_media)
     assert files is not None
     canvas, needed = clip_files._measure(files, clip_files._pairs_of_names(files.items)[0], VIDEO, SOUND)
     source = load(tmp_path)

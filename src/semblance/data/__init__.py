@@ -1,9 +1,10 @@
 """Data sources: whatever pictures the user names, as canvases to train on and, with labels, to evaluate on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from semblance.data.clips import Clips, ClipSource
-from semblance.data.files import Files
+from semblance.data.files import Files, is_picture
 from semblance.data.images import Images, Source
 from semblance.errors import UserError, unknown
 from semblance.views.clip import ClipView
@@ -35,16 +36,14 @@ def load(
         decoded on demand.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data import arrays, files, folders, named, tars
+    from semblance.data import arrays, files, named, tars
     from semblance.data.memory import Limits
 
     limits = Limits.of_machine(memory_fraction, workers)
     path = Path(data).expanduser()
-    if path.is_dir():
-        return files.load_files(folders.find_in_folder(path), image_size, limits)
+    if (found := find_files(path, is_picture, memory_fraction)) is not None:
+        return files.load_files(found, image_size, limits)
     if path.exists():
-        if path.name.lower().endswith(tars.SUFFIXES):
-            return files.load_files(tars.find_in_tar(path, limits), image_size, limits)
         if path.suffix.lower() == ".npy":
             return arrays.load_npy(path, image_size, limits)
         if path.suffix.lower() == ".npz":
@@ -73,7 +72,7 @@ def load_clips(
 
     limits = Limits.of_machine(memory_fraction, workers)
     path = Path(data).expanduser()
-    if (found := find_media(path, memory_fraction)) is not None:
+    if (found := find_files(path, clip_files.is_media, memory_fraction)) is not None:
         return clip_files.load_clip_files(found, video, sound, limits)
     if path.exists():
         if path.suffix.lower() == ".npz":
@@ -88,13 +87,13 @@ def load_clips(
     )
 
 
-def find_media(path: Path, memory_fraction: float = 0.25) -> Files | None:
-    """The videos, pictures and sounds in a folder or tar; None where the path is neither."""
-    from semblance.data import clip_files, folders, tars
+def find_files(path: Path, wanted: Callable[[str], bool], memory_fraction: float = 0.25) -> Files | None:
+    """The files in a folder or tar whose relative names are wanted; None where the path is neither."""
+    from semblance.data import folders, tars
     from semblance.data.memory import Limits
 
     if path.is_dir():
-        return folders.find_in_folder(path, clip_files.is_media)
+        return folders.find_in_folder(path, wanted)
     if path.exists() and path.name.lower().endswith(tars.SUFFIXES):
-        return tars.find_in_tar(path, Limits.of_machine(memory_fraction, None), clip_files.is_media)
+        return tars.find_in_tar(path, Limits.of_machine(memory_fraction, None), wanted)
     return None

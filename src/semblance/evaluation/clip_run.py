@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import data as sources
 from ..config import TrainConfig
+from ..data.clip_files import is_media
 from ..data.files import Files
 from ..engine import checkpoint
 from ..engine.build import build
@@ -33,7 +34,7 @@ def evaluate(run: Path, data: str | None) -> list[dict[str, Any]]:
     config, device = here(folder)
     method = trained(folder, config).to(device)
     data = data or config.data
-    files = sources.find_media(Path(data).expanduser())
+    files = sources.find_files(Path(data).expanduser(), is_media)
     if files is not None and files.items and all(is_sound(str(item)) for item in files.items):
         return _on_sounds(method, files, config)
     source = sources.load_clips(data, config.video, config.sound)
