@@ -17,7 +17,9 @@ from tiny import BATCH, CPU, PICTURES, losses, tiny_config, tiny_images, tiny_me
 from semblance.__main__ import main
 from semblance.engine import checkpoint, loop
 from semblance.engine.folder import RunFolder
+from semblance.engine.optimizers import make_optimizer
 from semblance.errors import UserError
+from semblance.systems import Clock
 from semblance.views import random
 
 
@@ -60,6 +62,32 @@ def test_nan_stops_and_leaves_the_last_good_checkpoint(what: str, log_every: int
     assert (listed["step"], len(listed["samples"]), bool(listed["weights"])) == (5, 16, True)
     assert listed["samples"] == [int(name) for name in listed["names"]] == order_of(config, 5)
     assert all(t.isfinite().all() for t in kept["method"].values())
+
+
+def test_nan_between_two_looks_is_told_as_of_its_own_step(tmp_path: Path) -> None:
+    """Steps are looked at together, so that a GPU is not waited for; none of them has been saved."""
+    config, folder = tiny_config("simclr"), RunFolder(tmp_path)
+    method = tiny_method(config)
+    spoil(method, 3, "gradient")
+    with pytest.raises(UserError, match="at step 3;"):
+        loop.fit(method, tiny_images(), config, folder, CPU)
+    listed = json.loads(folder.diverged.read_text())
+    assert (listed["step"], listed["samples"]) == (3, order_of(config, 3))
+    assert not folder.checkpoint.exists() and list(losses(tmp_path)) == [1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_does_not_wait_for_the_gpu() -> None:
+    config, cuda = tiny_config("simclr"), torch.device("cuda")
+    method = tiny_method(config).to(cuda)
+    optimizer = make_optimizer("sgd", method, weight_decay=0.0)
+    batch = (*tiny_images().read(torch.arange(16)), torch.arange(16))
+    for i in range(3):  # the first ones allocate
+        torch.cuda.set_sync_debug_mode("error" if i == 2 else "default")
+        try:
+            loop.step(method, optimizer, batch, config, Clock(i, 10, 3, 0), cuda)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("lr", [1e18, 1e22, 1e30])

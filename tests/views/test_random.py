@@ -88,6 +88,21 @@ def test_keys_differ_for_every_seed_and_purpose():
     assert len({random.key(0), random.key(0, 0), random.key(0, 0, 0)}) == 3
 
 
+def test_rows_may_have_keys_of_their_own():
+    """Of the same value as a key for all of them, through every purpose it is used for."""
+    keys = [random.key(s, "view", 3) for s in (-5, 0, 2**63)]
+    rows = torch.tensor(keys).repeat_interleave(100)
+    derived = torch.tensor([random.key(k, "crop", 7) for k in keys]).repeat_interleave(100)
+    assert torch.equal(random.key(rows, "crop", 7), derived)
+    each = torch.cat([random.uniform(k, INDEX[:100], 5) for k in keys])
+    assert torch.equal(random.uniform(rows, INDEX[:100].repeat(3), 5), each)
+
+
+def test_keys_are_those_of_the_first_release():
+    """Runs are repeated by them."""
+    assert (random.key(0, "a", 1), random.key(-1, "view", 2, 3)) == (-3565303495748817909, 2556826117102428218)
+
+
 def test_numbers_of_an_index_do_not_depend_on_the_batch():
     """Any subset, in any order, with any number of slots."""
     whole = random.uniform(3, INDEX[:1000], 12)

@@ -1,5 +1,7 @@
 """Views: the pipeline, its rates, and what a view may depend on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy import stats
@@ -130,6 +132,16 @@ def test_views_of_an_image_differ():
     crops = torch.cat([a, b, c, d])
     distance = (crops[:, None] - crops[None]).abs().amax((2, 3, 4))
     assert (distance.fill_diagonal_(1) > 1e-2).all()
+
+
+@pytest.mark.parametrize("recipe", ["crops", "jigsaw"])
+def test_crops_of_one_recipe_are_those_of_as_many_recipes(recipe):
+    """They are made in one go, and are the same as one after another."""
+    x, sizes, index = noise(12)
+    single = STRONG if recipe == "crops" else replace(STRONG, size=4, cell=6, grid=3)
+    together = make_views([View(8), replace(single, count=3)], (x, sizes), index, seed=1, step=2)
+    apart = make_views([View(8), single, single, single], (x, sizes), index, seed=1, step=2)
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-6 / 0.22)
 
 
 def test_a_view_depends_on_seed_epoch_index_and_crop_only():

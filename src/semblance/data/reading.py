@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..ranks import gather, own_rows
+from ..views.device import send_raw
 from .images import Skipped
 from .samples import Samples
 
@@ -79,10 +80,10 @@ def in_parts(
 ) -> Iterator[Tensor]:  # fmt: skip
     """`embed` of every sample, a part of them after the other: their rows, on the device.
 
-    embed: raw tensors and indices of some samples to one row each. Ranks share the work, so all of them must
-    call this; each gets all rows.
+    embed: raw tensors, as views are made of, and indices of some samples to one row each. Ranks share the work, so all
+    of them must call this; each gets all rows.
     """
     parts = torch.arange(len(samples)).tensor_split(-(-len(samples) // PART))
     own: list[Request] = [(part[own_rows(len(part))], None) for part in parts]
     for part, (index, _), raw in zip(track(parts), own, read_ahead(samples, own, workers), strict=True):
-        yield gather(embed([t.to(device) for t in raw], index.to(device)), len(part))
+        yield gather(embed(send_raw(raw, device), index), len(part))

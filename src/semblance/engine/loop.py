@@ -16,9 +16,11 @@ from ..data.samples import Samples
 from ..errors import UserError
 from ..systems import Clock, Method
 from ..systems.method import Embeddings
+from ..views.device import send, send_raw
 from ..views.view import make_views
 from . import checkpoint, seam, sharding
 from .batches import Batch, batches
+from .divergence import Divergence
 from .folder import RunFolder
 from .optimizers import cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
 from .precision import autocast
@@ -73,7 +75,10 @@ def fit(
             folder.rewind(trained.step)
     first = trained.step
 
+    divergence = Divergence(method, samples, folder, leader)
+
     def save() -> None:
+        divergence.check()
         state = sharding.whole({"method": method.state_dict(), "optimizer": optimizer.state_dict()})
         if leader:
             about = {"samples": fingerprint, "run": config.identity(), "step": trained.step, "seconds": trained.seconds}
@@ -100,17 +105,20 @@ def fit(
             batch = next(stream)  # after start_step, which the order of an epoch may depend on
             loss, numbers = step(method, optimizer, batch, config, clock_at(trained.step), device)
             trained.step += 1
+            divergence.note(trained.step, loss, batch[-1])
+            logged = trained.step % LOG_EVERY == 0 or trained.step in (1, total)
+            watched = evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch)
+            if logged or watched:
+                divergence.check()
             trained.seconds = time.perf_counter() - started
             epoch = trained.step / per_epoch
-            if not _finite(loss, method):
-                raise _diverged(loss, method, trained.step, batch[-1], samples, folder, leader)
-            if leader and (trained.step % LOG_EVERY == 0 or trained.step in (1, total)):
+            if leader and logged:
                 progress.loss = float(loss)
                 speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
                 numbers = {name: float(value) for name, value in numbers.items()}
                 folder.log(step=trained.step, epoch=epoch, loss=float(loss), **numbers, **speed)
             progress.advance(trained.step)
-            if evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch):
+            if evaluate and watched:
                 pause = time.perf_counter()
                 accuracy = evaluate()  # on all ranks, which share the work
                 if leader:
@@ -132,8 +140,8 @@ def step(
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """One step of training on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
-    *raw, index = (t.to(device, non_blocking=True) for t in batch)
-    own = index[ranks.own_rows(len(index))]
+    raw, own = send_raw(batch[:-1], device), batch[-1][ranks.own_rows(len(batch[-1]))]
+    index = send(batch[-1], device)
     dtype = next(method.parameters()).dtype
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
 
@@ -193,31 +201,6 @@ def _restore(
         return trained
     except (AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(f"{folder.checkpoint} does not belong to this run: {error}") from error
-
-
-def _finite(loss: Tensor, method: Method) -> bool:
-    """Whether the loss and, after the step, every weight is a number."""
-    return bool(loss.isfinite()) and sharding.all_finite(p.detach() for p in method.parameters())
-
-
-def _diverged(
-    loss: Tensor, method: Method, step: int, index: Tensor, samples: Samples, folder: RunFolder, leader: bool
-) -> UserError:
-    """What to say of a step that must not be saved; its samples are kept in diverged.json, to look at them."""
-    weights = [name for name, p in sharding.whole(dict(method.named_parameters())).items() if not p.isfinite().all()]
-    what = f"{weights[0]} is no longer finite" if weights else f"The loss is {float(loss)}"
-    if leader:
-        names = [str(samples.items[i]) for i in index.tolist()]
-        folder.write(
-            folder.diverged,
-            {"step": step, "loss": str(float(loss)), "weights": weights, "samples": index.tolist(), "names": names},
-        )
-    again = "The last checkpoint is from before: --resume takes the same steps again. "
-    again = again if folder.checkpoint.exists() else ""
-    return UserError(
-        f"{what} at step {step}; the samples of its batch are listed in {folder.diverged}. {again}In a new run, lower "
-        "--lr, set --clip-grad 1, or try --precision 32."
-    )
 
 
 @contextmanager

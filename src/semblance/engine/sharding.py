@@ -71,13 +71,9 @@ def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, A
                 kept[name] = like(value, p)
 
 
-def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether every entry of every tensor is a number, on any rank."""
-    return bool(torch.stack([whole(t.isfinite().all()) for t in tensors]).all())
-
-
-def total_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """The Euclidean norm of all tensors taken as one, shared out or not."""
+def total_norm(tensors: Iterable[Tensor], order: float = 2.0) -> Tensor:
+    """The norm of all tensors taken as one, shared out or not; of order infinity, their largest entry."""
     tensors = list(tensors)
     kinds = [[t for t in tensors if is_shared_out(t) is shared] for shared in (False, True)]
-    return torch.stack([whole(torch.nn.utils.get_total_norm(kind)) for kind in kinds if kind]).norm()
+    norms = [whole(torch.nn.utils.get_total_norm(kind, order)) for kind in kinds if kind]
+    return torch.linalg.vector_norm(torch.stack(norms), order)

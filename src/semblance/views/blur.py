@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .crop import separable
+from .device import send
 
 
 def kernel_size(size: int) -> int:
@@ -23,9 +24,9 @@ def blur_matrix(sigma: Tensor, size: int, taps: int) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
-    """Blur square images (N, C, S, S) with sigma (N,) and an odd number of taps < 2 S.
+    """Blur square images (N, C, S, S) on any device with sigma (N,) on the CPU and an odd number of taps < 2 S.
 
     Equals torchvision's gaussian_blur(kernel_size=taps, sigma) to 1e-5.
     """
-    matrix = blur_matrix(sigma, x.shape[-1], taps)
+    matrix = blur_matrix(send(sigma, x.device), x.shape[-1], taps)
     return separable(x, matrix, matrix)

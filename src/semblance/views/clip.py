@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from . import random
 from .view import View, plain_view
 
 
@@ -32,7 +33,7 @@ class ClipView:
         """The same for another size of pictures."""
         return replace(self, picture=self.picture.scaled(ratio))
 
-    def make(self, raw: Sequence[Tensor], index: Tensor, key: int) -> Tensor:
+    def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
         """Frames uint8 (N, T, 3, S, S), sizes (N, 2) and sounds to normalised float32 (N, 3, T, size, size).
 
         What View draws, it draws by dataset index: the frames of a clip share theirs, and so every choice.
@@ -40,7 +41,7 @@ class ClipView:
         frames, sizes = raw[:2]
         t = frames.shape[1]
         each = (frames.flatten(0, 1), sizes.repeat_interleave(t, 0))
-        return _clips(self.picture.make(each, index.repeat_interleave(t), key), t)
+        return _clips(self.picture.make(each, index.repeat_interleave(t), random.repeated(key, t)), t)
 
 
 def plain_clip(raw: Sequence[Tensor], size: int) -> Tensor:

@@ -8,6 +8,8 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
+from .device import send
+
 ORDERS = torch.tensor(list(permutations(range(4))))  # of brightness, contrast, saturation, hue
 
 
@@ -37,7 +39,7 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
         value == r, (g - b) / safe, torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4)
     )  # hue in sixths of a turn
     sector = sector + 6 * shift[:, None, None]
-    offset = torch.tensor([5.0, 3.0, 1.0], device=x.device, dtype=x.dtype)[:, None, None]
+    offset = send(torch.tensor([5.0, 3.0, 1.0], dtype=x.dtype), x.device)[:, None, None]
     k = (sector[:, None] + offset).remainder_(6)
     ramp = torch.minimum(k, 4 - k).clamp_(0, 1)
     return value[:, None] - chroma[:, None] * ramp
@@ -46,16 +48,17 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
 def jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     """Brightness, contrast, saturation and hue, in an order of its own for every image (ColorJitter).
 
+    x: on any device; factors and order on the CPU.
     factors: (N, 4) brightness, contrast and saturation factors (1 = none) and the hue shift in turns (0 = none).
     order: int64 (N, 4), the operation (0..3) applied first, second, ... to each image.
     """
-    ones = torch.ones_like(factors[:, 0])
-    for operation in order.unbind(1):
-        b, c, s = (torch.where(operation == i, factors[:, i], ones) for i in range(3))
+    blends = torch.where(order.T[:, None] == torch.arange(3)[:, None], factors[:, :3].T, 1.0)  # (4, 3, N)
+    for operation, (b, c, s) in zip(order.unbind(1), send(blends, x.device), strict=True):
         x = blend(x, b, c, s)
         turned = ((operation == 3) & (factors[:, 3] != 0)).nonzero()[:, 0]
         if len(turned):
-            x[turned] = shift_hue(x[turned], factors[turned, 3])
+            at = send(turned, x.device)
+            x[at] = shift_hue(x[at], send(factors[turned, 3], x.device))
     return x
 
 

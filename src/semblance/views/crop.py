@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import random
+from .device import send
 
 TRIES = 10  # candidates of torchvision's RandomResizedCrop before it falls back to a centred crop
 DENSE_LIMIT = 160 * 128  # canvas x output pixels per axis above which a CPU is faster image by image
 
 
 def random_boxes(
-    key: int, index: Tensor, sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
+    key: int | Tensor, index: Tensor, sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
     """Boxes (top, left, height, width) in pixels of each original picture: int64 (N, 4).
 
@@ -93,7 +94,8 @@ def separable(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def resized_crop(pictures: Tensor, boxes: Tensor, size: int, *, bicubic: bool, flip: Tensor) -> Tensor:
     """Crop each picture to its box, resize it antialiased to size x size and mirror it where `flip` is true.
 
-    pictures: uint8 or float (N, C, S, S); boxes: int64 (N, 4) top, left, height, width; flip: bool (N,).
+    pictures: uint8 or float (N, C, S, S) on any device; on the CPU, boxes: int64 (N, 4) top, left, height, width, and
+    flip: bool (N,).
     Returns float32 (N, C, size, size) on the scale of the input; bicubic values may overshoot it.
     Equals torchvision's resized_crop(antialias=True) and hflip on float input to 1e-5 of the range.
     """
@@ -105,7 +107,8 @@ def resized_crop(pictures: Tensor, boxes: Tensor, size: int, *, bicubic: bool, f
             for p, (y, x, h, w) in zip(pictures, boxes.tolist(), strict=True)
         ])  # fmt: skip
         return torch.where(flip[:, None, None, None], out.flip(3), out)
-    top, left, height, width = boxes.unbind(1)
+    top, left, height, width = send(boxes, pictures.device).unbind(1)
+    flip = send(flip, pictures.device)
     rows = interpolation_matrix(top, height, canvas, size, bicubic, torch.zeros_like(flip))
     columns = interpolation_matrix(left, width, canvas, size, bicubic, flip)
     return separable(pictures.float(), rows, columns)

@@ -4,22 +4,24 @@ import torch
 from torch import Tensor
 
 from . import random
+from .device import send
 
 
-def cut(pictures: Tensor, grid: int, size: int, index: Tensor, key: int) -> Tensor:
+def cut(pictures: Tensor, grid: int, size: int, index: Tensor, key: int | Tensor) -> Tensor:
     """A patch at a random place in each of grid x grid cells, the patches of each picture in an order of its own.
 
-    pictures: (N, C, S, S) with S a multiple of the grid; index: int64 (N,), which with `key` fixes every choice.
+    pictures: (N, C, S, S) with S a multiple of the grid; index: int64 (N,) on the CPU, which with `key` fixes every
+    choice.
     Returns (N * grid^2, C, size, size), the patches of a picture one after another. As in facebookresearch/vissl:
     vissl/data/ssl_transforms/img_patches_tensor.py, where cells of 85 and patches of 64 px leave offsets of 0 to 20.
     """
     n, c, side, _ = pictures.shape
     cell, count = side // grid, grid**2
     cells = pictures.view(n, c, grid, cell, grid, cell).permute(0, 2, 4, 1, 3, 5).reshape(n, count, c, cell, cell)
-    order = random.bits(random.key(key, "shuffle"), index, count).argsort(1)
+    order = send(random.bits(random.key(key, "shuffle"), index, count).argsort(1), pictures.device)
     cells = cells[torch.arange(n, device=order.device)[:, None], order].flatten(0, 1)
     place = random.uniform(random.key(key, "patch"), index, 2 * count).view(-1, 2)
-    start = (place * max(1, cell - size)).long()
+    start = send((place * max(1, cell - size)).long(), pictures.device)
     rows, columns = (s[:, None] + torch.arange(size, device=s.device) for s in start.unbind(1))
     cells = cells.gather(2, rows[:, None, :, None].expand(-1, c, -1, cell))
     return cells.gather(3, columns[:, None, None, :].expand(-1, c, size, -1))

@@ -4,11 +4,13 @@ The same (seed, purpose, epoch, index, slot) gives the same number on any device
 before or after a crash. The hash is splitmix64 (Steele et al. 2014), vectorised over dataset indices.
 """
 
+from typing import TypeVar
 from zlib import crc32
 
 import torch
 from torch import Tensor
 
+Key = TypeVar("Key", bound=int | Tensor)
 _MASK = (1 << 64) - 1
 
 
@@ -28,25 +30,39 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ ((x >> 31) & (_MASK >> 31))
 
 
-def key(seed: int, *purpose: str | int) -> int:
-    """A 64-bit key for one purpose, e.g. key(seed, "crop", epoch, view)."""
-    h = torch.tensor(_signed(seed))
+def _mix_int(x: int) -> int:
+    """The same of one number: tensors of one would cost a hundred times as long."""
+    x &= _MASK
+    x = (x ^ (x >> 30)) * _M1 & _MASK
+    x = (x ^ (x >> 27)) * _M2 & _MASK
+    return _signed(x ^ (x >> 31))
+
+
+def key(seed: Key, *purpose: str | int) -> Key:
+    """A 64-bit key for one purpose, e.g. key(seed, "crop", epoch, view); of a key for each row, one for each."""
+    h: int | Tensor = seed if isinstance(seed, Tensor) else _signed(seed)
     for part in purpose:
         word = crc32(part.encode()) if isinstance(part, str) else part
-        h = _mix(h * _GOLDEN + _signed(word) + 1)
-    return int(h)
+        h = h * _GOLDEN + _signed(word) + 1
+        h = _mix(h) if isinstance(h, Tensor) else _mix_int(h)
+    return h  # type: ignore[return-value]
 
 
-def bits(key: int, index: Tensor, slots: int = 1) -> Tensor:
-    """63 random bits for each index and slot: int64 (N, slots), non-negative."""
+def bits(key: int | Tensor, index: Tensor, slots: int = 1) -> Tensor:
+    """63 random bits for each index and slot: int64 (N, slots), non-negative. key: one for all, or (N,) of the rows."""
     slot = torch.arange(1, slots + 1, device=index.device)
-    row = _mix(index.long()[:, None] * _GOLDEN + key)
+    row = _mix(index.long() * _GOLDEN + key)[:, None]
     return _mix(row + slot * _GOLDEN) & (_MASK >> 1)
 
 
-def uniform(key: int, index: Tensor, slots: int = 1) -> Tensor:
+def uniform(key: int | Tensor, index: Tensor, slots: int = 1) -> Tensor:
     """Uniform numbers in [0, 1) for each index and slot: float32 (N, slots), 24 bits each."""
     return (bits(key, index, slots) >> 39).float() * 2.0**-24
+
+
+def repeated(key: int | Tensor, times: int) -> int | Tensor:
+    """The key of rows that each become so many."""
+    return key.repeat_interleave(times) if isinstance(key, Tensor) else key
 
 
 def permutation(key: int, n: int) -> Tensor:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from . import random
+from .device import send
 
 FLOOR = 1e-10  # of the power, -100 dB
 RANGE = 100.0  # dB below a clip's own maximum that are kept
@@ -43,11 +44,11 @@ class SoundView:
         """The same: the size of pictures does not matter to it."""
         return self
 
-    def make(self, raw: Sequence[Tensor], index: Tensor, key: int) -> Tensor:
+    def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
         """Frames, sizes and sounds int16 (N, samples) to spectrograms in dB, float32 (N, 1, time, bins)."""
         low, high = self.volume
         factor = low + random.uniform(random.key(key, "volume"), index) * (high - low)
-        return self.plain(raw[2].float() / 32767 * factor)
+        return self.plain(raw[2].float() / 32767 * send(factor, raw[2].device))
 
     def plain(self, wave: Tensor) -> Tensor:
         """Log spectrograms of waveforms in [-1, 1]: float (N, samples) -> (N, 1, samples // hop, bins)."""

@@ -12,6 +12,7 @@ from . import random
 from .blur import gaussian_blur, kernel_size
 from .colour import ORDERS, grey, jitter, solarize
 from .crop import centre_boxes, on_canvas, random_boxes, resized_crop
+from .device import send
 from .jigsaw import cut, mosaic
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
@@ -43,12 +44,12 @@ class View:
     grid: int = 1
     cell: int = 0  # side of a cell of the grid in pixels
 
-    def __call__(self, pictures: Tensor, sizes: Tensor, index: Tensor, key: int) -> Tensor:
+    def __call__(self, pictures: Tensor, sizes: Tensor, index: Tensor, key: int | Tensor) -> Tensor:
         """One crop of each picture.
 
-        pictures: uint8 (N, 3, S, S) canvases; sizes: int32 (N, 2) original heights and widths; index: int64 (N,)
-        dataset indices, which with `key` fix every random choice. Returns float32 (N, 3, size, size) in [0, 1], with
-        a grid (N, 3, grid * size, grid * size).
+        pictures: uint8 (N, 3, S, S) canvases on any device; on the CPU, sizes: int32 (N, 2) original heights and
+        widths, and index: int64 (N,) dataset indices, which with `key` fix every random choice. Returns float32
+        (N, 3, size, size) in [0, 1], with a grid (N, 3, grid * size, grid * size).
         """
         boxes = random_boxes(random.key(key, "crop"), index, sizes, self.scale, self.ratio)
         boxes = on_canvas(boxes, sizes, pictures.shape[-1])
@@ -59,19 +60,20 @@ class View:
         whole, count = torch.zeros_like(index, dtype=torch.bool), self.grid**2
         x = resized_crop(pictures, boxes, self.grid * self.cell, bicubic=self.bicubic, flip=whole)
         x = cut(x, self.grid, self.size, index, key)
-        u = self._draws(key, (index[:, None] * count + torch.arange(count, device=index.device)).flatten())
-        x = torch.where((u[:, 0] < self.flip_p)[:, None, None, None], x.flip(3), x)
+        each = (index[:, None] * count + torch.arange(count)).flatten()
+        u = self._draws(random.repeated(key, count), each)
+        x = _where(u[:, 0] < self.flip_p, x, lambda part, at: part.flip(3))
         return mosaic(self._distorted(x, u), self.grid)
 
     def scaled(self, ratio: float) -> "View":
         """The same for another size of pictures, small crops in proportion."""
         return replace(self, size=round(self.size * ratio), cell=round(self.cell * ratio))
 
-    def make(self, raw: Sequence[Tensor], index: Tensor, key: int) -> Tensor:
+    def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
         """One normalised crop of each picture, given as (canvases, sizes): float32 (N, 3, size, size)."""
         return normalise(self(raw[0], raw[1], index, key))
 
-    def _draws(self, key: int, index: Tensor) -> Tensor:
+    def _draws(self, key: int | Tensor, index: Tensor) -> Tensor:
         """A row of uniform numbers per image: what happens (6), jitter factors (4), order (1), sigma (1)."""
         return random.uniform(random.key(key, "distort"), index, 12)
 
@@ -80,7 +82,7 @@ class View:
         x = x.mul_(1 / 255).clamp_(0, 1)
         if any(self.jitter):
             factors = self._jitter_factors(u[:, 6:10])
-            orders = ORDERS.to(x.device)[(u[:, 10] * len(ORDERS)).long()]
+            orders = ORDERS[(u[:, 10] * len(ORDERS)).long()]
             x = _where(u[:, 1] < self.jitter_p, x, lambda part, at: jitter(part, factors[at], orders[at]))
         x = _where(u[:, 2] < self.grey_p, x, lambda part, at: grey(part))
         taps = kernel_size(self.size)
@@ -90,23 +92,24 @@ class View:
 
     def _jitter_factors(self, u: Tensor) -> Tensor:
         """Factors uniform in [max(0, 1 - s), 1 + s], the hue shift uniform in [-s, s]."""
-        strength = torch.tensor(self.jitter, device=u.device)
+        strength = torch.tensor(self.jitter)
         low = torch.cat([(1 - strength[:3]).clamp(min=0), -strength[3:]])
         high = torch.cat([1 + strength[:3], strength[3:]])
         return low + u * (high - low)
 
 
 def _where(chosen: Tensor, x: Tensor, operation) -> Tensor:
-    """Apply an operation to the chosen images only."""
+    """Apply an operation to the chosen images only, given them and, on the CPU, which they are."""
     at = chosen.nonzero()[:, 0]
     if len(at):
-        x[at] = operation(x[at], at).expand(-1, 3, -1, -1)
+        there = send(at, x.device)
+        x[there] = operation(x[there], at).expand(-1, 3, -1, -1)
     return x
 
 
 def normalise(x: Tensor) -> Tensor:
     """Images in [0, 1] to zero mean and unit variance by ImageNet's statistics."""
-    mean, std = (torch.tensor(c, device=x.device)[:, None, None] for c in (MEAN, STD))
+    mean, std = (send(torch.tensor(c), x.device)[:, None, None] for c in (MEAN, STD))
     return (x - mean) / std
 
 
@@ -118,8 +121,9 @@ class AnyView(Protocol):
         """How many such views of each sample."""
         ...
 
-    def make(self, raw: Sequence[Tensor], index: Tensor, key: int) -> Tensor:
-        """A view of each sample. raw: what the data set reads; index: int64 (N,) fixes with `key` every choice."""
+    def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
+        """A view of each sample. raw: what the data set reads, pixels on any device and sizes on the CPU; index: int64
+        (N,) on the CPU fixes with `key`, one or a row's own, every choice."""
         ...
 
 
@@ -128,13 +132,18 @@ def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *
 
     View v of a sample depends on (seed, step, dataset index, v) only.
     """
-    single = [view for view in views for _ in range(view.count)]
-    return [view.make(raw, index, random.key(seed, "view", step, v)) for v, view in enumerate(single)]
+    made: list[Tensor] = []
+    for view in views:
+        keys = [random.key(seed, "view", step, v) for v in range(len(made), len(made) + view.count)]
+        many = [t.repeat(view.count, *[1] * (t.ndim - 1)) for t in (*raw, index)]  # in one go: a GPU waits for orders
+        key = torch.tensor(keys).repeat_interleave(len(index))
+        made += view.make(many[:-1], many[-1], key).split(len(index))
+    return made
 
 
 def plain_view(raw: Sequence[Tensor], size: int) -> Tensor:
     """The undistorted view: uint8 (N, 3, S, S) canvases and sizes (N, 2) to normalised float32 (N, 3, size, size)."""
     pictures, sizes = raw
     boxes = on_canvas(centre_boxes(sizes, CENTRE if size > 64 else 1.0), sizes, pictures.shape[-1])
-    flip = torch.zeros(len(pictures), dtype=torch.bool, device=pictures.device)
+    flip = torch.zeros(len(pictures), dtype=torch.bool)
     return normalise(resized_crop(pictures, boxes, size, bicubic=False, flip=flip) / 255)

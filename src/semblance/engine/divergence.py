@@ -1,0 +1,50 @@
+"""Whether every step left numbers: asked now and then, since a GPU that is asked has to be waited for."""
+
+import torch
+from torch import Tensor
+
+from ..data.samples import Samples
+from ..errors import UserError
+from ..systems import Method
+from . import sharding
+from .folder import RunFolder
+
+
+class Divergence:
+    """Steps since it was last asked, each with its loss, whether loss and weights were finite, and its samples."""
+
+    def __init__(self, method: Method, samples: Samples, folder: RunFolder, leader: bool) -> None:
+        self.method, self.samples, self.folder, self.leader = method, samples, folder, leader
+        self.steps: list[tuple[int, Tensor, Tensor, Tensor]] = []
+
+    def note(self, step: int, loss: Tensor, index: Tensor) -> None:
+        """Note a step that the optimiser has just taken, without waiting for it."""
+        largest = sharding.total_norm((p.detach() for p in self.method.parameters()), torch.inf)
+        self.steps.append((step, loss, loss.isfinite() & largest.isfinite(), index))
+
+    def check(self) -> None:
+        """Wait for the steps noted; a UserError of the first that must not be saved, its samples in diverged.json."""
+        if not self.steps:
+            return
+        steps, losses, finite, samples = zip(*self.steps, strict=True)
+        self.steps = []
+        good = torch.stack(finite).tolist()
+        if not all(good):
+            first = good.index(False)
+            raise self._told(steps[first], float(losses[first]), samples[first])
+
+    def _told(self, step: int, loss: float, index: Tensor) -> UserError:
+        weights = [
+            name for name, p in sharding.whole(dict(self.method.named_parameters())).items() if not p.isfinite().all()
+        ]
+        what = f"{weights[0]} is no longer finite" if weights else f"The loss is {loss}"
+        if self.leader:
+            names = [str(self.samples.items[i]) for i in index.tolist()]
+            about = {"step": step, "loss": str(loss), "weights": weights, "samples": index.tolist(), "names": names}
+            self.folder.write(self.folder.diverged, about)
+        again = "The last checkpoint is from before: --resume takes the same steps again. "
+        again = again if self.folder.checkpoint.exists() else ""
+        return UserError(
+            f"{what} at step {step}; the samples of its batch are listed in {self.folder.diverged}. {again}In a new "
+            "run, lower --lr, set --clip-grad 1, or try --precision 32."
+        )
