@@ -3,8 +3,9 @@
     python benchmarks/grouping.py
 
 Random features of 256 dimensions in 10,000 clusters: two iterations of k-means and the labels, which are three passes
-over all scores; eleven iterations of optimal transport, its first and its last step, which are thirteen. Each size runs
-in a process of its own; the peak is of its resident memory, less what it held before.
+over all scores; eleven iterations of optimal transport, its first and its last step, which are thirteen; whitening of
+4,096 dimensions to 256. Each size runs in a process of its own; the peak is of its resident memory, less what it held
+before.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 
 from semblance.systems import grouping
 
-DIM, CLUSTERS = 256, 10_000
+DIM, WIDE, CLUSTERS = 256, 4096, 10_000
 
 
 def peak() -> float:
@@ -41,22 +42,25 @@ def apart(measure: Callable[..., None], *args: Any) -> Any:
 
 
 def measure(n: int, what: str, line) -> None:
-    x = torch.randn(n, DIM, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(n, WIDE if what == "whitening" else DIM, generator=torch.Generator().manual_seed(0))
     before, start = peak(), time.perf_counter()
     if what == "k-means":
         grouping.kmeans(F.normalize(x, dim=1), CLUSTERS, 2, key=0)
+    elif what == "whitening":
+        grouping.whiten(x, DIM)
     else:
         weight = torch.randn(CLUSTERS, DIM) * 0.02
         grouping.balanced_labels(x, partial(F.linear, weight=weight), 10.0, tolerance=float("inf"))
-    line.send((n * DIM * 4 / 2**20, peak() - before, time.perf_counter() - start))
+    line.send((x.nbytes / 2**20, peak() - before, time.perf_counter() - start))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32_000, 64_000, 128_000])
+    parser.add_argument("--what", nargs="+", default=["k-means", "transport", "whitening"])
     args = parser.parse_args()
     print("| | rows | features, MiB | peak beside them, MiB | seconds |\n|---|---|---|---|---|")
-    for what in ("k-means", "transport"):
+    for what in args.what:
         for n in args.sizes:
             features, extra, seconds = apart(measure, n, what)
             print(f"| {what} | {n:,} | {features:,.0f} | {extra:,.0f} | {seconds:.0f} |", flush=True)

@@ -42,6 +42,15 @@ def test_an_epoch_starts_with_clusters_and_a_new_top_layer(tiny, noise, whole):
     assert loss.item() == pytest.approx(log(6), abs=0.05) == next(iter(model.constants(8).values()))
 
 
+def test_features_in_half_precision_are_clustered_as_the_numbers_they_are(tiny, noise, whole):
+    labels = []
+    for x in (noise(60, 16).bfloat16(), noise(60, 16).bfloat16().float()):
+        model = small(tiny)
+        model.start_step(whole(x), EPOCH)
+        labels.append(model.labels)
+    assert torch.equal(*labels)
+
+
 def test_it_starts_alike_each_time_and_differently_each_epoch(tiny, noise, whole):
     """A resumed run starts the epoch again."""
     model, pictures = small(tiny), whole(noise(60, 16))

@@ -114,6 +114,15 @@ def test_whitening_is_the_authors(wave, block):
     assert products.square().sum().item() == pytest.approx(1800.970458984375, rel=1e-5)
 
 
+@pytest.mark.parametrize("block", [1, 2**24])
+def test_rows_in_half_precision_are_grouped_as_the_numbers_they_are(noise, block, monkeypatch):
+    monkeypatch.setattr(grouping, "BLOCK", block)
+    x, centroids = noise(60, 8).bfloat16(), noise(5, 8, seed=1)
+    torch.testing.assert_close(whiten(x, 4), whiten(x.float(), 4), rtol=0, atol=0)
+    assert whiten(x, 4).dtype == torch.float32
+    assert torch.equal(nearest(x, centroids), nearest(x.float(), centroids))
+
+
 def test_before_the_length_is_taken_out_whitened_rows_have_unit_covariance(noise, monkeypatch):
     monkeypatch.setattr(grouping.F, "normalize", lambda x, dim: x)
     w = whiten(noise(500, 10).double() @ noise(10, 10, seed=1).double(), 4)

@@ -96,6 +96,15 @@ def test_a_head_is_transported_with_its_own_weights(tiny, noise, whole):
     assert torch.equal(alone.labels[0], model.labels[1])
 
 
+@pytest.mark.parametrize("without", [[], ["balance"]])
+def test_features_in_half_precision_are_labelled_as_the_numbers_they_are(tiny, noise, whole, without):
+    one, other, x = small(tiny, without), small(tiny, without), noise(40, 8).bfloat16()
+    other.load_state_dict(one.state_dict())
+    for model, features in ((one, x), (other, x.float())):
+        model.start_step(whole(features), Clock(0, 100, 10))
+    assert torch.equal(one.labels, other.labels)
+
+
 def test_the_whole_set_is_seen_augmented_in_training_mode(tiny, noise, crops, monkeypatch):
     """And transported as sharply and as far as the hyper-parameters say."""
     model, (pictures,), asked = small(tiny, tolerance=0.3), crops(40, 8), []

@@ -25,7 +25,10 @@ class WholeSet:
         self.samples, self.config, self.device, self.progress = samples, config, device, progress
 
     def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
-        """`embed` of the undistorted pictures (n, 3, size, size): (N, ...) of the training's dtype on the device."""
+        """`embed` of the undistorted pictures (n, 3, size, size): (N, ...) on the device.
+
+        Rows are kept in the format that training computes them in, which may be half precision.
+        """
         return self._rows(lambda raw, index: [plain_view(raw, self.config.image_size)], lambda v: embed(v[0]))
 
     def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
@@ -48,7 +51,7 @@ class WholeSet:
         def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
             views = [view.to(dtype, memory_format=layout) for view in make(raw, index)]
             with autocast(self.config.precision, self.device):
-                return embed(views).to(dtype)
+                return embed(views)
 
         def track(parts: Sequence[Tensor]) -> Iterator[Tensor]:
             return self.track(parts, "embedding every picture")

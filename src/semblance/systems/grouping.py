@@ -19,20 +19,26 @@ HELD = 2**27  # of a rank's own rows, kept over the iterations of a transport
 Track = Callable[[Sequence[Any]], Iterable[Any]]  # shows the progress of a loop
 
 
+@torch.no_grad()
 def whiten(x: Tensor, components: int, track: Track = iter) -> Tensor:
     """The first principal components, each of unit variance, in rows of unit length: (N, D) -> (N, components).
 
-    (facebookresearch/deepcluster: clustering.py, preprocess_features)
+    x may be in half precision, the result is in float32 or better (facebookresearch/deepcluster: clustering.py,
+    preprocess_features).
     """
-    mean, dim = x.mean(0), x.shape[1]
+    exact, dim = torch.promote_types(x.dtype, torch.float32), x.shape[1]
+    mean = x.mean(0, dtype=exact)
     covariance = x.new_zeros(dim, dim, dtype=torch.float64)
     for rows in track(_blocks(x, dim)):
-        centred = (rows - mean).double()
+        centred = (rows.to(exact) - mean).double()
         covariance += centred.T @ centred
     variances, directions = torch.linalg.eigh(covariance / len(x))
     scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance carry rounding only
-    chosen = (directions * scale)[:, -components:].flip(1).to(x.dtype)
-    return F.normalize(x @ chosen - mean @ chosen, dim=1)
+    chosen = (directions * scale)[:, -components:].flip(1).to(exact)
+    white = x.new_empty(len(x), chosen.shape[1], dtype=exact)
+    for rows, out in zip(_blocks(x, dim), _blocks(white, dim), strict=True):
+        out.copy_(F.normalize(rows.to(exact) @ chosen - mean @ chosen, dim=1))
+    return white
 
 
 def kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track = iter) -> Tensor:
@@ -109,9 +115,12 @@ def balanced_labels(
 
 
 def nearest(x: Tensor, centroids: Tensor, offset: Tensor | float = 0.0) -> Tensor:
-    """The group whose centroid has the largest product with each row, plus an offset (K,): (N, D), (K, D) -> (N,)."""
+    """The group whose centroid has the largest product with each row, plus an offset (K,): (N, D), (K, D) -> (N,).
+
+    Computed in the format of the centroids, which the rows need not have.
+    """
     own = x[own_rows(len(x))]
-    labels = [(rows @ centroids.T + offset).argmax(1) for rows in _blocks(own, len(centroids))]
+    labels = [(rows.to(centroids.dtype) @ centroids.T + offset).argmax(1) for rows in _blocks(own, len(centroids))]
     return gather(torch.cat(labels), len(x))
 
 

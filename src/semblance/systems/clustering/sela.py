@@ -80,7 +80,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             weight, bias = self.top.weight[rows], self.top.bias[rows]
             if self.has("balance"):
                 self.labels[head] = balanced_labels(
-                    x, partial(F.linear, weight=weight, bias=bias), *self.transport,
+                    x, partial(_scores, weight, bias), *self.transport,
                     partial(whole.track, what=f"optimal transport {head + 1}, steps at most"),
                 )  # fmt: skip
             else:
@@ -117,3 +117,8 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             hyper={"clusters": 64, "sharpness": 10.0, "assignments": 0, "heads": 3},
         ),
     }  # fmt: skip
+
+
+def _scores(weight: Tensor, bias: Tensor, features: Tensor) -> Tensor:
+    """Logits (n, K) of features that may be in half precision."""
+    return F.linear(features.to(weight.dtype), weight, bias)
