@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..data.samples import Samples
 from ..errors import UserError
 from ..systems import Method
@@ -18,19 +19,21 @@ class Divergence:
         self.steps: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
     def note(self, step: int, loss: Tensor, index: Tensor) -> None:
-        """Note a step that the optimiser has just taken, without waiting for it."""
-        largest = sharding.total_norm((p.detach() for p in self.method.parameters()), torch.inf)
+        """Note a step that the optimiser has just taken, without waiting for it or for other ranks."""
+        parts = sharding.own_parts(p.detach() for p in self.method.parameters())
+        largest = torch.nn.utils.get_total_norm(parts, torch.inf)
         self.steps.append((step, loss, loss.isfinite() & largest.isfinite(), index))
 
     def check(self) -> None:
-        """Wait for the steps noted; a UserError of the first that must not be saved, its samples in diverged.json."""
+        """Wait for the steps noted, on all ranks; a UserError of the first that must not be saved, its samples in
+        diverged.json."""
         if not self.steps:
             return
         steps, losses, finite, samples = zip(*self.steps, strict=True)
         self.steps = []
-        good = torch.stack(finite).tolist()
-        if not all(good):
-            first = good.index(False)
+        bad = ranks.any_rank(*torch.stack(finite).logical_not().tolist())
+        if any(bad):
+            first = bad.index(True)
             raise self._told(steps[first], float(losses[first]), samples[first])
 
     def _told(self, step: int, loss: float, index: Tensor) -> UserError:

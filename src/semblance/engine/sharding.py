@@ -71,9 +71,14 @@ def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, A
                 kept[name] = like(value, p)
 
 
-def total_norm(tensors: Iterable[Tensor], order: float = 2.0) -> Tensor:
-    """The norm of all tensors taken as one, shared out or not; of order infinity, their largest entry."""
+def own_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """What this rank holds of each tensor, where it holds anything."""
+    parts = [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+    return [part for part in parts if part.numel()]
+
+
+def total_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm of all tensors taken as one, shared out or not."""
     tensors = list(tensors)
     kinds = [[t for t in tensors if is_shared_out(t) is shared] for shared in (False, True)]
-    norms = [whole(torch.nn.utils.get_total_norm(kind, order)) for kind in kinds if kind]
-    return torch.linalg.vector_norm(torch.stack(norms), order)
+    return torch.stack([whole(torch.nn.utils.get_total_norm(kind)) for kind in kinds if kind]).norm()
