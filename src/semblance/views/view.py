@@ -130,15 +130,20 @@ class AnyView(Protocol):
 def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *, seed: int, step: int) -> list[Tensor]:
     """Every view of a batch as the network takes it: a list of float32 (N, ...).
 
-    View v of a sample depends on (seed, step, dataset index, v) only.
+    View v of a sample depends on (seed, step, dataset index, v) only. Views of one recipe are made in one go, since a
+    GPU is done with a few before it has its orders for the next.
     """
     made: list[Tensor] = []
     for view in views:
         keys = [random.key(seed, "view", step, v) for v in range(len(made), len(made) + view.count)]
-        many = [t.repeat(view.count, *[1] * (t.ndim - 1)) for t in (*raw, index)]  # in one go: a GPU waits for orders
         key = torch.tensor(keys).repeat_interleave(len(index))
-        made += view.make(many[:-1], many[-1], key).split(len(index))
+        made += view.make([_times(t, view.count) for t in raw], _times(index, view.count), key).split(len(index))
     return made
+
+
+def _times(t: Tensor, count: int) -> Tensor:
+    """Rows (N, ...) one after the other so many times: (count N, ...)."""
+    return t.repeat(count, *[1] * (t.ndim - 1)) if count > 1 else t
 
 
 def plain_view(raw: Sequence[Tensor], size: int) -> Tensor:
