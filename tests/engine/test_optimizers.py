@@ -148,12 +148,21 @@ def test_the_clipped_variant_takes_lr_as_a_ceiling(lr, step):
 def test_the_step_of_muon_is_about_orthogonal(shape):
     """Singular values near 1, in the directions of the matrix; tall ones longer by the root of their aspect."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    u, s, v = torch.linalg.svd(orthogonal(x).flatten(1), full_matrices=False)
+    u, s, v = torch.linalg.svd(orthogonal([x])[0].flatten(1), full_matrices=False)
     rows, columns = x.flatten(1).shape
     aspect = max(1, rows / columns) ** 0.5
     assert 0.6 * aspect < s.min() and s.max() < 1.3 * aspect
     left, _, right = torch.linalg.svd(x.flatten(1), full_matrices=False)
     assert torch.linalg.matrix_norm(u @ v - left @ right) < 0.05
+
+
+def test_tensors_made_orthogonal_together_are_those_made_alone():
+    """Whatever their shapes, sizes and scales."""
+    shapes = [(4, 9), (9, 4), (4, 3, 2, 2), (4, 4), (2, 7), (1, 5)]
+    tensors = [10.0**i * wave(s[0], prod(s[1:]), i).view(s) for i, s in enumerate(shapes)]
+    alone = [orthogonal([x])[0] for x in tensors]
+    torch.testing.assert_close(orthogonal(tensors), alone)
+    assert [x.shape for x in alone] == [torch.Size(s) for s in shapes]
 
 
 def test_muon_walks_as_torch_does():

@@ -72,38 +72,57 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         assert closure is None
         for group in self.param_groups:
-            for w in group["params"]:
-                if w.grad is not None:
-                    self._step(w, w.grad, group)
+            given = [w for w in group["params"] if w.grad is not None]
+            for shared in (False, True):  # torch._foreach takes tensors of one kind
+                if own := [w for w in given if is_shared_out(w) is shared]:
+                    self._step(own, group)
 
-    def _step(self, w: Tensor, grad: Tensor, group: dict) -> None:
-        state = self.state[w]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(w)
-        state["momentum"].mul_(group["momentum"]).add_(grad)
-        update = grad + group["momentum"] * state["momentum"]
-        w.mul_(1 - group["lr"] * group["weight_decay"])
-        w.sub_(like(orthogonal(whole(update)), w) if w.ndim > 1 else update, alpha=group["lr"])
+    def _step(self, weights: list[Tensor], group: dict) -> None:
+        for w in weights:
+            if "momentum" not in self.state[w]:
+                self.state[w]["momentum"] = torch.zeros_like(w)
+        momenta = [self.state[w]["momentum"] for w in weights]
+        grads = [w.grad for w in weights if w.grad is not None]
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, grads)
+        updates = list(torch._foreach_add(grads, momenta, alpha=group["momentum"]))
+        deep = [i for i, w in enumerate(weights) if w.ndim > 1]
+        for i, update in zip(deep, orthogonal([whole(updates[i]) for i in deep]), strict=True):
+            updates[i] = like(update, weights[i])
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, updates, alpha=-group["lr"])
 
 
-def orthogonal(x: Tensor, iterations: int = 5) -> Tensor:
-    """About the nearest matrix whose singular values are 1, times the root of rows over columns where it is tall.
+def orthogonal(tensors: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
+    """About the nearest matrices whose singular values are 1, times the root of rows over columns where they are tall.
 
     By a quintic Newton-Schulz iteration that leaves singular values between 0.7 and 1.2 (KellerJordan/Muon: muon.py,
-    zeropower_via_newtonschulz5), carried out on the small Gram matrix. x: (rows, ...), all other axes taken as one.
+    zeropower_via_newtonschulz5), carried out on the small Gram matrices, those of one size together. Tensors are
+    (rows, ...), all other axes taken as one.
     """
-    m = x.flatten(1)
-    tall = len(m) > m.shape[1]
-    aspect = max(1.0, len(m) / m.shape[1]) ** 0.5
-    m = m.T if tall else m
-    m = m / (m.norm() + 1e-7)
-    gram = m @ m.T
-    root = identity = torch.eye(len(m), dtype=m.dtype, device=m.device)
+    flat = [x.flatten(1) for x in tensors]
+    wide = [m.T if len(m) > m.shape[1] else m for m in flat]
+    wide = [m / (m.norm() + 1e-7) for m in wide]
+    roots: dict[int, Tensor] = {}
+    for side in dict.fromkeys(map(len, wide)):
+        same = [i for i, m in enumerate(wide) if len(m) == side]
+        grams = torch.stack([wide[i] @ wide[i].T for i in same])
+        roots |= zip(same, _inverse_roots(grams, iterations), strict=True)
+    found = []
+    for i, (x, m) in enumerate(zip(tensors, flat, strict=True)):
+        near = roots[i] @ wide[i]
+        tall = len(m) > m.shape[1]
+        found.append((near.T * (len(m) / m.shape[1]) ** 0.5 if tall else near).reshape(x.shape))
+    return found
+
+
+def _inverse_roots(grams: Tensor, iterations: int) -> Tensor:
+    """About G^(-1/2) of Gram matrices (B, n, n) of norm 1 at most."""
+    root = identity = torch.eye(grams.shape[1], dtype=grams.dtype, device=grams.device)
     for _ in range(iterations):
-        factor = 3.4445 * identity - 4.7750 * gram + 2.0315 * gram @ gram
-        root, gram = factor @ root, factor @ gram @ factor
-    m = root @ m
-    return (m.T if tall else m).reshape(x.shape) * aspect
+        factor = 3.4445 * identity - 4.7750 * grams + 2.0315 * grams @ grams
+        root, grams = factor @ root, factor @ grams @ factor
+    return root
 
 
 NAMES = ("sgd", "adam", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")
