@@ -101,8 +101,8 @@ def orthogonal(tensors: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
     (rows, ...), all other axes taken as one.
     """
     flat = [x.flatten(1) for x in tensors]
-    wide = [m.T if len(m) > m.shape[1] else m for m in flat]
-    wide = [m / (m.norm() + 1e-7) for m in wide]
+    tall = [len(m) > m.shape[1] for m in flat]
+    wide = [(m.T if t else m) / (m.norm() + 1e-7) for m, t in zip(flat, tall, strict=True)]
     roots: dict[int, Tensor] = {}
     for side in dict.fromkeys(map(len, wide)):
         same = [i for i, m in enumerate(wide) if len(m) == side]
@@ -111,8 +111,7 @@ def orthogonal(tensors: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
     found = []
     for i, (x, m) in enumerate(zip(tensors, flat, strict=True)):
         near = roots[i] @ wide[i]
-        tall = len(m) > m.shape[1]
-        found.append((near.T * (len(m) / m.shape[1]) ** 0.5 if tall else near).reshape(x.shape))
+        found.append((near.T * (len(m) / m.shape[1]) ** 0.5 if tall[i] else near).reshape(x.shape))
     return found
 
 
