@@ -30,7 +30,7 @@ def spoil(method, step: int, what: str) -> None:
     def spoilt(z, index, clock):
         loss, numbers = objective(z, index, clock)
         if clock.step + 1 == step:
-            bad = z["z1"].sum() * 0 + 1
+            bad = next(iter(z.values())).sum() * 0 + 1
             bad.register_hook(lambda g: g * float("nan"))
             loss = loss * float("nan") if what == "loss" else loss * bad
         return loss, numbers
@@ -74,6 +74,15 @@ def test_nan_between_two_looks_is_told_as_of_its_own_step(tmp_path: Path) -> Non
     listed = json.loads(folder.diverged.read_text())
     assert (listed["step"], listed["samples"]) == (3, order_of(config, 3))
     assert not folder.checkpoint.exists() and list(losses(tmp_path)) == [1]
+
+
+@pytest.mark.parametrize("name", ["deepcluster", "sela"])
+def test_nan_is_told_before_features_are_grouped(name: str, tmp_path: Path) -> None:
+    config, folder = tiny_config(name), RunFolder(tmp_path)
+    method = tiny_method(config)
+    spoil(method, 3, "gradient")  # the last one of an epoch
+    with pytest.raises(UserError, match="at step 3;"):
+        loop.fit(method, tiny_images(), config, folder, CPU)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

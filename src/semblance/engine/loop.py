@@ -99,7 +99,7 @@ def fit(
     saved = time.perf_counter()
     started = saved - trained.seconds
     with interruptible() as interrupted, Progress(config.method, total, config.batch_size, leader) as progress:
-        whole = WholeSet(samples, config, device, progress)
+        whole = WholeSet(samples, config, device, progress, divergence)
         while trained.step < total:
             method.start_step(whole, clock_at(trained.step))
             batch = next(stream)  # after start_step, which the order of an epoch may depend on

@@ -12,6 +12,7 @@ from ..data.reading import in_parts
 from ..data.samples import Samples
 from ..views import random
 from ..views.view import make_views, plain_view
+from .divergence import Divergence
 from .precision import autocast
 from .progress import Progress
 
@@ -21,8 +22,11 @@ T = TypeVar("T")
 class WholeSet:
     """Every sample of the training set, N in all, for work between steps. Ranks share it and get the same results."""
 
-    def __init__(self, samples: Samples, config: TrainConfig, device: torch.device, progress: Progress) -> None:
+    def __init__(
+        self, samples: Samples, config: TrainConfig, device: torch.device, progress: Progress, divergence: Divergence
+    ) -> None:
         self.samples, self.config, self.device, self.progress = samples, config, device, progress
+        self.divergence = divergence
 
     def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """`embed` of the undistorted pictures (n, 3, size, size): (N, ...) on the device.
@@ -45,6 +49,7 @@ class WholeSet:
         return self.progress.track(items, what)
 
     def _rows(self, make: Callable[..., list[Tensor]], embed: Callable[[list[Tensor]], Tensor]) -> Tensor:
+        self.divergence.check()  # weights that are no numbers make features that cannot be grouped
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         dtype = torch.float64 if self.config.precision == "64" else torch.float32
 
