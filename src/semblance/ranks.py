@@ -34,6 +34,14 @@ def gather(x: Tensor, n: int) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
+def total(own: Tensor) -> Tensor:
+    """Sum over the ranks, without gradient, the same on all."""
+    result = own.detach().clone()
+    if dist.is_initialized():
+        dist.all_reduce(result)
+    return result
+
+
 def any_rank(*flags: bool) -> list[bool]:
     """Of each flag, whether it is up on any rank; the same answer on all, which must all ask."""
     if world()[1] == 1:

@@ -1,12 +1,15 @@
-"""What a recipe may ask of every step besides a learning rate: DINO's weight decay and clipping."""
+"""What a recipe may ask of every step: rates, weight decay, momentum, clipping; and in which order a step is taken."""
 
+from copy import deepcopy
+from math import cos, pi
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 from tiny import gradients, tiny_config, tiny_method, train
 
-from semblance.engine import loop
+from semblance.engine import loop, seam
 
 
 def test_weight_decay_goes_from_the_first_to_the_last_by_a_cosine(tmp_path: Path) -> None:
@@ -39,3 +42,55 @@ def test_the_gradient_of_each_tensor_is_clipped_on_its_own(tmp_path: Path) -> No
 def test_a_weight_decay_that_is_asked_for_stays() -> None:
     assert tiny_config("dino", recipe="imagenet").final_weight_decay == 0.4
     assert tiny_config("dino", recipe="imagenet", weight_decay=0.1).final_weight_decay is None
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("simsiam", {"optimizer": "sgd"}),  # a predictor of constant rate
+        ("deepcluster", {"optimizer": "sgd", "max_steps": 3}),  # a top layer without momentum, new at every epoch
+        ("barlow-twins", {"optimizer": "sgd"}),
+        ("simclr", {"optimizer": "sgd"}),
+    ],
+)
+@pytest.mark.parametrize("decay_1d", [False, True])
+def test_a_step_is_what_the_recipe_says(name: str, asked: dict, decay_1d: bool, tmp_path: Path) -> None:
+    """SGD on a gradient of ones, written out for every tensor: rates, decay, momentum."""
+    more = {"lr": 0.1, "bias_lr": 0.02, "final_lr": 0.3, "weight_decay": 0.5, "decay_1d": decay_1d, "precision": "64"}
+    config = tiny_config(name, **asked).model_copy(update=more)
+    method = tiny_method(config)
+    total, warmup = config.max_steps, round(config.max_steps / 10)
+    expected, momenta, step = {}, {}, iter(range(total))
+
+    def ones(method) -> None:
+        t = next(step)
+        past = (t - warmup) / (total - warmup)
+        rate = t / warmup if t < warmup else 0.3 + 0.7 * (1 + cos(pi * past)) / 2
+        for n, p in method.named_parameters():
+            if not p.requires_grad:
+                continue
+            part = n.split(".")[0]
+            p.grad = torch.ones_like(p)
+            w = expected.get(n, p.detach().clone())
+            update = 1 + (0.5 if p.ndim > 1 or decay_1d else 0.0) * w
+            momenta[n] = update + (0.0 if part in method.no_momentum else 0.9) * momenta.get(n, 0.0)
+            peak = (0.1 if p.ndim > 1 else 0.02) * (min(t / max(warmup, 1), 1.0) if part in method.fixed_lr else rate)
+            expected[n] = w - peak * momenta[n]
+
+    with mock.patch.object(seam, "reduce_gradients", ones):
+        train(method, config, tmp_path)
+    for n, w in expected.items():
+        torch.testing.assert_close(method.get_parameter(n).detach(), w, rtol=1e-9, atol=1e-9, msg=n)
+    assert {n.split(".")[0] for n in expected} >= {*method.fixed_lr, *method.no_momentum}
+
+
+def test_the_target_follows_what_the_step_made(tmp_path: Path) -> None:
+    """BYOL's update comes after the optimiser's."""
+    config = tiny_config("byol", max_steps=1, precision="64", optimizer="sgd", lr=0.5, warmup_epochs=0.0)
+    method = tiny_method(config)
+    before = deepcopy(method.target)
+    train(method, config, tmp_path)
+    m, online = config.hyper["momentum"], [*method.backbone.parameters(), *method.projector.parameters()]
+    for old, new, own in zip(before.parameters(), method.target.parameters(), online, strict=True):
+        torch.testing.assert_close(new, m * old + (1 - m) * own.detach(), rtol=1e-12, atol=1e-12)
+    assert any((old - own).abs().max() > 1e-3 for old, own in zip(before.parameters(), online, strict=True))

@@ -76,14 +76,16 @@ def read_ahead(samples: Samples, requests: Iterable[Request], workers: int) -> I
 @torch.no_grad()
 def in_parts(
     samples: Samples, embed: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, workers: int,
-    track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter,
+    track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter, order: Tensor | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
     """`embed` of every sample, a part of them after the other: their rows, on the device.
 
-    embed: raw tensors, as views are made of, and indices of some samples to one row each. Ranks share the work, so all
-    of them must call this; each gets all rows.
+    embed: raw tensors, as views are made of, and indices of some samples to one row each. order: the indices of all
+    samples (N,), as they lie where none is given. Ranks share the work, so all of them must call this; each gets all
+    rows.
     """
-    parts = torch.arange(len(samples)).tensor_split(-(-len(samples) // PART))
+    order = torch.arange(len(samples)) if order is None else order
+    parts = order.tensor_split(-(-len(samples) // PART))
     own: list[Request] = [(part[own_rows(len(part))], None) for part in parts]
     for part, (index, _), raw in zip(track(parts), own, read_ahead(samples, own, workers), strict=True):
         yield gather(embed(send_raw(raw, device), index), len(part))

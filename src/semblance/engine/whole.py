@@ -33,22 +33,29 @@ class WholeSet:
 
         Rows are kept in the format that training computes them in, which may be half precision.
         """
-        return self._rows(lambda raw, index: [plain_view(raw, self.config.image_size)], lambda v: embed(v[0]))
+        order = torch.arange(len(self.samples))
+        return self._rows(order, lambda raw, index: [plain_view(raw, self.config.image_size)], lambda v: embed(v[0]))
 
     def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
-        """`embed` of training views, other ones than the step itself has: (N, ...)."""
+        """`embed` of training views, other ones than the step itself has: (N, ...).
+
+        They come in random order, as in training: batch norms would see one class at a time where folders are classes.
+        """
         seed = random.key(self.config.seed, "whole set")
+        order = random.permutation(random.key(seed, "order", step), len(self.samples))
 
         def make(raw: Sequence[Tensor], index: Tensor) -> list[Tensor]:
             return make_views(self.config.views, raw, index, seed=seed, step=step)
 
-        return self._rows(make, embed)
+        return self._rows(order, make, embed)
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a progress bar."""
         return self.progress.track(items, what)
 
-    def _rows(self, make: Callable[..., list[Tensor]], embed: Callable[[list[Tensor]], Tensor]) -> Tensor:
+    def _rows(
+        self, order: Tensor, make: Callable[..., list[Tensor]], embed: Callable[[list[Tensor]], Tensor]
+    ) -> Tensor:
         self.divergence.check()  # weights that are no numbers make features that cannot be grouped
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         dtype = torch.float64 if self.config.precision == "64" else torch.float32
@@ -61,11 +68,11 @@ class WholeSet:
         def track(parts: Sequence[Tensor]) -> Iterator[Tensor]:
             return self.track(parts, "embedding every picture")
 
-        parts = in_parts(self.samples, rows, self.device, self.config.workers, track)
+        parts = in_parts(self.samples, rows, self.device, self.config.workers, track, order)
         first = next(parts)
-        found = first.new_empty(len(self.samples), *first.shape[1:])  # at once: parts and their union would be twice it
-        start = 0
+        found = first.new_empty(len(order), *first.shape[1:])  # at once: parts and their union would be twice it
+        places = order.to(self.device)
         for part in chain([first], parts):
-            found[start : start + len(part)] = part
-            start += len(part)
+            found[places[: len(part)]] = part
+            places = places[len(part) :]
         return found

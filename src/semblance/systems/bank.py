@@ -45,10 +45,9 @@ class Bank(nn.Module):
         Where a sample occurs twice, the last of its embeddings counts, on any device.
         """
         places = torch.arange(len(index), device=index.device)
-        unique, which = index.unique(return_inverse=True)
-        last = torch.zeros_like(unique).scatter_reduce_(0, which, places, "amax")
-        rows = self.rows[unique].lerp(z[last].to(self.rows.dtype), 1 - momentum)
-        self.rows[unique] = F.normalize(rows, dim=1)
+        last = index.new_zeros(len(self)).scatter_reduce_(0, index, places, "amax")[index]
+        rows = self.rows[index].lerp(z[last].to(self.rows.dtype), 1 - momentum)
+        self.rows[index] = F.normalize(rows, dim=1)
 
 
 def draw_outside(excluded: Tensor, samples: int, count: int, key: int, index: Tensor) -> Tensor:
@@ -67,10 +66,15 @@ def nce_once(positive: Tensor, negative: Tensor, log_partition: Tensor) -> Tenso
 
     It is NaN before the first call, which estimates it from its own scores; then it stays as it is.
     """
-    if log_partition.isnan():
-        scores = torch.cat([positive, negative], 1).detach().flatten()
-        log_partition.copy_(scores.logsumexp(0) - log(len(scores)))
+    estimate_once(log_partition, torch.cat([positive, negative], 1))
     return nce(positive, negative, log_partition + log(negative.shape[1]))
+
+
+@torch.no_grad()
+def estimate_once(log_partition: Tensor, scores: Tensor) -> None:
+    """The log of the mean of exp(score), in place of NaN; a GPU is not asked which it is."""
+    estimate = scores.logsumexp(tuple(range(scores.ndim))) - log(scores.numel())
+    log_partition.copy_(torch.where(log_partition.isnan(), estimate, log_partition))
 
 
 def nce_level(k: int) -> float:

@@ -1,6 +1,6 @@
 """Grouping a whole training set: whitening, k-means, optimal transport. In blocks, so memory grows with the set alone.
 
-The ranks hold all rows and share the work of comparing them with the groups; each ends with the same labels.
+The ranks hold all rows and share the work on them; each ends with the same groups and labels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UserError
-from ..ranks import gather, own_rows, world
+from ..ranks import gather, own_rows, total, world
 from ..views import random
 
 BLOCK = 2**24  # scores (rows times groups) held at once
@@ -28,11 +28,11 @@ def whiten(x: Tensor, components: int, track: Track = iter) -> Tensor:
     """
     exact, dim = torch.promote_types(x.dtype, torch.float32), x.shape[1]
     mean = x.mean(0, dtype=exact)
-    covariance = x.new_zeros(dim, dim, dtype=torch.float64)
-    for rows in track(_blocks(x, dim)):
+    products = x.new_zeros(dim, dim, dtype=torch.float64)
+    for rows in track(_blocks(x[own_rows(len(x))], dim)):
         centred = (rows.to(exact) - mean).double()
-        covariance += centred.T @ centred
-    variances, directions = torch.linalg.eigh(covariance / len(x))
+        products += centred.T @ centred
+    variances, directions = torch.linalg.eigh(total(products) / len(x))
     scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance carry rounding only
     chosen = (directions * scale)[:, -components:].flip(1).to(exact)
     white = x.new_empty(len(x), chosen.shape[1], dtype=exact)
@@ -91,8 +91,8 @@ def balanced_labels(
             q = log_q(rows)
             yield (q - q.amax(1, keepdim=True)).exp_()
 
-    def over_ranks(total: Tensor) -> Tensor:
-        return gather(total[None], world()[1])
+    def over_ranks(own: Tensor) -> Tensor:
+        return gather(own[None], world()[1])
 
     log_r = torch.zeros(k, dtype=torch.float64, device=x.device)
     totals = torch.stack([log_q(rows).logsumexp(0) for rows in _blocks(own, k)])  # where all c are alike
@@ -102,14 +102,14 @@ def balanced_labels(
         if i < 2 or i % 10 == 1:
             log_r, r = log_r + r.log(), torch.ones_like(r)
             held = list(kernels()) if len(own) * k <= HELD else None
-        last, parts, total = c, [], torch.zeros_like(r)
+        last, parts, sums = c, [], torch.zeros_like(r)
         for q in held or kernels():
             parts.append(1 / (q @ r))
-            total += parts[-1] @ q
+            sums += parts[-1] @ q
         c = torch.cat(parts)
         if i and i % 10 == 0 and over_ranks((last / c - 1).abs().sum()).sum() < tolerance:
             break
-        r = len(x) / k / over_ranks(total).sum(0).clamp(min=1e-300)
+        r = len(x) / k / total(sums).clamp(min=1e-300)
     labels = [(log_q(rows) + r.log()).argmax(1) for rows in _blocks(own, k)]
     return gather(torch.cat(labels), len(x))
 
@@ -124,6 +124,12 @@ def nearest(x: Tensor, centroids: Tensor, offset: Tensor | float = 0.0) -> Tenso
     return gather(torch.cat(labels), len(x))
 
 
+def group_sizes(labels: Tensor, groups: int) -> Tensor:
+    """How many of some labels (N,) name each group: float32 (groups,). A GPU is not waited for, as by bincount."""
+    ones = torch.ones(len(labels), device=labels.device)
+    return ones.new_zeros(groups).index_add_(0, labels, ones)
+
+
 def _blocks(x: Tensor, k: int) -> Sequence[Tensor]:
     return x.split(max(1, BLOCK // k))
 
@@ -136,7 +142,9 @@ def _random_rows(x: Tensor, k: int, key: int) -> Tensor:
 
 def _totals(x: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Sum and number of the rows of each group: (k, D), (k,)."""
-    return x.new_zeros(k, x.shape[1]).index_add_(0, labels, x), labels.bincount(minlength=k)
+    own = own_rows(len(x))
+    sums = x.new_zeros(k, x.shape[1]).index_add_(0, labels[own], x[own])
+    return total(sums), labels.bincount(minlength=k)
 
 
 def _split_largest(centroids: Tensor, counts: Tensor, shift: float = 1 / 1024) -> None:

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 
 from ...nets.heads import mlp
 from ...views import random
-from ..grouping import kmeans, whiten
+from ..grouping import group_sizes, kmeans, whiten
 from ..method import Clock, Count, Embeddings, Method, Recipe, View, WholeSet, embedding_std
 
 
 class DeepCluster(Method):
     """Caron et al. 2018, "Deep Clustering for Unsupervised Learning of Visual Features"; facebookresearch/deepcluster.
 
-    The projector stands for the fully connected layers of their AlexNet and VGG; the suffix -sobel of a backbone gives
-    it their fixed Sobel filters in front. Deviations: no dropout in the projector; the rate falls by a cosine (theirs
-    is constant); an empty cluster of k-means takes half of the largest (faiss draws one by size); the last, incomplete
-    batch of an epoch is left out (theirs kept).
+    The suffix -sobel of a backbone gives it their fixed Sobel filters in front. Deviations: a ResNet-50 and a projector
+    in the place of their AlexNet and VGG-16 with their fully connected layers, which `imagenet` has the rest of; no
+    dropout; the rate falls by a cosine (theirs is constant); an empty cluster of k-means takes half of the largest
+    (faiss draws one by size); the last, incomplete batch of an epoch is left out (theirs kept); batch norms see the
+    whole batch (theirs each device's).
     """
 
     family = "clustering"
@@ -87,7 +88,7 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         loss = F.cross_entropy(self.top(z["z"].relu()), self.labels[index])
-        largest = self.labels.bincount().max() / len(self.labels)
+        largest = group_sizes(self.labels, self.clusters).max() / len(self.labels)
         return loss, {"embedding_std": embedding_std(z["z"]), "largest_cluster": largest}
 
     def constants(self, batch_size: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..grouping import balanced_labels, nearest
+from ..grouping import balanced_labels, group_sizes, nearest
 from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, WholeSet, embedding_std
 
 
@@ -21,7 +21,7 @@ class SeLa(Method):
     are due at one step, one is made (theirs makes the second at the next step); the first is of all heads, also where
     the others take turns (theirs begins with random labels); a transport that does not converge ends after 1,000
     iterations (theirs goes on); jitter comes before greyscale (theirs after); the last, incomplete batch of an epoch is
-    left out (theirs kept).
+    left out (theirs kept); batch norms see the whole batch (theirs each device's).
     """
 
     family = "clustering"
@@ -92,8 +92,8 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self.top(z["z"]).view(-1, self.heads, self.clusters)
         loss = F.cross_entropy(logits.transpose(1, 2), self.labels[:, index].T)
-        used = self.labels[0].unique().numel() / self.clusters
-        return loss, {"embedding_std": embedding_std(z["z"]), "classes_used": torch.tensor(used)}
+        used = (group_sizes(self.labels[0], self.clusters) > 0).float().mean()
+        return loss, {"embedding_std": embedding_std(z["z"]), "classes_used": used}
 
     def constants(self, batch_size: int) -> dict[str, float]:
         return {f"ln {self.clusters}: all predictions uniform": log(self.clusters)}

@@ -18,7 +18,8 @@ class SeLaV2(DeepClusterV2):
     from the first step on.
 
     Its best published run has 400 epochs of 2 x 160 + 4 x 96 px (README.md). Not stated, hence SwAV's: the sharpness of
-    the transport, 1 / 0.05; hence DeepCluster-v2's: the rest.
+    the transport, 1 / 0.05; hence DeepCluster-v2's: the rest. The prototypes of all heads are one tensor, with one norm
+    for LARC.
     """
 
     title = "SeLa-v2"

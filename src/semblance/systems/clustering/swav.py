@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...losses import sinkhorn, swapped_prediction
 from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
+from ..grouping import group_sizes
 from ..method import Amount, Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, embedding_std, unit
 
 
@@ -45,7 +46,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         prototypes: Count = 3000,
         hidden: Count = 2048,
         dim: Count = 128,
-        freeze_epochs: Amount = 1.0,  # while which the prototypes stay as they are (313 steps at a batch of 4096)
+        freeze_epochs: Amount = 1.0,  # while which the prototypes stay as they are (theirs: 313 steps, of 312 an epoch)
         queue: Natural = 0,  # embeddings of past batches that help to balance the codes; 3840 for batches of 256
         queue_epoch: Natural = 15,
     ) -> None:
@@ -73,8 +74,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         scores = [crop @ weight.T for crop in torch.cat([z["large"], z["small"]], 1).unbind(1)]
         codes = [self.codes(s.detach(), i) for i, s in enumerate(scores[: z["large"].shape[1]])]
         loss = swapped_prediction(scores, codes, self.temperature)
-        used = codes[0].argmax(1).unique().numel() / len(weight)
-        return loss, {"embedding_std": embedding_std(z["large"][:, 0]), "prototypes_used": torch.tensor(used)}
+        used = (group_sizes(codes[0].argmax(1), len(weight)) > 0).float().mean()
+        return loss, {"embedding_std": embedding_std(z["large"][:, 0]), "prototypes_used": used}
 
     @torch.no_grad()
     def codes(self, scores: Tensor, crop: int) -> Tensor:

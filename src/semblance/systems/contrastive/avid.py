@@ -14,7 +14,7 @@ from ...nets.heads import EachPart, mlp
 from ...views import random
 from ...views.clip import ClipView
 from ...views.sound import SoundView
-from ..bank import Bank, draw_outside, nce_level
+from ..bank import Bank, draw_outside, estimate_once, nce_level
 from ..method import Amount, Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std, unit
 
 VIDEO, AUDIO = "video", "audio"
@@ -117,9 +117,7 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
         if not self.has("negatives"):
             return -attract.mean()
         repel = bank.chosen(z, negative) / self.temperature
-        if self.log_partition.isnan():
-            scores = repel.detach().flatten()
-            self.log_partition.copy_(scores.logsumexp(0) - log(len(scores)))
+        estimate_once(self.log_partition, repel)
         return nce(attract, repel, self.log_partition + log(negative.shape[1]))
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
