@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import semblance as sb
+from semblance import systems
 from semblance.__main__ import main
 
 
@@ -52,6 +53,16 @@ def test_methods_are_listed_and_explained(monkeypatch: pytest.MonkeyPatch, capsy
     assert all(part in page for part in ("BYOL", "moving average", "stop_gradient", "momentum", "imagenet"))
     assert run(monkeypatch, "methods", "byo") == 2
     assert "Did you mean 'byol'" in capsys.readouterr().err
+
+
+def test_the_map_of_methods_cuts_no_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(monkeypatch, "methods") == 0
+    listed = capsys.readouterr().out
+    words = {word for name in sb.methods() for word in systems.get(name).paper.split(", arXiv")[0].split()}
+    words |= {guard for name in sb.methods() for guard in systems.get(name).guards}
+    assert {word.strip(",") for word in words} <= {word.strip(",") for word in listed.split()}
+    assert max(map(len, listed.splitlines()[:-1])) <= 80
 
 
 def test_methods_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ console = Console(highlight=False, markup=False)
 
 def list_all(methods: list[dict[str, Any]]) -> None:
     """One row per method, family after family."""
+    wide = Console(highlight=False)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     rows = [
         (m["method"], ", ".join(m["guards"]), m["views"], ", ".join(m["state"]).replace(".rows", ""), _cost(m),
@@ -18,9 +19,12 @@ def list_all(methods: list[dict[str, Any]]) -> None:
         for m in methods
     ]  # fmt: skip
     headings = ("method", "what stops the collapse", "views as published", "state", "cost", "paper")
-    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
-        words = " ".join([heading, *cells]).split()
-        table.add_column(heading, min_width=max(map(len, words)))  # no word is cut
+    columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
+    least = [max(map(len, " ".join(cells).split())) for cells in columns]  # no word is cut
+    more = [max(map(len, cells)) - width for cells, width in zip(columns, least, strict=True)]
+    share = min(1, max(0, wide.width - sum(least) - 2 * len(columns) + 1) / sum(more))  # beside paddings and dividers
+    for heading, width, wanted in zip(headings, least, more, strict=True):
+        table.add_column(heading, width=width + int(share * wanted))
     family = None
     for m, row in zip(methods, rows, strict=True):
         if m["family"] != family:
@@ -28,7 +32,7 @@ def list_all(methods: list[dict[str, Any]]) -> None:
             table.add_section()
             table.add_row(f"[bold]{family}[/bold]")
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    wide.print(table)
     console.print(
         "cost: of a step of its `small` recipe with a ResNet-10 at 32 px on a CPU, relative to SimCLR's, without the "
         "work at the start of an epoch (benchmarks/costs.py)",
@@ -41,8 +45,10 @@ def explain(m: dict[str, Any]) -> None:
     console.print(f"{m['title']} ({m['family']}), {m['paper']}\n")
     console.print(m["picture"])
     console.print(f"\nloss: {m['equation']}", soft_wrap=True)
-    for point, level in m["levels"].items():
-        console.print(f"  {level:.4g}  {point}", soft_wrap=True)
+    for recipe, told in m["recipes"].items():
+        for point, level in told["levels_of_the_loss"].items():
+            value = "" if level is None else f"{level:.4g}"
+            console.print(f"  {recipe:<8} {value:<6} {point}", soft_wrap=True)
     console.print(f"cost of a step of `small`, relative to SimCLR's: {_cost(m)}\n")
     for heading, lines in (
         ("What stops the collapse (switch off with --without NAME)", m["guards"]),
@@ -56,8 +62,11 @@ def explain(m: dict[str, Any]) -> None:
             console.print("  none")
         console.print()
     names = list(m["recipes"])
-    table = Table("recipe", *names)
-    for key in m["recipes"][names[0]]:
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("recipe", width=17)  # leaves the others 20 of 80
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for key in [key for key in m["recipes"][names[0]] if key != "levels_of_the_loss"]:
         table.add_row(key.replace("_", " "), *(_cell(m["recipes"][name][key]) for name in names))
     console.print(table)
 

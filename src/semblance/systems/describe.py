@@ -14,7 +14,7 @@ from torch import nn
 from ..views.clip import ClipView
 from ..views.sound import SoundView
 from . import get
-from .method import AnyView, Method
+from .method import AnyView, Method, Recipe
 
 PICTURES = 1_234_567  # so that N is known among the sizes of a state
 COSTS = Path(__file__).parent / "costs.json"  # written by benchmarks/costs.py
@@ -27,12 +27,10 @@ class _Backbone(nn.Module):
 def about(name: str) -> dict[str, Any]:
     """Everything that `semblance methods NAME` shows, as plain values."""
     cls = get(name)
-    published = cls.recipes["imagenet"]
-    model = _on_paper(cls, **published.hyper)
     return {
         "method": name, "title": cls.title, "family": cls.family, "paper": cls.paper, "equation": cls.equation,
-        "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(published.views), "state": state(cls),
-        "levels": model.constants(published.batch_size),
+        "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(cls.recipes["imagenet"].views),
+        "state": state(cls),
         "cost": json.loads(COSTS.read_text())["costs"].get(name),
         "defaults": {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY},
         "recipes": {
@@ -45,10 +43,18 @@ def about(name: str) -> dict[str, Any]:
                 "final_weight_decay": r.weight_decay if r.final_weight_decay is None else r.final_weight_decay,
                 "decay_of_biases_and_norms": r.decay_1d, "largest_gradient_of_a_tensor": r.clip_each,
                 "hyper": dict(r.hyper),
+                "levels_of_the_loss": _levels(cls, r),
             }
             for recipe, r in cls.recipes.items()
         },
     }  # fmt: skip
+
+
+def _levels(cls: type[Method], recipe: Recipe) -> dict[str, float | None]:
+    """Levels of the loss by what they tell; None where they hang on the number of samples."""
+    levels = _on_paper(cls, **recipe.hyper).constants(recipe.batch_size).items()
+    known = f"{PICTURES:,}"
+    return {point.replace(known, "N"): None if known in point else level for point, level in levels}
 
 
 def state(cls: type[Method]) -> dict[str, str]:

@@ -30,7 +30,7 @@ class MoCo(Method):
     family = "contrastive"
     title = "MoCo"
     paper = "He et al. 2020, arXiv:1911.05722"
-    equation = "- log exp(q·k / τ) / (exp(q·k / τ) + Σ_queue exp(q·k' / τ)), mean over the batch"
+    equation = "- log exp(q·k / τ) / (exp(q·k / τ) + Σ_queue exp(q·k' / τ)); symmetric: plus that of swapped views"
     picture = """
 image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
        │            ┊ moving average       │ the queue repels

@@ -19,7 +19,7 @@ class VICReg(Method):
     family = "redundancy reduction"
     title = "VICReg"
     paper = "Bardes et al. 2022, arXiv:2105.04906"
-    equation = "25 |z1 - z2|² / D + 25 mean relu(1 - std z) + 1 Σ_(i ≠ j) Cov(z)_ij² / D"
+    equation = "25 |z1 - z2|² / D + Σ_z [25/2 mean relu(1 - std z) + 1 Σ_(i ≠ j) Cov(z)_ij² / D], z each of z1 and z2"
     picture = """
 image ─┬─ view ─ backbone ─ projector ─ z1 ─ std 1, no covariance ─┐ near
        └─ view ─ backbone ─ projector ─ z2 ─ std 1, no covariance ─┘
