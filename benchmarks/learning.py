@@ -6,13 +6,15 @@
 `--data` is a labelled set in any form that `semblance train` reads. Each method trains for as many steps as fit into
 the minutes on the idle machine: they are measured for all methods first, and kept, so that work beside the runs changes
 their seconds and not what they learn. Lengths and finished methods are kept in benchmarks/results/NAME.json and not run
-again; delete a method's entry to repeat it.
+again; delete a method's entry to repeat it. After a stop the same command goes on from the last checkpoint, which lies
+in runs/NAME-METHOD.
 """
 
 import argparse
 import json
 import math
 import platform
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,11 +33,14 @@ from semblance.engine.checkpoint import write_atomically
 RESULTS = Path(__file__).parent / "results"
 
 
-def run(method: str, flags: dict) -> dict:
-    """One training run; its curve and its table."""
-    with tempfile.TemporaryDirectory() as folder:
-        summary = semblance.train(method, eval_every=2, out=f"{folder}/run", **flags)
-        lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
+def run(method: str, flags: dict, folder: Path) -> dict:
+    """One training run, or what is left of it in its folder; its curve and its table."""
+    if (folder / "config.yaml").exists():
+        summary = semblance.train(out=str(folder), resume=True)
+    else:
+        summary = semblance.train(method, eval_every=2, out=str(folder), **flags)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    shutil.rmtree(folder)
     curve = [[line["epoch"], line["seconds"], line["knn_top1"]] for line in lines if "knn_top1" in line]
     curve.append([lines[-1]["epoch"], summary["training_seconds"], summary["knn_top1"]])
     kept = ("training_seconds", "table", "samples_per_second", "train_images", "test_images", "backbone")
@@ -141,7 +146,7 @@ def main() -> None:
             keep(path, method, {"length": length})
     for method in todo:
         length = read(path)[method]["length"]  # as first measured, whatever is asked for now
-        keep(path, method, {"length": length} | run(method, flags | length))
+        keep(path, method, {"length": length} | run(method, flags | length, Path("runs", f"{args.name}-{method}")))
         draw(finished(path), args.name)
     results = finished(path)
     print("| method | epochs | minutes | images/s | kNN-200 % | linear % |\n|---|---|---|---|---|---|")
