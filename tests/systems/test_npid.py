@@ -25,10 +25,6 @@ def wave(n: int, d: int, phase: float = 0.0) -> Tensor:
 
 def test_published_constants(defaults):
     assert defaults(NPID) == {"temperature": 0.07, "negatives": 4096, "momentum": 0.5, "dim": 128}
-    recipe = NPID.recipes["imagenet"]
-    assert (recipe.optimizer, recipe.lr, recipe.batch_size, recipe.weight_decay) == ("sgd", 0.03, 256, 1e-4)
-    (view,) = recipe.views
-    assert (view.count, view.scale, view.jitter, view.jitter_p) == (1, (0.2, 1.0), (0.4,) * 4, 1.0)
     assert NPID.recipes["small"].hyper == {"temperature": 0.1, "negatives": 0}
 
 

@@ -27,12 +27,6 @@ def test_published_constants(defaults):
         "temperature": 0.1, "negatives": 32_000, "momentum": 0.5, "patch_weight": 0.5, "dim": 128,
         "mlp_head": True, "nce": False,
     }  # fmt: skip
-    recipe = PIRL.recipes["imagenet"]
-    assert recipe.lr * recipe.batch_size / 256 == pytest.approx(0.12)
-    assert (recipe.optimizer, recipe.weight_decay, recipe.decay_1d, recipe.final_lr) == ("sgd", 1e-4, False, 0.001)
-    picture, patches = recipe.views
-    assert (patches.grid, patches.cell, patches.size, patches.scale) == (3, 85, 64, (0.6, 1.0))
-    assert picture.jitter == patches.jitter == (0.8, 0.8, 0.8, 0.2) and picture.blur_p == patches.blur_p == 0.5
 
 
 def test_heads_are_the_authors(tiny):

@@ -33,8 +33,6 @@ def test_published_constants(defaults):
         "clusters": 3000, "heads": 10, "sharpness": 25.0, "tolerance": 0.1, "assignments": 100, "spacing": 2.0,
         "in_turn": False,
     }  # fmt: skip
-    recipe = SeLa.recipes["imagenet"]
-    assert (recipe.lr, recipe.weight_decay, recipe.batch_size, recipe.epochs) == (0.08, 1e-5, 256, 401)
 
 
 def test_assignments_are_dense_at_first(tiny, noise, whole):

@@ -49,13 +49,6 @@ def test_transport_is_as_sharp_and_exact_as_asked(tiny, noise, whole, monkeypatc
     assert set(asked) == {(20.0, 0.1)}
 
 
-def test_published_crops_are_deepcluster_v2s_of_400_epochs():
-    """facebookresearch/swav: scripts/deepclusterv2_400ep_pretrain.sh."""
-    recipe = SeLaV2.recipes["imagenet"]
-    assert [(v.size, v.count, v.scale) for v in recipe.views] == [(160, 2, (0.08, 1.0)), (96, 4, (0.05, 0.14))]
-    assert recipe.epochs == 400
-
-
 def test_prototypes_are_trained_and_stay_on_the_sphere(tiny, noise, whole):
     model = small(tiny)
     model.start_step(whole(F.normalize(noise(40, 2, 6), dim=2)), FIRST)

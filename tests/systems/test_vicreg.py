@@ -15,10 +15,6 @@ def loss(model: VICReg, z1, z2) -> float:
 
 def test_published_constants(defaults):
     assert defaults(VICReg) == {"invariance": 25.0, "variance": 25.0, "covariance": 1.0, "dim": 8192}
-    recipe = VICReg.recipes["imagenet"]
-    assert recipe.lr * recipe.batch_size / 256 == pytest.approx(1.6)
-    assert (recipe.optimizer, recipe.weight_decay, recipe.final_lr) == ("lars", 1e-6, 0.001)
-    assert [(v.blur_p, v.solarize_p) for v in recipe.views] == [(1.0, 0.0), (0.1, 0.2)]
 
 
 def test_collapse_costs_its_constant(tiny, noise):
