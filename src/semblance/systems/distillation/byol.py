@@ -83,7 +83,7 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="adamw", lr=1e-2, weight_decay=1e-3, hyper={"momentum": 0.95, "hidden": 1024},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"momentum": 0.9, "hidden": 512},
         ),
         "quick": Recipe(
             backbone="resnet10-w8-cifar", image_size=32, batch_size=64, epochs=7, warmup_epochs=1,
