@@ -18,7 +18,7 @@ class NPID(Method):
 
     Deviations: the rate falls by a cosine (theirs by steps); the last, incomplete batch of an epoch is left out (theirs
     kept); jitter comes before greyscale (theirs after); a picture's own row is never among its negatives (theirs may
-    be); nce lacks their 1e-7.
+    be); nce lacks their 1e-7; batch norms see the whole batch (theirs each device's).
     """
 
     family = "contrastive"

@@ -24,7 +24,7 @@ class PIRL(Method):
     Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices); the
     cosine of the rate is taken per step (theirs per epoch); a picture's own row is never among its negatives (theirs
     may be); nce lacks their 1.2e-7; blur is a Gaussian (theirs Pillow's); views have no posterize, sharpness and
-    autocontrast (only those of their first form do).
+    autocontrast (only those of their first form do); batch norms see the whole batch (theirs each device's).
     """
 
     family = "contrastive"
