@@ -18,6 +18,7 @@ from semblance.__main__ import main
 from semblance.engine import checkpoint, loop
 from semblance.engine.folder import RunFolder
 from semblance.engine.optimizers import make_optimizer
+from semblance.engine.progress import Progress
 from semblance.errors import UserError
 from semblance.systems import Clock
 from semblance.views import random
@@ -76,12 +77,17 @@ def test_nan_between_two_looks_is_told_as_of_its_own_step(tmp_path: Path) -> Non
     assert not folder.checkpoint.exists() and list(losses(tmp_path)) == [1]
 
 
-@pytest.mark.parametrize("name", ["deepcluster", "sela"])
+@pytest.mark.parametrize("name", ["deepcluster", "deepcluster-v2", "sela", "sela-v2"])
 def test_nan_is_told_before_features_are_grouped(name: str, tmp_path: Path) -> None:
     config, folder = tiny_config(name), RunFolder(tmp_path)
-    method = tiny_method(config)
+    method, track = tiny_method(config), Progress.track
     spoil(method, 3, "gradient")  # the last one of an epoch
-    with pytest.raises(UserError, match="at step 3;"):
+
+    def watch(self, items, what):
+        assert all(p.isfinite().all() for p in method.parameters()), what
+        return track(self, items, what)
+
+    with mock.patch.object(Progress, "track", watch), pytest.raises(UserError, match="at step 3;"):
         loop.fit(method, tiny_images(), config, folder, CPU)
 
 

@@ -51,12 +51,12 @@ class WholeSet:
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a progress bar."""
+        self.divergence.check()  # what steps that left no numbers made cannot be grouped
         return self.progress.track(items, what)
 
     def _rows(
         self, order: Tensor, make: Callable[..., list[Tensor]], embed: Callable[[list[Tensor]], Tensor]
     ) -> Tensor:
-        self.divergence.check()  # weights that are no numbers make features that cannot be grouped
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         dtype = torch.float64 if self.config.precision == "64" else torch.float32
 
