@@ -40,7 +40,6 @@ def run(method: str, flags: dict, folder: Path) -> dict:
     else:
         summary = semblance.train(method, eval_every=2, out=str(folder), **flags)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    shutil.rmtree(folder)
     curve = [[line["epoch"], line["seconds"], line["knn_top1"]] for line in lines if "knn_top1" in line]
     curve.append([lines[-1]["epoch"], summary["training_seconds"], summary["knn_top1"]])
     kept = ("training_seconds", "table", "samples_per_second", "train_images", "test_images", "backbone")
@@ -146,7 +145,9 @@ def main() -> None:
             keep(path, method, {"length": length})
     for method in todo:
         length = read(path)[method]["length"]  # as first measured, whatever is asked for now
-        keep(path, method, {"length": length} | run(method, flags | length, Path("runs", f"{args.name}-{method}")))
+        folder = Path("runs", f"{args.name}-{method}")
+        keep(path, method, {"length": length} | run(method, flags | length, folder))
+        shutil.rmtree(folder)  # its result is kept
         draw(finished(path), args.name)
     results = finished(path)
     print("| method | epochs | minutes | images/s | kNN-200 % | linear % |\n|---|---|---|---|---|---|")
