@@ -11,7 +11,6 @@ console = Console(highlight=False, markup=False)
 
 def list_all(methods: list[dict[str, Any]]) -> None:
     """One row per method, family after family."""
-    wide = Console(highlight=False)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     rows = [
         (m["method"], ", ".join(m["guards"]), m["views"], ", ".join(m["state"]).replace(".rows", ""), _cost(m),
@@ -22,7 +21,7 @@ def list_all(methods: list[dict[str, Any]]) -> None:
     columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
     least = [max(map(len, " ".join(cells).split())) for cells in columns]  # no word is cut
     more = [max(map(len, cells)) - width for cells, width in zip(columns, least, strict=True)]
-    share = min(1, max(0, wide.width - sum(least) - 2 * len(columns) + 1) / sum(more))  # beside paddings and dividers
+    share = min(1, max(0, console.width - sum(least) - 2 * len(columns) + 1) / sum(more))  # beside dividers
     for heading, width, wanted in zip(headings, least, more, strict=True):
         table.add_column(heading, width=width + int(share * wanted))
     family = None
@@ -32,7 +31,7 @@ def list_all(methods: list[dict[str, Any]]) -> None:
             table.add_section()
             table.add_row(f"[bold]{family}[/bold]")
         table.add_row(*row)
-    wide.print(table)
+    Console(highlight=False).print(table)
     console.print(
         "cost: of a step of its `small` recipe with a ResNet-10 at 32 px on a CPU, relative to SimCLR's, without the "
         "work at the start of an epoch (benchmarks/costs.py)",

@@ -132,10 +132,8 @@ def test_the_imagenet_recipe_is_the_published_run(name: str) -> None:
         assert (ours or 0.0) * scale == pytest.approx(told.pop(rate, 0.0), rel=1e-12), rate
     assert list(recipe.views) == told.pop("views")
     plain = {"decay_1d": False, "final_weight_decay": None, "clip_each": None, "audio_backbone": None, "hyper": {}}
-    rest = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    assert {
-        field: x for field, x in rest.items() if field not in ("views", "lr", "bias_lr", "final_lr")
-    } == plain | told
+    seen = ("views", "lr", "bias_lr", "final_lr")
+    assert {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in seen} == plain | told
 
 
 def test_what_is_not_named_of_a_view_is_torchvisions_or_off() -> None:

@@ -91,12 +91,9 @@ def balanced_labels(
             q = log_q(rows)
             yield (q - q.amax(1, keepdim=True)).exp_()
 
-    def over_ranks(own: Tensor) -> Tensor:
-        return gather(own[None], world()[1])
-
     log_r = torch.zeros(k, dtype=torch.float64, device=x.device)
     totals = torch.stack([log_q(rows).logsumexp(0) for rows in _blocks(own, k)])  # where all c are alike
-    log_r, r = -over_ranks(totals.logsumexp(0)).logsumexp(0), torch.ones_like(log_r)
+    log_r, r = -gather(totals.logsumexp(0)[None], world()[1]).logsumexp(0), torch.ones_like(log_r)
     c = torch.ones(len(own), dtype=torch.float64, device=x.device)
     for i in track(range(1000)):
         if i < 2 or i % 10 == 1:
@@ -107,7 +104,7 @@ def balanced_labels(
             parts.append(1 / (q @ r))
             sums += parts[-1] @ q
         c = torch.cat(parts)
-        if i and i % 10 == 0 and over_ranks((last / c - 1).abs().sum()).sum() < tolerance:
+        if i and i % 10 == 0 and total((last / c - 1).abs().sum()) < tolerance:
             break
         r = len(x) / k / total(sums).clamp(min=1e-300)
     labels = [(log_q(rows) + r.log()).argmax(1) for rows in _blocks(own, k)]
@@ -125,9 +122,13 @@ def nearest(x: Tensor, centroids: Tensor, offset: Tensor | float = 0.0) -> Tenso
 
 
 def group_sizes(labels: Tensor, groups: int) -> Tensor:
-    """How many of some labels (N,) name each group: float32 (groups,). A GPU is not waited for, as by bincount."""
-    ones = torch.ones(len(labels), device=labels.device)
-    return ones.new_zeros(groups).index_add_(0, labels, ones)
+    """How many of some labels (N,) name each group: int64 (groups,). A GPU is not waited for, as by bincount."""
+    return labels.new_zeros(groups).index_add_(0, labels, torch.ones_like(labels))
+
+
+def share_used(labels: Tensor, groups: int) -> Tensor:
+    """Share of the groups that some labels (N,) name."""
+    return (group_sizes(labels, groups) > 0).float().mean()
 
 
 def _blocks(x: Tensor, k: int) -> Sequence[Tensor]:
@@ -144,7 +145,7 @@ def _totals(x: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Sum and number of the rows of each group: (k, D), (k,)."""
     own = own_rows(len(x))
     sums = x.new_zeros(k, x.shape[1]).index_add_(0, labels[own], x[own])
-    return total(sums), labels.bincount(minlength=k)
+    return total(sums), group_sizes(labels, k)
 
 
 def _split_largest(centroids: Tensor, counts: Tensor, shift: float = 1 / 1024) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
 from ...views import random
-from ..grouping import group_sizes, nearest, spherical_kmeans
+from ..grouping import nearest, share_used, spherical_kmeans
 from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, WholeSet, embedding_std, unit
 
 
@@ -97,7 +97,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
             F.cross_entropy(prototypes @ crops / self.temperature, labels[index, None].expand(-1, crops.shape[2]))
             for prototypes, labels in zip(self.prototypes, self.labels, strict=True)
         ]
-        used = (group_sizes(self.labels[0], self.prototypes.shape[1]) > 0).float().mean()
+        used = share_used(self.labels[0], self.prototypes.shape[1])
         return torch.stack(losses).mean(), {"embedding_std": embedding_std(z["z"][:, 0]), "prototypes_used": used}
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..grouping import balanced_labels, group_sizes, nearest
+from ..grouping import balanced_labels, nearest, share_used
 from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, WholeSet, embedding_std
 
 
@@ -92,7 +92,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self.top(z["z"]).view(-1, self.heads, self.clusters)
         loss = F.cross_entropy(logits.transpose(1, 2), self.labels[:, index].T)
-        used = (group_sizes(self.labels[0], self.clusters) > 0).float().mean()
+        used = share_used(self.labels[0], self.clusters)
         return loss, {"embedding_std": embedding_std(z["z"]), "classes_used": used}
 
     def constants(self, batch_size: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...losses import sinkhorn, swapped_prediction
 from ...nets.heads import mlp
 from ...nets.multi_crop import multi_crop
-from ..grouping import group_sizes
+from ..grouping import share_used
 from ..method import Amount, Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, embedding_std, unit
 
 
@@ -74,7 +74,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         scores = [crop @ weight.T for crop in torch.cat([z["large"], z["small"]], 1).unbind(1)]
         codes = [self.codes(s.detach(), i) for i, s in enumerate(scores[: z["large"].shape[1]])]
         loss = swapped_prediction(scores, codes, self.temperature)
-        used = (group_sizes(codes[0].argmax(1), len(weight)) > 0).float().mean()
+        used = share_used(codes[0].argmax(1), len(weight))
         return loss, {"embedding_std": embedding_std(z["large"][:, 0]), "prototypes_used": used}
 
     @torch.no_grad()
