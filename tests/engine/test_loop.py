@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 from unittest import mock
 
 import numpy as np
@@ -152,6 +153,26 @@ def test_resume_of_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     before = folder.checkpoint.read_bytes(), folder.metrics.read_text()
     assert train(tiny_method(config), config, tmp_path, resume=True).finished
     assert (folder.checkpoint.read_bytes(), folder.metrics.read_text()) == before
+
+
+def die(file: BinaryIO) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("of", ["checkpoint", "backbone", "metrics"])
+def test_resume_clears_away_what_a_kill_left_half_written(of: str, tmp_path: Path) -> None:
+    """Though the kill came while the last checkpoint was written once more, and no step is left to be made."""
+    config = tiny_config("simclr", max_steps=2)
+    train(tiny_method(config), config, tmp_path)
+    before = set(tmp_path.rglob("*"))
+
+    killed = processes.Process(target=checkpoint.write_atomically, args=(getattr(RunFolder(tmp_path), of), die))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    assert len(set(tmp_path.rglob("*")) - before) == 1
+    train(tiny_method(config), config, tmp_path, resume=True)
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_evaluation_is_logged_and_leaves_training_alone(tmp_path: Path) -> None:

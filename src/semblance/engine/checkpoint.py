@@ -44,10 +44,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors and plain values, and clear away what killed processes left of theirs."""
+    """Write a checkpoint of tensors and plain values."""
     write_atomically(path, lambda file: torch.save(state, file))
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        leftover.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -77,7 +77,11 @@ class RunFolder:
         return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def rewind(self, step: int) -> None:
-        """Drop what was logged after the checkpoint of `step`."""
+        """Drop what was logged after the checkpoint of `step`, and files that a killed process had half written."""
+        for folder in (self.path, self.checkpoint.parent):
+            for leftover in folder.glob(".*.tmp"):  # of write_atomically
+                with writing(leftover):
+                    leftover.unlink(missing_ok=True)
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.metrics, lambda file: file.write(text.encode()))
