@@ -138,16 +138,20 @@ def main() -> None:
     path = RESULTS / f"{args.name}.json"
     flags = {"recipe": "small", "data": args.data, "seed": args.seed}
     flags |= {"backbone": args.backbone, "image_size": args.image_size}
+
+    def folder_of(method: str) -> Path:
+        return Path("runs", f"{args.name}-{method}")
+
     todo = [m for m in args.methods if "table" not in read(path).get(m, {})]
     for method in todo:
         if method not in read(path):
+            shutil.rmtree(folder_of(method), ignore_errors=True)  # of a run whose entry was deleted
             length = {"epochs": args.epochs} if args.epochs else within(args.minutes, method, flags, args.images)
             keep(path, method, {"length": length})
     for method in todo:
         length = read(path)[method]["length"]  # as first measured, whatever is asked for now
-        folder = Path("runs", f"{args.name}-{method}")
-        keep(path, method, {"length": length} | run(method, flags | length, folder))
-        shutil.rmtree(folder)  # its result is kept
+        keep(path, method, {"length": length} | run(method, flags | length, folder_of(method)))
+        shutil.rmtree(folder_of(method))  # its result is kept
         draw(finished(path), args.name)
     results = finished(path)
     print("| method | epochs | minutes | images/s | kNN-200 % | linear % |\n|---|---|---|---|---|---|")

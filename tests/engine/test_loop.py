@@ -159,11 +159,12 @@ def die(file: BinaryIO) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("of", ["checkpoint", "backbone", "metrics"])
-def test_resume_clears_away_what_a_kill_left_half_written(of: str, tmp_path: Path) -> None:
-    """Though the kill came while the last checkpoint was written once more, and no step is left to be made."""
+@pytest.mark.parametrize("of", ["checkpoint", "backbone", "metrics", "config"])
+def test_what_a_kill_left_half_written_is_cleared_away(of: str, tmp_path: Path) -> None:
+    """Though no step is left to be made, or there is no configuration yet to resume from; and nothing else is."""
     config = tiny_config("simclr", max_steps=2)
     train(tiny_method(config), config, tmp_path)
+    (tmp_path / ".own.tmp").touch()
     before = set(tmp_path.rglob("*"))
 
     killed = processes.Process(target=checkpoint.write_atomically, args=(getattr(RunFolder(tmp_path), of), die))
@@ -171,7 +172,7 @@ def test_resume_clears_away_what_a_kill_left_half_written(of: str, tmp_path: Pat
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
     assert len(set(tmp_path.rglob("*")) - before) == 1
-    train(tiny_method(config), config, tmp_path, resume=True)
+    train(tiny_method(config), config, tmp_path, resume=of != "config")
     assert set(tmp_path.rglob("*")) == before
 
 

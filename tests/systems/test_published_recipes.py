@@ -123,7 +123,7 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in systems.names() if systems.get(name).of_pictures()])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_imagenet_recipe_is_the_published_run(name: str) -> None:
     recipe, told = systems.get(name).recipes["imagenet"], dict(PUBLISHED[name])
     scale = recipe.batch_size / 256

@@ -76,12 +76,15 @@ class RunFolder:
                 lines.append(json.loads(line))
         return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
-    def rewind(self, step: int) -> None:
-        """Drop what was logged after the checkpoint of `step`, and files that a killed process had half written."""
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes had half written."""
         for folder in (self.path, self.checkpoint.parent):
-            for leftover in folder.glob(".*.tmp"):  # of write_atomically
+            for leftover in folder.glob(".*.[0-9]*.tmp"):  # of write_atomically
                 with writing(leftover):
-                    leftover.unlink(missing_ok=True)
+                    leftover.unlink()
+
+    def rewind(self, step: int) -> None:
+        """Drop what was logged after the checkpoint of `step`."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.metrics, lambda file: file.write(text.encode()))

@@ -68,6 +68,8 @@ def fit(
     leader = ranks.world()[0] == 0
     trained = Trained(0, total, 0.0)
     fingerprint = samples.fingerprint()
+    if leader:
+        folder.clear_leftovers()
     if resume:
         if folder.checkpoint.exists():  # else it stopped before its first one
             trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
