@@ -25,7 +25,7 @@ def wave(n: int, d: int, phase: float = 0.0) -> Tensor:
 
 def test_published_constants(defaults):
     assert defaults(NPID) == {"temperature": 0.07, "negatives": 4096, "momentum": 0.5, "dim": 128}
-    assert NPID.recipes["small"].hyper == {"temperature": 0.1, "negatives": 0}
+    assert NPID.recipes["small"].hyper == {"temperature": 0.1, "negatives": 0, "momentum": 0.0}  # theirs 0.5
 
 
 def test_the_step_of_the_authors_code(tiny, monkeypatch):

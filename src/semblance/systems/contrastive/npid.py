@@ -90,7 +90,7 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200, warmup_epochs=0,
             views=(View(32, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, flip_p=0.0),),
-            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"temperature": 0.1, "negatives": 0},
+            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"temperature": 0.1, "negatives": 0, "momentum": 0.0},
         ),
         "quick": Recipe(
             backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=16, warmup_epochs=1,

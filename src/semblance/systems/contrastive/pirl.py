@@ -122,7 +122,8 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
                 View(32, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),
                 View(8, grid=GRID, cell=10, scale=(0.6, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),
             ),
-            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"negatives": 4096, "mlp_head": False},
+            optimizer="muon", lr=0.3, weight_decay=0.01,
+            hyper={"negatives": 4096, "momentum": 0.0, "mlp_head": False},
         ),
         "quick": Recipe(
             backbone="resnet10-w8-cifar", image_size=32, batch_size=64, epochs=11, warmup_epochs=1,
