@@ -123,8 +123,10 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [name for name in systems.names() if systems.get(name).of_pictures()])
 def test_the_imagenet_recipe_is_the_published_run(name: str) -> None:
+    if name not in PUBLISHED:
+        pytest.skip(f"PUBLISHED does not say what run of {name} is published")
     recipe, told = systems.get(name).recipes["imagenet"], dict(PUBLISHED[name])
     scale = recipe.batch_size / 256
     rates = {"rate": recipe.lr, "bias_rate": recipe.bias_lr, "last_lr": recipe.final_lr * recipe.lr}

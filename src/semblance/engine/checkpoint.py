@@ -43,6 +43,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.close(folder)
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed within write_atomically left in a folder."""
+    for leftover in folder.glob(".*.[0-9]*.tmp"):
+        with writing(leftover):
+            leftover.unlink()
+
+
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint of tensors and plain values."""
     write_atomically(path, lambda file: torch.save(state, file))

@@ -76,13 +76,6 @@ class RunFolder:
                 lines.append(json.loads(line))
         return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
-    def clear_leftovers(self) -> None:
-        """Remove what killed processes had half written."""
-        for folder in (self.path, self.checkpoint.parent):
-            for leftover in folder.glob(".*.[0-9]*.tmp"):  # of write_atomically
-                with writing(leftover):
-                    leftover.unlink()
-
     def rewind(self, step: int) -> None:
         """Drop what was logged after the checkpoint of `step`."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]

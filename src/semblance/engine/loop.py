@@ -69,7 +69,8 @@ def fit(
     trained = Trained(0, total, 0.0)
     fingerprint = samples.fingerprint()
     if leader:
-        folder.clear_leftovers()
+        checkpoint.clear_leftovers(folder.path)
+        checkpoint.clear_leftovers(folder.checkpoint.parent)
     if resume:
         if folder.checkpoint.exists():  # else it stopped before its first one
             trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
