@@ -13,12 +13,12 @@ import time
 import torch
 from grouping import apart, peak
 
-from semblance.config import resolve
 from semblance.engine import loop
-from semblance.engine.allocator import keep_freed_memory
-from semblance.engine.build import build
 from semblance.engine.optimizers import make_optimizer
-from semblance.engine.precision import choose_precision
+from semblance.modalities.build import build
+from semblance.runs.resolve import resolve
+from semblance.runtime.allocator import keep_freed_memory
+from semblance.runtime.precision import choose_precision
 from semblance.systems import Clock
 
 BATCH, WARM, STEPS = 256, 2, 10

@@ -21,14 +21,14 @@ from torch import Tensor
 
 import semblance
 from semblance.data import load_clips
-from semblance.data.clips import Attribute, ClipSource
-from semblance.engine.build import build
-from semblance.engine.clip_results import prepare, row
-from semblance.engine.folder import RunFolder
-from semblance.evaluation.clip_run import here, trained
-from semblance.evaluation.clips import Embedded, embed_clips, raw_input
+from semblance.data.clips.clips import Clips
+from semblance.data.samples import Attribute, Source
+from semblance.evaluation.clip_features import embed_clips, raw_input
 from semblance.evaluation.retrieval import chance, ranks, retrieval
-from semblance.systems.contrastive.avid import AVID
+from semblance.evaluation.table import Embedded
+from semblance.modalities.build import build
+from semblance.modalities.clips import MODALITY, here, trained
+from semblance.systems.clip_method import ClipMethod
 
 LABELS = ("color", "digit")  # of whole clips, where a set is of their pieces
 FEW = 40  # candidates, as the hand-made baseline of GRID had
@@ -64,28 +64,28 @@ def interval(share: float, n: int) -> float:
 
 def measure(run: Path) -> dict:
     """Retrieval of held-out clips and linear probes, next to the networks before training and the raw input."""
-    config, device = here(RunFolder(run))
+    config, device = here(run)
     source = load_clips(config.data, config.video, config.sound)
     whole, pieces = clips_of_pieces(source, Path(config.data))
     parts = source.train, source.test
     torch.manual_seed(config.seed)
-    untrained = cast(AVID, build(config))
-    prepare(untrained, source, config)
-    learnt = trained(RunFolder(run), config).to(device)
+    untrained = cast(ClipMethod, build(config))
+    MODALITY.prepare(untrained, source, config)
+    learnt = trained(run, config).to(device)
     found = {
-        "raw input": [Embedded({}, raw_input(part, config)) for part in parts],
+        "raw input": [Embedded(raw_input(part, config)) for part in parts],
         "untrained networks": [embed_clips(untrained.to(device), part, config) for part in parts],
         "trained networks": [embed_clips(learnt, part, config) for part in parts],
     }
     joined = {name: [join(part, pieces) for part in both] for name, both in found.items()}
     hand = {"by_hand": recall(**by_hand(source, pieces))} if pieces > 1 else {}
     return hand | recall(**joined["trained networks"][1].embeddings) | {
-        "table": [row(name, train, test, whole) for name, (train, test) in joined.items()],
+        "table": [{"encoder": name} | MODALITY.measure((both[0], both[1]), whole) for name, both in joined.items()],
         "train_clips": len(whole.train), "test_clips": len(whole.test),
     }  # fmt: skip
 
 
-def clips_of_pieces(source: ClipSource, path: Path) -> tuple[ClipSource, int]:
+def clips_of_pieces(source: Source[Clips], path: Path) -> tuple[Source[Clips], int]:
     """The clips that the set's own are pieces of, with their labels, and the number of pieces of each."""
     with np.load(path) as arrays:
         labels = {
@@ -103,7 +103,7 @@ def clips_of_pieces(source: ClipSource, path: Path) -> tuple[ClipSource, int]:
         classes = np.unique(np.concatenate(both))
         for part, values in zip(whole, both, strict=True):
             part.attributes[name] = Attribute(torch.from_numpy(np.searchsorted(classes, values)), list(classes))
-    return ClipSource(*whole), pieces
+    return Source(*whole), pieces
 
 
 def join(found: Embedded, pieces: int) -> Embedded:
@@ -113,10 +113,10 @@ def join(found: Embedded, pieces: int) -> Embedded:
         {kind: rows.view(len(rows) // pieces, -1) for kind, rows in both.items()}
         for both in (found.embeddings, found.features)
     )
-    return Embedded({kind: F.normalize(rows, dim=1) for kind, rows in embeddings.items()}, features)
+    return Embedded(features, {kind: F.normalize(rows, dim=1) for kind, rows in embeddings.items()})
 
 
-def by_hand(source: ClipSource, pieces: int) -> dict[str, Tensor]:
+def by_hand(source: Source[Clips], pieces: int) -> dict[str, Tensor]:
     """Held-out clips without learning: how much their pictures move from frame to frame, and how loud it is then, less
     what they do on average."""
     found = []

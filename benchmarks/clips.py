@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semblance.data.media import decode_sound
-from semblance.data.pyav import pyav
+from semblance.data.clips.media import decode_sound
+from semblance.data.clips.pyav import pyav
 
 MOUTH = (76, 112, 51, 87)  # rows and columns of GRID's 128 x 160 frames: around the mouth of its one talker
 FPS, PIECES, GRID_RATE, DIGIT_RATE = 25, 3, 24_000, 8_000

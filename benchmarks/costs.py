@@ -18,12 +18,12 @@ import torch
 
 import semblance
 from semblance import systems
-from semblance.config import resolve
-from semblance.data.shapes import shapes
+from semblance.data.sources.shapes import shapes
 from semblance.engine import loop
 from semblance.engine.optimizers import make_optimizer
-from semblance.engine.precision import choose_precision
 from semblance.nets.backbones import backbone
+from semblance.runs.resolve import resolve
+from semblance.runtime.precision import choose_precision
 from semblance.systems import Clock
 
 FILE = Path(systems.__file__).parent / "costs.json"

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 import semblance
 from semblance import systems
-from semblance.engine.checkpoint import write_atomically
+from semblance.runtime.atomic_files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

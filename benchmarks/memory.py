@@ -12,10 +12,10 @@ import time
 import torch
 from grouping import apart, peak
 
-from semblance.config import resolve
 from semblance.engine import loop
-from semblance.engine.build import build
 from semblance.engine.optimizers import make_optimizer
+from semblance.modalities.build import build
+from semblance.runs.resolve import resolve
 from semblance.systems import Clock
 
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 # Forked from a process that has imported torch but never computed with it: quick to start, and safe.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["torch", "torchvision", "timm", "semblance.engine.run", "semblance.__main__"])
+processes.set_forkserver_preload(["torch", "torchvision", "timm", "semblance.commands.train", "semblance.__main__"])
 
 
 class Ranks:

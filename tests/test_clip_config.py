@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tiny import tiny_config
 
-from semblance.config import TrainConfig, resolve
 from semblance.errors import UserError
+from semblance.runs.config import TrainConfig
+from semblance.runs.resolve import resolve
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 from semblance.views.view import View

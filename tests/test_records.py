@@ -14,7 +14,7 @@ import torch
 from tiny import losses, tiny_config, tiny_method, train
 
 from semblance import systems
-from semblance.config import resolve
+from semblance.runs.resolve import resolve
 
 RECORDS = Path(__file__).parent / "records"
 STORED = 300  # pixels of pictures to which the views of recipes for small images grow

@@ -14,15 +14,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from semblance import systems
-from semblance.config import TrainConfig, resolve
-from semblance.data.clips import Attribute, Clips
-from semblance.data.images import Images
-from semblance.data.samples import Samples
-from semblance.data.shapes import shapes
+from semblance.data.clips.clips import Clips
+from semblance.data.pictures.images import Images
+from semblance.data.samples import Attribute, Samples, labelled
+from semblance.data.sources.shapes import shapes
 from semblance.engine import loop
-from semblance.engine.build import build
-from semblance.engine.folder import RunFolder
+from semblance.modalities.build import build
 from semblance.nets.batchnorm import synchronise
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
+from semblance.runs.resolve import resolve
 from semblance.systems import Method
 from semblance.views.sound import SoundView
 
@@ -68,7 +69,7 @@ def _tiny_hyper(method: str) -> dict[str, int]:
 def tiny_images() -> Images:
     pixels, labels, classes = shapes(PICTURES, SIZE)
     sizes = torch.full((PICTURES, 2), SIZE, dtype=torch.int32)
-    return Images("tiny", SIZE, range(PICTURES), pixels, sizes, labels, classes)
+    return Images("tiny", SIZE, range(PICTURES), pixels, sizes, labelled(labels, classes))
 
 
 def tiny_clips(config: TrainConfig) -> Clips:
@@ -123,7 +124,7 @@ def outcome(
     if stop is not None:
         interrupt_after(method, stop)
     train(method, config, out, resume=resume)
-    return {"losses": losses(out), "gradients": gradients(method), "state": deepcopy(method.state_dict())}
+    return {"losses": losses(out), "gradients": gradients_of(method), "state": deepcopy(method.state_dict())}
 
 
 def interrupt_after(method: Method, step: int) -> None:
@@ -145,7 +146,7 @@ def losses(out: Path) -> dict[int, Tensor]:
     return {line["step"]: torch.tensor(line["loss"], dtype=torch.float64) for line in lines}
 
 
-def gradients(method: nn.Module) -> dict[str, Tensor | None]:
+def gradients_of(method: nn.Module) -> dict[str, Tensor | None]:
     return {name: p.grad for name, p in method.named_parameters()}
 
 

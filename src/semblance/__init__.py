@@ -6,12 +6,12 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["embed", "evaluate", "load_backbone", "methods", "train"]
 
-_HOMES = {"train": "api", "evaluate": "api", "embed": "api", "load_backbone": "nets.export"}
+_HOMES = {"train": "api", "evaluate": "api", "embed": "api", "load_backbone": "runs.weights"}
 
 
 def methods() -> list[str]:
     """Names of the methods that train() takes."""
-    from .systems import names
+    from semblance.systems import names
 
     return names()
 
@@ -19,5 +19,10 @@ def methods() -> list[str]:
 def __getattr__(name: str) -> Any:
     """Import on first use: torch takes seconds, and `semblance --help` needs none of it."""
     if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What can be called."""
+    return __all__

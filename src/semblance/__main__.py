@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from .errors import UserError
+from semblance.errors import UserError
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
 
     try:
         signal.signal(signal.SIGINT, stop)
-        from .cli import app  # within, since imports take a while
+        from semblance.cli import app  # within, since imports take a while
 
         app()
     except UserError as error:

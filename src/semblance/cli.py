@@ -1,18 +1,67 @@
-"""The command line: the public functions as commands."""
+"""The command line: the public functions as commands, the options of `train` in their groups."""
 
 import json
-from typing import Annotated
+from inspect import Parameter as Argument
+from inspect import signature
+from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter, UnknownOptionError
 
-from . import __version__, api
+from semblance import __version__, api
+from semblance.errors import UserError
+from semblance.runs.options import GROUPED, TrainOptions, misnamed
+
+UNSPOKEN = {"views"}  # options that a word on a command line cannot say
+_HEADINGS = {
+    heading: Group(heading, sort_key=place)
+    for place, heading in enumerate(dict.fromkeys(str(group.__doc__) for group in GROUPED.values()))
+}
+
+
+def train(*arguments: Any, **flags: Any) -> Any:
+    """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report."""
+    resume = flags.pop("resume", None)  # [] of --resume alone, [RUN] of --resume RUN
+    if resume is not None:
+        if len(resume) > 1:
+            raise UserError(f"--resume takes one folder, not {len(resume)}: {' '.join(resume)}.")
+        flags["resume"] = resume[0] if resume else True
+    return api.train(*arguments, **flags)
+
+
+def _flag(argument: Argument) -> Argument:
+    """An argument of api.train with its group and help."""
+    name, kind = argument.name, argument.annotation
+    told: dict[str, Any] = {
+        "group": _HEADINGS[str(GROUPED[name].__doc__)],
+        "help": " ".join(str(TrainOptions.model_fields[name].description).split()),
+    }
+    if name == "resume":
+        annotation = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=(), **told)]
+        return argument.replace(annotation=annotation, default=None)
+    if name == "from_run":
+        told["name"] = ("--from", "--from-run")
+    if name in ("without", "dry_run"):
+        told["negative"] = ()
+    return argument.replace(annotation=Annotated[kind, Parameter(**told)])
+
+
+def _error(error: CycloptsError) -> Any:
+    """What is printed of a mistake in the arguments: of an option that there is not, what there is instead."""
+    if isinstance(error, UnknownOptionError) and error.command_chain == ("train",):
+        return CycloptsPanel(misnamed(str(error.token.keyword or error.token.value)))
+    return CycloptsPanel(error)
+
+
+_arguments = [_flag(a) for a in signature(api.train).parameters.values() if a.name not in UNSPOKEN]
+train.__signature__ = signature(api.train).replace(parameters=_arguments)  # type: ignore[attr-defined]
+train.__annotations__ = {a.name: a.annotation for a in _arguments}
 
 app = App(
     name="semblance", version=__version__,
     help="Train image and audio-visual encoders without labels, by joint embedding.",
-    help_on_error=False, result_action="return_value", suppress_keyboard_interrupt=False,
+    error_formatter=_error, help_on_error=False, result_action="return_value", suppress_keyboard_interrupt=False,
 )  # fmt: skip
-app.command(api.train)
+app.command(train)
 app.command(api.evaluate)
 app.command(api.embed)
 
@@ -30,13 +79,12 @@ def list_methods(
     as_json
         Print JSON, for programs.
     """
-    from .systems import names
-    from .systems.describe import about
+    from semblance.commands.methods import explain, list_all
+    from semblance.systems import names
+    from semblance.systems.describe import about
 
     methods = [about(n) for n in ([name] if name else names())]
     if as_json:
         print(json.dumps(methods[0] if name else methods, indent=2, ensure_ascii=False))
         return
-    from .methods_page import explain, list_all
-
     explain(methods[0]) if name else list_all(methods)

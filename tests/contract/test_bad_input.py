@@ -22,13 +22,14 @@ from PIL import Image
 from tiny import tiny_config
 
 from semblance import systems
-from semblance.config import TrainConfig, resolve
 from semblance.data import load, load_clips
-from semblance.data.bounce import encode
-from semblance.data.decode import decode
-from semblance.data.images import Images
-from semblance.data.media import decode_clip, decode_sound
+from semblance.data.clips.media import decode_clip, decode_sound
+from semblance.data.pictures.decode import decode
+from semblance.data.pictures.images import Images
+from semblance.data.sources.bounce import encode
 from semblance.errors import UserError
+from semblance.runs.config import TrainConfig
+from semblance.runs.resolve import resolve
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 from semblance.views.view import View

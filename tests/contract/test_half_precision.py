@@ -6,7 +6,7 @@ import pytest
 import torch
 from promises import Keep
 from test_seam import CLOCKS, INDEX, N, cross, setup
-from tiny import gradients
+from tiny import gradients_of
 from torch import Tensor
 
 from semblance import systems
@@ -26,7 +26,7 @@ EXTREMES = {
 
 
 def flat(model: torch.nn.Module) -> Tensor:
-    return torch.cat([g.double().flatten() for g in gradients(model).values() if g is not None])
+    return torch.cat([g.double().flatten() for g in gradients_of(model).values() if g is not None])
 
 
 def relative(a: Tensor, b: Tensor) -> float:

@@ -19,8 +19,9 @@ from ranks import processes
 from tiny import losses, tiny_config, tiny_method, train
 
 from semblance.__main__ import main
-from semblance.engine import checkpoint, loop
-from semblance.engine.folder import RunFolder
+from semblance.engine import loop
+from semblance.runs import checkpoint
+from semblance.runs.folder import RunFolder
 
 METHODS = {  # a queue, a bank, labels and an order of samples, a queue to be filled, a teacher
     "moco": "",

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from ranks import Ranks
-from tiny import CPU, assert_close, gradients, losses, tiny_config, tiny_method, train
+from tiny import CPU, assert_close, gradients_of, losses, tiny_config, tiny_method, train
 
-from semblance.config import TrainConfig
-from semblance.engine import checkpoint
-from semblance.engine.folder import RunFolder
-from semblance.engine.sharding import shard, whole
-from semblance.nets.export import load_backbone
+from semblance.runs import checkpoint
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
+from semblance.runs.weights import load_backbone
+from semblance.runtime.fsdp import full, shard
 
 FLAGS = (
     "--image-size 8 --backbone resnet10-w8-cifar --recipe quick --batch-size 15 --epochs 2 --eval-every 0 --workers 0"
@@ -176,7 +176,7 @@ def _sharded(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any]:
     assert not config.shard or sum(p.to_local().numel() for p in method.backbone.parameters()) < 0.6 * sum(
         p.numel() for p in method.backbone.parameters()
     )
-    return {"state": whole(method.state_dict()), "gradients": whole(gradients(method)), "losses": losses(out)}
+    return {"state": full(method.state_dict()), "gradients": full(gradients_of(method)), "losses": losses(out)}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "lars"])

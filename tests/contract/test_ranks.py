@@ -7,7 +7,7 @@ from promises import Keep
 from ranks import Ranks
 from tiny import deviation, outcome, tiny_config
 
-from semblance.config import TrainConfig
+from semblance.runs.config import TrainConfig
 
 TOLERANCE = 1e-9  # rounding of float64 sums in another order, after ten steps through batch norms
 

@@ -8,9 +8,9 @@ from promises import Keep
 from ranks import Ranks
 from tiny import deviation, interrupt_after, losses, outcome, tiny_config, tiny_method, train
 
-from semblance.config import TrainConfig
-from semblance.engine import checkpoint
-from semblance.engine.folder import RunFolder
+from semblance.runs import checkpoint
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
 
 
 # step 3 ends an epoch: the warm-up, frozen prototypes; step 5 fills a queue of two batches

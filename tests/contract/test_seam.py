@@ -5,11 +5,11 @@ from copy import deepcopy
 import pytest
 import torch
 from promises import Keep
-from tiny import assert_close, deviation, gradients, tiny_config, tiny_method, tiny_samples
+from tiny import assert_close, deviation, gradients_of, tiny_config, tiny_method, tiny_samples
 from torch import Tensor
 
 from semblance import systems
-from semblance.engine import seam
+from semblance.engine import gradients
 from semblance.systems import Clock, Method
 from semblance.systems.method import Embeddings
 from semblance.views.view import make_views
@@ -40,7 +40,7 @@ def cross(
         with torch.autocast("cpu", half, enabled=half is not None):
             return method.embed([c[rows] for c in crops])
 
-    return seam.backward(embed, lambda z: method.objective(z, INDEX, clock), method, micro_batch, N)
+    return gradients.backward(embed, lambda z: method.objective(z, INDEX, clock), method, micro_batch, N)
 
 
 @pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
@@ -51,7 +51,7 @@ def test_gradient_is_exact(method: str, guard: str | None, clock: Clock, keep: K
     loss, _, _ = cross(model, crops, N, clock)
     expected, _ = plain.objective(plain.embed(crops), INDEX, clock)
     expected.backward()
-    ours, autograds = ({"loss": v, **gradients(m)} for v, m in ((loss, model), (expected.detach(), plain)))
+    ours, autograds = ({"loss": v, **gradients_of(m)} for v, m in ((loss, model), (expected.detach(), plain)))
     keep("gradient", deviation(ours, autograds), 1e-12)
 
 
@@ -81,7 +81,7 @@ def test_micro_batches_are_one_batch(method: str) -> None:
     expected, _, expected_z = cross(whole, crops, N)
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
     assert_close(z, expected_z, 1e-9)
-    assert_close(gradients(model), gradients(whole), 1e-9)
+    assert_close(gradients_of(model), gradients_of(whole), 1e-9)
 
 
 def test_second_look_leaves_running_statistics_alone(method: str) -> None:
@@ -93,4 +93,4 @@ def test_second_look_leaves_running_statistics_alone(method: str) -> None:
         for rows in (slice(0, N // 2), slice(N // 2, N)):
             once.embed([c[rows] for c in crops])
     assert_close(*({n: b for n, b in m.named_buffers() if "running" in n} for m in (model, once)), 0.0)
-    assert all(torch.isfinite(g).all() for g in gradients(model).values() if g is not None)
+    assert all(torch.isfinite(g).all() for g in gradients_of(model).values() if g is not None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semblance.data import pyav, torchcodec
+from semblance.data.clips import pyav, torchcodec
 
 
 @pytest.fixture(params=["pyav", "torchcodec"])
@@ -11,4 +11,4 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param == "torchcodec" and not torchcodec.loads():
         pytest.skip("TorchCodec does not load: it is not installed, or does not find FFmpeg's shared libraries")
     module = {"pyav": pyav, "torchcodec": torchcodec}[request.param]
-    monkeypatch.setattr("semblance.data.media.reader", lambda: module)
+    monkeypatch.setattr("semblance.data.clips.media.reader", lambda: module)

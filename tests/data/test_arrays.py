@@ -24,7 +24,7 @@ def save(path: Path, array: np.ndarray) -> str:
 def test_colour_arrays_are_kept_in_either_layout(tmp_path: Path, array: np.ndarray) -> None:
     source = load(save(tmp_path / "x.npy", array), image_size=12)
     assert torch.equal(source.train.pixels, torch.from_numpy(RGB.transpose(0, 3, 1, 2).copy()))
-    assert source.train.labels is None and source.test is None
+    assert not source.train.attributes and source.test is None
     assert source.train.read([3])[1].tolist() == [[12, 12]]
 
 
@@ -58,9 +58,9 @@ def test_npz_labels_of_any_kind_become_classes(tmp_path: Path) -> None:
     y = np.array(["owl", "ant"] * 25)
     np.savez(tmp_path / "x.npz", images=GREY, labels=y)
     source = load(str(tmp_path / "x.npz"), image_size=12)
-    assert source.train.classes == ["ant", "owl"] and source.test is not None
+    assert source.train.attributes["class"].classes == ["ant", "owl"] and source.test is not None
     for part in (source.train, source.test):
-        assert [part.classes[c] for c in part.labels] == [y[i] for i in part.items]
+        assert part.attributes["class"].names == [y[i] for i in part.items]
         assert torch.equal(part.pixels[:, 0], torch.from_numpy(GREY[list(part.items)]))
     assert sorted([*source.train.items, *source.test.items]) == list(range(50))
     assert 1 <= len(source.test) <= 12
@@ -70,13 +70,14 @@ def test_npz_test_pictures_are_the_test_split(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=GREY, y=np.arange(50) % 3 + 1, x_test=GREY[:4], y_test=np.array([3, 1, 2, 1]))
     source = load(str(tmp_path / "x.npz"), image_size=12)
     assert len(source.train) == 50 and source.test is not None
-    assert source.test.labels.tolist() == [2, 0, 1, 0] and source.test.classes == ["1", "2", "3"]
+    known = source.test.attributes["class"]
+    assert known.values.tolist() == [2, 0, 1, 0] and known.classes == ["1", "2", "3"]
 
 
 def test_npz_without_labels_holds_nothing_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=GREY)
     source = load(str(tmp_path / "x.npz"), image_size=12)
-    assert len(source.train) == 50 and source.test is None and source.train.labels is None
+    assert len(source.train) == 50 and source.test is None and not source.train.attributes
 
 
 @pytest.mark.parametrize(
@@ -127,11 +128,11 @@ def test_labels_may_be_a_column(tmp_path: Path) -> None:
     pictures = np.zeros((6, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "a.npz", x_train=pictures, y_train=np.array([[1], [3]] * 3), x_test=pictures, y_test=[1, 3] * 3)
     source = load(str(tmp_path / "a.npz"), image_size=8)
-    assert source.train.labels is not None and source.train.labels.tolist() == [0, 1] * 3
+    assert source.train.attributes and source.train.attributes["class"].values.tolist() == [0, 1] * 3
 
 
 def test_parts_without_a_common_label_are_not_compared(tmp_path: Path) -> None:
     pictures = np.zeros((6, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "a.npz", x_train=pictures, y_train=[1, 3] * 3, x_test=pictures, y_test=["a", "b"] * 3)
     source = load(str(tmp_path / "a.npz"), image_size=8)
-    assert source.train.labels is None and "share no label" in source.notes[0]
+    assert not source.train.attributes and "share no label" in source.notes[0]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from semblance.data import bounce
-from semblance.data.media import decode_clip
+from semblance.data.clips.media import decode_clip
+from semblance.data.sources import bounce
 
 pytest.importorskip("av", reason="PyAV is not installed")
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from films import RATE, film, mp4, sound_file, without_video
 from PIL import Image
+from video_fixtures import RATE, film, mp4, sound_file, without_video
 
-from semblance.data import Clips, ClipSource, clip_files, find_files, load_clips
-from semblance.data.bounce import encode
-from semblance.data.clip_arrays import resample
+from semblance.data import Clips, Source, find_files, load_clips
+from semblance.data.sources import clip_files
+from semblance.data.sources.bounce import encode
+from semblance.data.sources.clip_arrays import resample
 from semblance.errors import UserError
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
@@ -22,7 +23,7 @@ pytest.importorskip("av", reason="PyAV is not installed")
 VIDEO, SOUND = ClipView(View(16), frames=4, fps=8.0), SoundView(seconds=1.0, rate=RATE, fft=256, hop=80)
 
 
-def load(path: Path, **options) -> ClipSource:
+def load(path: Path, **options) -> Source[Clips]:
     return load_clips(str(path), VIDEO, SOUND, **options)
 
 
@@ -34,7 +35,7 @@ def films(tmp_path: Path) -> Path:
     return root
 
 
-def whole(source: ClipSource) -> list[str]:
+def whole(source: Source[Clips]) -> list[str]:
     return sorted([*source.train.items, *source.test.items])
 
 
@@ -79,7 +80,7 @@ def test_what_does_not_fit_in_memory_is_decoded_once_to_disk(
     (films / "cat" / "empty.mp4").touch()
     memory, disk = load(films), load(films, memory_fraction=0)
     (folder,) = (tmp_path / "cache" / "semblance").iterdir()
-    monkeypatch.setattr("semblance.data.clip_files.decode_clip", None)  # nothing is decoded again
+    monkeypatch.setattr("semblance.data.sources.clip_files.decode_clip", None)  # nothing is decoded again
     again = load(films, memory_fraction=0)
     for other in (disk, again):
         assert other.train.items == memory.train.items and other.skipped == memory.skipped

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semblance.data.canvas import choose_canvas
-from semblance.data.decode import EXTENSIONS, decode, read_size
+from semblance.data.pictures.canvas import choose_canvas
+from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -43,9 +43,8 @@ def same(a: Images | None, b: Images | None) -> None:
     assert a is not None and b is not None and len(a) == len(b) and a.canvas == b.canvas
     for x, y in zip(a.read(range(len(a))), b.read(range(len(b))), strict=True):
         assert torch.equal(x, y)
-    assert (a.labels is None) == (b.labels is None)
-    if a.labels is not None and b.labels is not None:
-        assert torch.equal(a.labels, b.labels) and a.classes == b.classes
+    ours, theirs = ({name: known.names for name, known in images.attributes.items()} for images in (a, b))
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("names", [["1.png", "2.PNG"], ["a/b/c/1.png", "a/2.png", "3.png"], ["ü/雪 1.png", "ü/é.png"]])
@@ -54,7 +53,7 @@ def test_pictures_at_any_depth_are_found(tmp_path: Path, names: list[str]) -> No
         write(tmp_path / name, i)
     source = load(str(tmp_path), image_size=24)
     assert [str(item) for item in source.train.items] == sorted(names)
-    assert source.train.labels is None and source.test is None
+    assert not source.train.attributes and source.test is None
     pixels, sizes = source.train.read([0])
     assert torch.equal(
         pixels[0].permute(1, 2, 0), torch.from_numpy(np.asarray(Image.open(tmp_path / min(names))).copy())
@@ -103,8 +102,8 @@ def test_labels_name_the_class_folder(classes: Path) -> None:
     source = load(str(classes), image_size=24)
     assert source.test is not None
     for images in (source.train, source.test):
-        assert images.labels is not None and images.labels.dtype == torch.int64
-        assert [images.classes[c] for c in images.labels] == [str(item).split("/")[0] for item in images.items]
+        assert images.attributes and images.attributes["class"].values.dtype == torch.int64
+        assert images.attributes["class"].names == [str(item).split("/")[0] for item in images.items]
 
 
 def test_adding_a_file_moves_no_other(classes: Path) -> None:
@@ -126,7 +125,7 @@ def test_linked_folders_are_followed(classes: Path, tmp_path: Path) -> None:
     (tmp_path / "links").mkdir()
     os.symlink(classes / "fox", tmp_path / "links" / "a")
     os.symlink(classes / "dog", tmp_path / "links" / "b")
-    assert load(str(tmp_path / "links"), image_size=24).train.classes == ["a", "b"]
+    assert load(str(tmp_path / "links"), image_size=24).train.attributes["class"].classes == ["a", "b"]
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.xz", "w:xz"), ("tar.gz", "w:gz"), ("tgz", "w:gz")])

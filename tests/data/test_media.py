@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from films import RATE, film, sound_file, without_video
+from video_fixtures import RATE, film, sound_file, without_video
 
-from semblance.data import pyav, torchcodec
-from semblance.data.bounce import encode
-from semblance.data.decode import resize
-from semblance.data.media import decode_clip, decode_sound, probe, reader
+from semblance.data.clips import pyav, torchcodec
+from semblance.data.clips.media import decode_clip, decode_sound, probe, reader
+from semblance.data.pictures.decode import resize
+from semblance.data.sources.bounce import encode
 from semblance.errors import UserError
 
 av = pytest.importorskip("av", reason="PyAV is not installed")

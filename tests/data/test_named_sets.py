@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from semblance.data import load
-from semblance.data.named import NAMES
+from semblance.data.sources.named import NAMES
 from semblance.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_digits_are_scikit_learns_enlarged() -> None:
     digits = load_digits()
     for part in (source.train, source.test):
         assert part.pixels.shape[1:] == (3, 32, 32)
-        assert part.labels.tolist() == digits.target[list(part.items)].tolist()
+        assert part.attributes["class"].values.tolist() == digits.target[list(part.items)].tolist()
         grey = torch.nn.functional.avg_pool2d(part.pixels[:, 0].float(), 4) * 16 / 255
         assert (grey - torch.from_numpy(digits.images[list(part.items)])).abs().mean() < 1  # of 16 levels
 
@@ -31,11 +31,12 @@ def test_digits_do_not_depend_on_the_seed() -> None:
 
 
 def test_shapes_are_drawn_at_the_image_size_from_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semblance.data.named._SHAPES_TRAIN", 30)
-    monkeypatch.setattr("semblance.data.named._SHAPES_TEST", 10)
+    monkeypatch.setattr("semblance.data.sources.named._SHAPES_TRAIN", 30)
+    monkeypatch.setattr("semblance.data.sources.named._SHAPES_TEST", 10)
     a, again, b = (load("shapes", image_size=24, seed=seed) for seed in (0, 0, 1))
     assert len(a.train) == 30 and a.test is not None and len(a.test) == 10
-    assert a.train.canvas == 24 and a.train.classes and int(a.train.labels.max()) < len(a.train.classes)
+    known = a.train.attributes["class"]
+    assert a.train.canvas == 24 and known.classes and int(known.values.max()) < len(known.classes)
     assert torch.equal(a.train.pixels, again.train.pixels) and not torch.equal(a.train.pixels, b.train.pixels)
 
 
@@ -60,6 +61,6 @@ def test_mnist_files_are_read(tmp_path: Path) -> None:
             (raw / f"{stem}-{kind}-ubyte").write_bytes(data)
             (raw / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(data))
     source = load("mnist", image_size=28, data_root=tmp_path)
-    assert source.test is not None and source.test.labels.tolist() == [0, 1]
+    assert source.test is not None and source.test.attributes["class"].values.tolist() == [0, 1]
     assert torch.equal(source.train.pixels, torch.from_numpy(pictures)[:, None].expand(6, 3, 28, 28))
-    assert source.train.canvas == 28 and len(source.train.classes) == 10
+    assert source.train.canvas == 28 and len(source.train.attributes["class"].classes) == 10

@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from semblance.engine.allocator import keep_freed_memory
+from semblance.runtime.allocator import keep_freed_memory
 
 def step():  # 64 MiB of activations, and half of them again
     x = torch.ones(2**24)

@@ -6,10 +6,9 @@ import pytest
 import torch
 from tiny import PICTURES, tiny_images
 
-from semblance import ranks
-from semblance.data.images import Images
+from semblance.data.pictures.images import Images
 from semblance.engine.batches import batches
-from semblance.views import random
+from semblance.runtime import random, ranks
 
 PER_EPOCH = PICTURES // 15
 

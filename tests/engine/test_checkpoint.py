@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_method, train
 
-from semblance.engine import checkpoint
-from semblance.engine.folder import RunFolder
 from semblance.errors import CannotWrite, UserError
+from semblance.runs import checkpoint
+from semblance.runs.folder import RunFolder
 
 
 @pytest.fixture

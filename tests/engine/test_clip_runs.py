@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from films import RATE, sound_file
 from PIL import Image
+from video_fixtures import RATE, sound_file
 
 import semblance as sb
-from semblance.config import TrainConfig
 from semblance.data import load_clips
-from semblance.data.bounce import encode
-from semblance.data.clips import Clips
-from semblance.data.reading import in_parts
-from semblance.engine import checkpoint
-from semblance.engine.folder import RunFolder
+from semblance.data.clips.clips import Clips
+from semblance.data.loader import in_parts
+from semblance.data.sources.bounce import encode
 from semblance.errors import UserError
-from semblance.evaluation import clips
+from semblance.evaluation import clip_features
+from semblance.runs import checkpoint
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
 
 pytest.importorskip("av", reason="PyAV is not installed")
 FAST = {
@@ -107,7 +107,7 @@ def test_held_out_clips_alone_are_embedded_where_nothing_is_labelled_and_once_wh
         embedded.append(len(clips))
         return in_parts(clips, *rest)
 
-    monkeypatch.setattr(clips, "in_parts", spy)
+    monkeypatch.setattr(clip_features, "in_parts", spy)
     flags = FAST | {"frames": 8, "fps": 8.0, "seconds": 1.0, "eval_every": 0, "max_steps": 1}
     sb.train("avid", data=str(tmp_path / "clips.npz"), out=str(tmp_path / "run"), **flags)
     assert embedded == [4, 4]  # before training, and after

@@ -16,13 +16,14 @@ from ranks import processes
 from tiny import BATCH, CPU, PICTURES, losses, tiny_config, tiny_images, tiny_method, train
 
 from semblance.__main__ import main
-from semblance.engine import checkpoint, loop
-from semblance.engine.folder import RunFolder
+from semblance.engine import loop
 from semblance.engine.optimizers import make_optimizer
-from semblance.engine.progress import Progress
 from semblance.errors import UserError
+from semblance.runs import checkpoint
+from semblance.runs.folder import RunFolder
+from semblance.runtime import random
+from semblance.runtime.progress import Progress
 from semblance.systems import Clock
-from semblance.views import random
 
 
 def spoil(method, step: int, what: str) -> None:

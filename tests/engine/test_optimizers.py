@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from semblance.engine.optimizers import (
     LARS,
-    NAMES,
     Muon,
     cosine,
     make_optimizer,
@@ -18,6 +17,7 @@ from semblance.engine.optimizers import (
     warmup_cosine,
 )
 from semblance.errors import UserError
+from semblance.systems.recipe import OPTIMIZERS
 
 RATES = (0.0, 0.2, 0.01, 0.4)  # changing, and 0 as at the start of a warm-up
 DECAY = 0.1
@@ -106,7 +106,7 @@ def test_a_resumed_optimizer_goes_on_alike(variant):
     assert all(torch.equal(whole[name], part[name]) for name in whole)
 
 
-@pytest.mark.parametrize("variant", NAMES)
+@pytest.mark.parametrize("variant", OPTIMIZERS)
 def test_tensors_without_gradient_stay_as_they_are(variant):
     """To the bit, whatever the weight decay; a gradient of zeros would let SGD decay them."""
     p = parameters()
@@ -196,7 +196,7 @@ class Net(nn.Module):
         self.frozen = nn.Linear(2, 2).requires_grad_(False)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_one_dimensional_tensors_have_a_group_of_their_own(name):
     """Biases and norms are not decayed, and have their own rate; frozen tensors are left out."""
     net = Net()
@@ -214,7 +214,7 @@ def test_one_dimensional_tensors_have_a_group_of_their_own(name):
         assert matrices["momentum"] == flat["momentum"] == 0.9
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_they_are_decayed_and_adapted_where_asked(name):
     flat = make_optimizer(name, Net(), weight_decay=0.3, decay_1d=True).param_groups[1]
     assert flat["weight_decay"] == 0.3 and flat["peak"] == 1.0 and flat.get("adapt", True)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from semblance.engine.precision import choose_precision
 from semblance.errors import UserError
+from semblance.runtime.precision import choose_precision
 
 CPU = torch.device("cpu")
 

@@ -12,9 +12,11 @@ from PIL import Image
 
 import semblance as sb
 from semblance import systems
-from semblance.engine import checkpoint, loop
-from semblance.engine.folder import RunFolder
+from semblance.engine import loop
 from semblance.errors import UserError
+from semblance.runs import checkpoint
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
 
 FAST = {
     "recipe": "quick", "backbone": "resnet10-w8-cifar", "batch_size": 8, "epochs": 1, "hyper": {"hidden": 16},
@@ -55,7 +57,7 @@ def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
 def test_a_resumed_run_reads_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool) -> None:
     """Pictures that are neither square nor alike, whose canvas depends on what they are loaded for."""
     if on_disk:
-        monkeypatch.setattr("semblance.data.memory._available", lambda: 0)
+        monkeypatch.setattr("semblance.runtime.memory._available", lambda: 0)
     pictures = str(write_pictures(tmp_path / "pets"))
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     sb.train(data=pictures, out=str(whole), **FAST | {"epochs": 3})
@@ -73,7 +75,7 @@ def test_memory_does_not_change_the_run(tmp_path: Path, monkeypatch: pytest.Monk
     """The same samples in the same order from memory and from disk, unreadable files among them."""
     pictures = str(write_pictures(tmp_path / "pets"))
     memory = sb.train(data=pictures, out=str(tmp_path / "memory"), **FAST)
-    monkeypatch.setattr("semblance.data.memory._available", lambda: 0)
+    monkeypatch.setattr("semblance.runtime.memory._available", lambda: 0)
     disk = sb.train(data=pictures, out=str(tmp_path / "disk"), **FAST | {"workers": 2})
     torch.testing.assert_close(weights(tmp_path / "disk"), weights(tmp_path / "memory"), rtol=0, atol=0)
     assert memory["table"] == disk["table"] and memory["skipped"] == disk["skipped"]
@@ -170,7 +172,7 @@ def test_ctrl_c_at_any_moment_says_how_to_go_on(
         raise KeyboardInterrupt
 
     out = tmp_path / "run"
-    monkeypatch.setattr("semblance.engine.results.finish", interrupt)
+    monkeypatch.setattr("semblance.commands.train.finish", interrupt)
     monkeypatch.setattr(sys, "argv", ["semblance"])
     with pytest.raises(KeyboardInterrupt, match="Stopped"):
         sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST)
@@ -193,9 +195,9 @@ def test_resume_refuses_other_pictures(tmp_path: Path) -> None:
     ):
         change()
         with pytest.raises(UserError, match="not those that the run"):
-            sb.train(resume=True, out=out)
+            sb.train(resume=True, out=out, epochs=2)
     (pictures / "cat" / "2.png").write_bytes(first)
-    assert sb.train(resume=True, out=out)["table"]
+    assert sb.train(resume=True, out=out, epochs=2)["table"]
 
 
 def test_a_log_that_a_crash_spoilt_does_not_stop_a_resume(tmp_path: Path) -> None:
@@ -205,7 +207,7 @@ def test_a_log_that_a_crash_spoilt_does_not_stop_a_resume(tmp_path: Path) -> Non
     with (out / "metrics.jsonl").open("ab") as log:
         log.write(b'\0\0\0\n7\n{"step": "x"}\n{"step": null}\n\xff\xfe{')
     assert RunFolder(out).read_metrics() == lines
-    assert sb.train(resume=True, out=str(out))["table"]
+    assert sb.train(resume=True, out=str(out), epochs=2)["steps"] == 6
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ def test_a_run_is_resumed_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     sb.train(data="pets", out=str(tmp_path / "run"), **FAST)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert sb.train(resume=True, out=str(tmp_path / "run"))["table"]
+    assert sb.train(resume=tmp_path / "run", epochs=2)["steps"] == 6
 
 
 def test_a_damaged_configuration_is_told(tmp_path: Path) -> None:
@@ -279,11 +281,30 @@ def test_a_backbone_for_one_size_is_told(tmp_path: Path) -> None:
         sb.train(data=str(write_pictures(tmp_path / "pets")), **FAST | {"backbone": "mixer_s32_224"})
 
 
-def test_resume_takes_no_other_flags(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="leave out epochs"):
-        sb.train(resume=True, out=str(tmp_path), epochs=3)
-    with pytest.raises(UserError, match="No run in"):
-        sb.train(resume=True, out=str(tmp_path))
+def test_resume_takes_what_does_not_change_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """More epochs, another rate, in its configuration from then on; nothing that would make it another run."""
+    out = tmp_path / "run"
+    first = sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST)
+    for flags in ({"batch_size": 4}, {"seed": 1, "hyper": {"dim": 8}}, {"config": str(out / "config.yaml")}):
+        with pytest.raises(UserError, match=f"leave out .*--{next(iter(flags)).replace('_', '-')}.*anew: .*--epochs"):
+            sb.train(resume=str(out), **flags)
+    capsys.readouterr()
+    assert sb.train(resume=str(out)) == json.loads(json.dumps(first))
+    assert "is finished, after 3 steps" in capsys.readouterr().err
+    assert sb.train(resume=str(out), epochs=3, lr=0.01)["steps"] == 9
+    config = TrainConfig.load(out / "config.yaml")
+    assert (config.epochs, config.lr, config.bias_lr) == (3, 0.01, 0.01)
+
+
+def test_resume_is_told_which_run(tmp_path: Path) -> None:
+    for flags, told in (
+        ({"resume": True}, "--resume needs a folder"),
+        ({"resume": "a", "out": "b"}, "--resume a and --out b are two folders"),
+        ({"resume": True, "out": str(tmp_path)}, "No run in"),
+        ({"resume": str(tmp_path / "nowhere")}, "No run in"),
+    ):
+        with pytest.raises(UserError, match=told):
+            sb.train(**flags)
 
 
 def test_evaluate_and_embed_leave_unreadable_files_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

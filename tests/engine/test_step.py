@@ -7,9 +7,9 @@ from unittest import mock
 
 import pytest
 import torch
-from tiny import gradients, tiny_config, tiny_method, train
+from tiny import gradients_of, tiny_config, tiny_method, train
 
-from semblance.engine import loop, seam
+from semblance.engine import gradients, loop
 
 
 def test_weight_decay_goes_from_the_first_to_the_last_by_a_cosine(tmp_path: Path) -> None:
@@ -32,11 +32,11 @@ def test_the_gradient_of_each_tensor_is_clipped_on_its_own(tmp_path: Path) -> No
     config = tiny_config("dino", max_steps=4)
     whole, clipped = (tiny_method(config) for _ in range(2))
     train(whole, config.model_copy(update={"lr": 0.0}), tmp_path / "whole")
-    norms = {name: float(g.norm()) for name, g in gradients(whole).items() if g is not None}
+    norms = {name: float(g.norm()) for name, g in gradients_of(whole).items() if g is not None}
     limit = sorted(norms.values())[len(norms) // 2]
     train(clipped, config.model_copy(update={"lr": 0.0, "clip_each": limit}), tmp_path / "clipped")
     for name, norm in norms.items():
-        assert float(gradients(clipped)[name].norm()) == pytest.approx(min(norm, limit), rel=1e-4, abs=1e-6), name
+        assert float(gradients_of(clipped)[name].norm()) == pytest.approx(min(norm, limit), rel=1e-4, abs=1e-6), name
 
 
 def test_a_weight_decay_that_is_asked_for_stays() -> None:
@@ -77,7 +77,7 @@ def test_a_step_is_what_the_recipe_says(name: str, asked: dict, decay_1d: bool, 
             peak = (0.1 if p.ndim > 1 else 0.02) * (min(t / max(warmup, 1), 1.0) if part in method.fixed_lr else rate)
             expected[n] = w - peak * momenta[n]
 
-    with mock.patch.object(seam, "reduce_gradients", ones):
+    with mock.patch.object(gradients, "reduce_gradients", ones):
         train(method, config, tmp_path)
     for n, w in expected.items():
         torch.testing.assert_close(method.get_parameter(n).detach(), w, rtol=1e-9, atol=1e-9, msg=n)

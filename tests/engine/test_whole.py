@@ -4,11 +4,11 @@ import torch
 from tiny import CPU, tiny_config
 from torch import Tensor
 
-from semblance.data.images import Images
+from semblance.data.pictures.images import Images
 from semblance.engine.divergence import Divergence
-from semblance.engine.progress import Progress
-from semblance.engine.whole import WholeSet
-from semblance.views import random
+from semblance.engine.whole_set import WholeSet
+from semblance.runtime import random
+from semblance.runtime.progress import Progress
 from semblance.views.view import View, make_views, normalise
 
 N, SIZE = 1200, 8  # several parts

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from semblance.data import folders
+from semblance.data.sources import folders
 from semblance.errors import UserError
+from semblance.evaluation.labelled_sounds import WINDOWS, fold_accuracies, is_sound, load_sounds, sound_features
 from semblance.evaluation.retrieval import chance, ranks, retrieval
-from semblance.evaluation.sounds import WINDOWS, fold_accuracies, is_sound, load_sounds, sound_features
 from semblance.nets.audio import audio_backbone
 from semblance.views.sound import SoundView
 

@@ -5,8 +5,8 @@ from math import exp, log
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_inputs import EXACT, close, normal, same_gradients, wave
 from torch import Tensor
-from waves import EXACT, close, normal, same_gradients, wave
 
 from semblance.losses import batch_nce, info_nce, nce, nt_xent
 

@@ -1,8 +1,8 @@
 """BYOL's regression and the negative cosine: the authors' numbers, closed forms, invariances, gradients, extremes."""
 
 import torch
+from loss_inputs import EXACT, close, normal, same_gradients, wave
 from torch import Tensor
-from waves import EXACT, close, normal, same_gradients, wave
 
 from semblance.losses import byol_regression, negative_cosine
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from loss_inputs import EXACT, close, normal, same_gradients, wave
 from torch import Tensor
-from waves import EXACT, close, normal, same_gradients, wave
 
 from semblance.losses import barlow_twins, cross_correlation, vicreg
 

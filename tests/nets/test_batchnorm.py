@@ -8,10 +8,10 @@ from ranks import Ranks
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
-from semblance.engine import seam
+from semblance.engine import gradients
 from semblance.errors import UserError
 from semblance.nets.batchnorm import GlobalBatchNorm, place, split, synchronise
-from semblance.ranks import own_rows
+from semblance.runtime.ranks import own_rows
 
 SHAPES = [(6, 5), (7, 5), (7, 5, 3, 2)]
 
@@ -31,7 +31,7 @@ def use(norm: nn.Module, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
     x = x.clone().requires_grad_()
     y = norm(x)
     y.backward(gradient)
-    seam.reduce_gradients(norm)
+    gradients.reduce_gradients(norm)
     found = {"y": y.detach(), "x.grad": x.grad, **{n: p.grad for n, p in norm.named_parameters()}}
     found |= dict(norm.named_buffers())
     return found | {"evaluated": norm.eval()(x).detach()}

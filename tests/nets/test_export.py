@@ -12,7 +12,7 @@ from torch import nn
 import semblance
 from semblance.errors import UserError
 from semblance.nets.backbones import backbone
-from semblance.nets.export import save_backbone
+from semblance.runs import weights
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -22,7 +22,7 @@ def exported(name: str, run: Path) -> nn.Module:
     model = backbone(name)
     with torch.no_grad():
         model(IMAGES)
-    save_backbone(run / "backbone.safetensors", model, name, 64)
+    weights.save(run / "backbone.safetensors", model, {"backbone": name, "image_size": 64})
     return model.eval()
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from semblance.report.page import Gallery, write_report
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-
-from semblance.report import Gallery, write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NAMES = ["<script>alert(1)</script>", "one", "two & more", *"3456789"]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from semblance.errors import UserError
 from semblance.losses import nce
 from semblance.systems import Clock
-from semblance.systems.bank import Bank, draw_outside, nce_level
 from semblance.systems.contrastive.avid import AVID, random_level
+from semblance.systems.memory_bank import MemoryBank, draw_outside, nce_level
 
 CLOCK = Clock(0, 10, 5)
 INDEX = torch.tensor([3, 0, 7, 5])
@@ -95,7 +95,7 @@ def test_partition_constant_is_the_mean_of_the_first_negatives_and_stays(noise) 
     assert other.log_partition == first
 
 
-def _written_out(model: AVID, z: dict[str, Tensor], contexts: list[tuple[str, Bank]]) -> Tensor:
+def _written_out(model: AVID, z: dict[str, Tensor], contexts: list[tuple[str, MemoryBank]]) -> Tensor:
     """The formula of the paper, term by term and row by row."""
     rows = model.draw(INDEX[:, None], INDEX, CLOCK)
     kz = model.negatives * model.log_partition.exp()
@@ -147,7 +147,7 @@ def test_gradient_is_orthogonal_to_the_embedding_and_spares_the_banks(noise) -> 
 ])  # fmt: skip
 def test_bank_moves_by_its_momentum(momentum: float, cosine: float, expected: float) -> None:
     old = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    bank = Bank(old.clone())
+    bank = MemoryBank(old.clone())
     new = torch.tensor([[cosine, (1 - cosine**2) ** 0.5]], dtype=torch.float64)
     bank.update(new, torch.tensor([0]), momentum)
     assert (bank.rows[0] @ new[0]).item() == pytest.approx(expected, abs=1e-7)
@@ -155,14 +155,14 @@ def test_bank_moves_by_its_momentum(momentum: float, cosine: float, expected: fl
 
 
 def test_bank_has_no_nan_where_a_row_meets_its_opposite() -> None:
-    bank = Bank(torch.tensor([[1.0, 0.0]]))
+    bank = MemoryBank(torch.tensor([[1.0, 0.0]]))
     bank.update(torch.tensor([[-1.0, 0.0]]), torch.tensor([0]), 0.5)
     assert bank.rows.isfinite().all()
 
 
 def test_the_last_of_equal_indices_counts(noise) -> None:
     z, index = F.normalize(noise(5, 4), dim=1), torch.tensor([2, 0, 2, 1, 2])
-    twice, once = (Bank(F.normalize(noise(3, 4, seed=1), dim=1)) for _ in range(2))
+    twice, once = (MemoryBank(F.normalize(noise(3, 4, seed=1), dim=1)) for _ in range(2))
     twice.update(z, index, 0.5)
     once.update(z[[1, 3, 4]], index[[1, 3, 4]], 0.5)
     assert torch.equal(twice.rows, once.rows)

@@ -8,7 +8,7 @@ from test_avid import CLOCK, INDEX, Flat, embeddings, small
 from torch import Tensor
 
 from semblance.errors import UserError
-from semblance.ranks import own_rows
+from semblance.runtime.ranks import own_rows
 from semblance.systems import Clock
 from semblance.systems.agreement import AGREEMENTS, mine, purity
 from semblance.systems.contrastive.avid_cma import CMA

@@ -5,16 +5,16 @@ import colorsys
 import torch
 from tiny import CPU, tiny_config
 
-from semblance.data import ClipSource
-from semblance.data.clips import Clips
+from semblance import modalities
+from semblance.data import Source
+from semblance.data.clips.clips import Clips
 from semblance.engine import loop
-from semblance.engine.build import build
-from semblance.engine.clip_results import prepare
 from semblance.engine.optimizers import make_optimizer
-from semblance.evaluation.clips import embed_clips
+from semblance.evaluation.clip_features import embed_clips
 from semblance.evaluation.retrieval import retrieval
+from semblance.modalities.build import build
+from semblance.runtime import random
 from semblance.systems import Clock
-from semblance.views import random
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 from semblance.views.view import View
@@ -41,7 +41,7 @@ def pairs() -> Clips:
 
 def test_held_out_pairs_find_each_other() -> None:
     whole = pairs()
-    source = ClipSource(whole.subset(torch.arange(TRAIN)), whole.subset(torch.arange(TRAIN, TRAIN + TEST)))
+    source = Source(whole.subset(torch.arange(TRAIN)), whole.subset(torch.arange(TRAIN, TRAIN + TEST)))
     config = tiny_config(
         "avid", batch_size=BATCH, optimizer="muon", lr=0.02, backbone="r2plus1d-10-small-w8",
         audio_backbone="conv2d-10-small-w8",
@@ -51,7 +51,7 @@ def test_held_out_pairs_find_each_other() -> None:
     torch.manual_seed(0)
     method = build(config)
     method.prepare(TRAIN)
-    prepare(method, source, config)
+    modalities.named("clips").prepare(method, source, config)
     optimizer = make_optimizer("muon", method, weight_decay=0.01)
     method.train()
     per_epoch = TRAIN // BATCH

@@ -16,9 +16,9 @@ from tiny import CPU, SIZE, tiny_config
 from torch import Tensor, nn
 
 from semblance import systems
-from semblance.data.images import Images
-from semblance.engine.folder import RunFolder
+from semblance.data.pictures.images import Images
 from semblance.engine.loop import fit
+from semblance.runs.folder import RunFolder
 from semblance.views.view import View
 
 PICTURES, BATCH = 64, 32

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semblance.systems import Clock, bank
+from semblance.systems import Clock, memory_bank
 from semblance.systems.contrastive.npid import NPID
 
 CLOCK = Clock(0, 10, 5)
@@ -32,7 +32,7 @@ def test_the_step_of_the_authors_code(tiny, monkeypatch):
     """NCEAverage and NCECriterion on ten rows of a bank, without their 1e-7: loss, partition constant, new rows."""
     index = torch.tensor([3, 0, 7, 5])
     drawn = (torch.arange(24).view(4, 6) * 7 + 2) % 10
-    monkeypatch.setattr(bank, "draw_outside", lambda *_: drawn[:, 1:])
+    monkeypatch.setattr(memory_bank, "draw_outside", lambda *_: drawn[:, 1:])
     model = small(tiny, samples=10, negatives=5, dim=3).double()
     model.bank.rows.copy_(wave(10, 3, 1) / 3)
     z = {"z": F.normalize(wave(4, 3), dim=1)}
@@ -62,8 +62,8 @@ def test_the_partition_constant_is_estimated_once_and_saved(tiny, noise):
 def test_probabilities_of_the_first_batch_average_to_one_over_n(tiny, noise, monkeypatch):
     """P = exp(score) / Z, with the Z of that batch."""
     model, seen = small(tiny), []
-    nce = bank.nce
-    monkeypatch.setattr(bank, "nce", lambda p, n, c: seen.append(torch.cat([p, n], 1)) or nce(p, n, c))
+    nce = memory_bank.nce
+    monkeypatch.setattr(memory_bank, "nce", lambda p, n, c: seen.append(torch.cat([p, n], 1)) or nce(p, n, c))
     model.objective({"z": F.normalize(noise(8, 4), dim=1)}, torch.arange(8), CLOCK)
     z = 50 * model.log_partition.exp()
     assert (seen[0].exp() / z).mean().item() == pytest.approx(1 / 50, rel=1e-5)
@@ -98,8 +98,8 @@ def test_exact_softmax_is_the_authors(tiny):
 
 def test_negatives_change_with_the_epoch_not_with_the_batch(tiny, monkeypatch):
     model, seen = small(tiny), []
-    nce = bank.nce
-    monkeypatch.setattr(bank, "nce", lambda p, n, c: seen.append(n) or nce(p, n, c))
+    nce = memory_bank.nce
+    monkeypatch.setattr(memory_bank, "nce", lambda p, n, c: seen.append(n) or nce(p, n, c))
     z, index = F.normalize(wave(8, 4).float(), dim=1), torch.arange(8)
     for rows, clock in ((slice(0, 8), CLOCK), (slice(4, 8), Clock(1, 10, 5)), (slice(0, 8), Clock(5, 10, 5))):
         model.objective({"z": z[rows]}, index[rows], clock)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from semblance.systems import Clock, bank
+from semblance.systems import Clock, memory_bank
 from semblance.systems.contrastive.npid import NPID
 from semblance.systems.contrastive.pirl import PIRL
 from semblance.views.jigsaw import pieces
@@ -51,7 +51,7 @@ def test_two_steps_of_the_authors_code(tiny, wave, monkeypatch, nce, losses):
     The partition constant comes from the patches and stays; a step's scores are of the bank before it.
     """
     draws = ((torch.arange(24).view(4, 6) * (3 if n % 2 else 7) + 2 + n)[:, 1:] % 10 for n in range(4))
-    monkeypatch.setattr(bank, "draw_outside", lambda *_: next(draws))
+    monkeypatch.setattr(memory_bank, "draw_outside", lambda *_: next(draws))
     model = PIRL(tiny, negatives=5, dim=3, temperature=0.5, nce=nce)
     model.prepare(10)
     model = model.double()
@@ -74,7 +74,7 @@ def test_two_steps_of_the_authors_code(tiny, wave, monkeypatch, nce, losses):
 @pytest.mark.parametrize("weight", [0.5, 0.0])
 def test_with_equal_embeddings_and_draws_or_no_patches_it_is_npid(tiny, wave, monkeypatch, weight):
     """And equal negatives; with no weight on the patches whatever they are."""
-    monkeypatch.setattr(bank, "draw_outside", lambda *_: torch.arange(8 * 16).view(8, 16) % 50)
+    monkeypatch.setattr(memory_bank, "draw_outside", lambda *_: torch.arange(8 * 16).view(8, 16) % 50)
     hyper = {"temperature": 0.2, "negatives": 16, "dim": 4}
     ours, npid = PIRL(tiny, **hyper, nce=True, patch_weight=weight), NPID(tiny, **hyper)
     for model in (ours, npid):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from semblance.views import random
+from semblance.runtime import random
 
 N = 40_000
 INDEX = torch.arange(N)

@@ -8,7 +8,8 @@ from scipy import stats
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from semblance.views import random, view
+from semblance.runtime import random
+from semblance.views import view
 from semblance.views.view import View, make_views, normalise
 
 SURE = 1e-3  # the seeds are fixed, so a p-value below this is a fault and not bad luck

@@ -1,16 +1,17 @@
-"""Data sources: whatever pictures the user names, as canvases to train on and, with labels, to evaluate on."""
+"""Data: whatever pictures or clips a person names, as samples to train on and, with labels, to evaluate on."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from semblance.data.clips import Clips, ClipSource
-from semblance.data.files import Files, is_picture
-from semblance.data.images import Images, Source
+from semblance.data.clips.clips import Clips
+from semblance.data.pictures.images import Images
+from semblance.data.samples import Source
+from semblance.data.sources.files import Files, is_picture
 from semblance.errors import UserError, unknown
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
-__all__ = ["ClipSource", "Clips", "Images", "Source", "load", "load_clips"]
+__all__ = ["Clips", "Images", "Source", "find_files", "load", "load_clips"]
 
 
 def load(
@@ -22,8 +23,8 @@ def load(
     seed: int = 0,
     workers: int | None = None,
     memory_fraction: float = 0.25,
-) -> Source:
-    """Pictures named by `data`: a path, or one of the names in `semblance.data.named.NAMES`. A path that exists wins.
+) -> Source[Images]:
+    """Pictures named by `data`: a path, or one of the names in sources/named.py's NAMES. A path that exists wins.
 
     Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of uint8 pictures.
     How they are split and labelled is said in `semblance.data.splits`; labels serve evaluation only.
@@ -36,8 +37,8 @@ def load(
         decoded on demand.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data import arrays, files, named, tars
-    from semblance.data.memory import Limits
+    from semblance.data.sources import arrays, files, named, tars
+    from semblance.runtime.memory import Limits
 
     limits = Limits.of_machine(memory_fraction, workers)
     path = Path(data).expanduser()
@@ -57,18 +58,18 @@ def load(
 
 def load_clips(
     data: str, video: ClipView, sound: SoundView, *, workers: int | None = None, memory_fraction: float = 0.25
-) -> ClipSource:
+) -> Source[Clips]:
     """Clips named by `data`: a path, or "bounce", which is drawn here. A path that exists wins.
 
     Paths: a folder or tar of videos with sound, or of pictures and videos with sound files beside them
-    (`semblance.data.clip_files`); a .npz of pictures or frames and sounds (`semblance.data.clip_arrays`).
+    (sources/clip_files.py); a .npz of pictures or frames and sounds (sources/clip_arrays.py).
 
     video, sound: the views to be cut, which say at what rates and sizes clips are kept.
     workers, memory_fraction: as for pictures; what does not fit in memory is decoded to the user's cache folder.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data import bounce, clip_arrays, clip_files, named, tars
-    from semblance.data.memory import Limits
+    from semblance.data.sources import bounce, clip_arrays, clip_files, named, tars
+    from semblance.runtime.memory import Limits
 
     limits = Limits.of_machine(memory_fraction, workers)
     path = Path(data).expanduser()
@@ -89,8 +90,8 @@ def load_clips(
 
 def find_files(path: Path, wanted: Callable[[str], bool], memory_fraction: float = 0.25) -> Files | None:
     """The files in a folder or tar whose relative names are wanted; None where the path is neither."""
-    from semblance.data import folders, tars
-    from semblance.data.memory import Limits
+    from semblance.data.sources import folders, tars
+    from semblance.runtime.memory import Limits
 
     if path.is_dir():
         return folders.find_in_folder(path, wanted)

@@ -1,18 +1,45 @@
-"""What the engine asks of a data set, whatever its samples are."""
+"""What every data set is, whatever its samples are: samples to read, what they are labelled by, and two parts."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
+Skipped = list[tuple[str, str]]  # (name, reason) of files that could not be read
+
+
+@dataclass
+class Attribute:
+    """What samples are labelled by: the class of each, int64 (N,), and the classes' names. For evaluation only."""
+
+    values: Tensor
+    classes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each sample's class."""
+        return [self.classes[value] for value in self.values.tolist()]
+
+
+def labelled(values: Tensor | None, classes: Sequence[str]) -> dict[str, Attribute]:
+    """The attributes of samples with one label each: "class"."""
+    return {} if values is None else {"class": Attribute(values, list(classes))}
+
 
 class Samples(Protocol):
-    """A set of samples: pictures (data/images.py) or clips (data/clips.py)."""
+    """A set of samples: pictures (data/pictures/images.py), clips (data/clips/clips.py), or somebody's own."""
 
     name: str
     items: Sequence[Any]
+    attributes: dict[str, Attribute]
 
     def __len__(self) -> int: ...
+
+    @property
+    def canvas(self) -> int | None:
+        """Side in pixels at which pictures are kept; None of samples without."""
+        ...
 
     @property
     def at_hand(self) -> bool:
@@ -20,8 +47,13 @@ class Samples(Protocol):
         ...
 
     @property
-    def skipped(self) -> list[tuple[str, str]]:
-        """(name, reason) of the files found unreadable so far."""
+    def skipped(self) -> Skipped:
+        """The files found unreadable so far."""
+        ...
+
+    @property
+    def readable(self) -> Tensor:
+        """Indices of the samples that no other stands in for: int64 (n,)."""
         ...
 
     def fingerprint(self) -> str:
@@ -34,3 +66,39 @@ class Samples(Protocol):
         key: fixes what is drawn where a sample is longer than a view; without, it is the same each time.
         """
         ...
+
+
+S = TypeVar("S", bound=Samples)
+
+
+@dataclass
+class Source(Generic[S]):
+    """Samples to train on and, where some are held out, those to evaluate on.
+
+    notes: what a person should know of how the data was understood, in sentences.
+    """
+
+    train: S
+    test: S | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def held_out(self) -> S:
+        """The held-out samples, or those to train on where nothing is held out."""
+        return self.train if self.test is None else self.test
+
+    @property
+    def attributes(self) -> list[str]:
+        """By what both parts are labelled, in two classes at least: what there is to measure accuracy on."""
+        parts = (self.train.attributes, self.test.attributes if self.test is not None else {})
+        return [name for name in parts[0] if all(name in p and len(p[name].classes) > 1 for p in parts)]
+
+    @property
+    def skipped(self) -> Skipped:
+        """The unreadable files of either part."""
+        return list(dict.fromkeys(self.train.skipped + (self.test.skipped if self.test is not None else [])))
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a file cannot be read, without its path."""
+    return getattr(error, "strerror", None) or str(error)

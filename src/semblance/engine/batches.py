@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from ..data.reading import read_ahead
-from ..data.samples import Samples
-from ..ranks import own_rows
-from ..views import random
+from semblance.data.loader import read_ahead
+from semblance.data.samples import Samples
+from semblance.runtime import random
+from semblance.runtime.ranks import own_rows
 
 Batch = tuple[Tensor, ...]  # raw tensors of this rank's samples, then the dataset indices of the global batch
 

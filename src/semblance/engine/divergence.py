@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
-from .. import ranks
-from ..data.samples import Samples
-from ..errors import UserError
-from ..systems import Method
-from . import sharding
-from .folder import RunFolder
+from semblance.data.samples import Samples
+from semblance.errors import UserError
+from semblance.runs.folder import RunFolder
+from semblance.runtime import fsdp, ranks
+from semblance.systems import Method
 
 
 class Divergence:
@@ -20,7 +19,7 @@ class Divergence:
 
     def note(self, step: int, loss: Tensor, index: Tensor) -> None:
         """Note a step that the optimiser has just taken, without waiting for it or for other ranks."""
-        parts = sharding.own_parts(p.detach() for p in self.method.parameters())
+        parts = fsdp.own_parts(p.detach() for p in self.method.parameters())
         largest = torch.nn.utils.get_total_norm(parts, torch.inf)
         self.steps.append((step, loss, loss.isfinite() & largest.isfinite(), index))
 
@@ -38,7 +37,7 @@ class Divergence:
 
     def _told(self, step: int, loss: float, index: Tensor) -> UserError:
         weights = [
-            name for name, p in sharding.whole(dict(self.method.named_parameters())).items() if not p.isfinite().all()
+            name for name, p in fsdp.full(dict(self.method.named_parameters())).items() if not p.isfinite().all()
         ]
         what = f"{weights[0]} is no longer finite" if weights else f"The loss is {loss}"
         if self.leader:

@@ -10,22 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import ranks
-from ..config import TrainConfig
-from ..data.samples import Samples
-from ..errors import UserError
-from ..systems import Clock, Method
-from ..systems.method import Embeddings
-from ..views.device import send, send_raw
-from ..views.view import make_views
-from . import checkpoint, seam, sharding
-from .batches import Batch, batches
-from .divergence import Divergence
-from .folder import RunFolder
-from .optimizers import cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
-from .precision import autocast
-from .progress import Progress
-from .whole import WholeSet
+from semblance.data.samples import Samples
+from semblance.engine import gradients
+from semblance.engine.batches import Batch, batches
+from semblance.engine.divergence import Divergence
+from semblance.engine.optimizers import cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
+from semblance.engine.whole_set import WholeSet
+from semblance.errors import UserError
+from semblance.runs import checkpoint
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
+from semblance.runtime import fsdp, ranks
+from semblance.runtime.atomic_files import clear_leftovers
+from semblance.runtime.device import send, send_raw
+from semblance.runtime.precision import autocast
+from semblance.runtime.progress import Progress
+from semblance.systems import Clock, Method
+from semblance.systems.method import Embeddings
+from semblance.views.view import make_views
 
 SAVE_EVERY = 60.0  # seconds between checkpoints
 LOG_EVERY = 10  # steps
@@ -58,19 +60,14 @@ def fit(
 
     evaluate: numbers to log at every config.eval_every epochs. Ranks other than 0 write nothing.
     """
-    per_epoch = len(samples) // config.batch_size
-    total = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
-    optimizer = make_optimizer(
-        config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
-        bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0, fixed_lr=method.fixed_lr,
-        no_momentum=method.no_momentum,
-    )  # fmt: skip
+    per_epoch, total = run_length(config, len(samples))
+    optimizer = optimizer_of(config, method)
     leader = ranks.world()[0] == 0
     trained = Trained(0, total, 0.0)
     fingerprint = samples.fingerprint()
     if leader:
-        checkpoint.clear_leftovers(folder.path)
-        checkpoint.clear_leftovers(folder.checkpoint.parent)
+        clear_leftovers(folder.path)
+        clear_leftovers(folder.checkpoint.parent)
     if resume:
         if folder.checkpoint.exists():  # else it stopped before its first one
             trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
@@ -82,7 +79,7 @@ def fit(
 
     def save() -> None:
         divergence.check()
-        state = sharding.whole({"method": method.state_dict(), "optimizer": optimizer.state_dict()})
+        state = fsdp.full({"method": method.state_dict(), "optimizer": optimizer.state_dict()})
         if leader:
             about = {"samples": fingerprint, "run": config.identity(), "step": trained.step, "seconds": trained.seconds}
             checkpoint.save(folder.checkpoint, state | about)
@@ -133,9 +130,24 @@ def fit(
             if due:
                 save()
                 saved = time.perf_counter()
-        if trained.step > first:  # still deaf to a second SIGTERM
+        if trained.step > first:  # a second SIGTERM still does nothing
             save()
     return trained
+
+
+def run_length(config: TrainConfig, samples: int) -> tuple[int, int]:
+    """Steps of an epoch, whose last, incomplete batch is left out, and of the run."""
+    per_epoch = samples // config.batch_size
+    return per_epoch, min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
+
+
+def optimizer_of(config: TrainConfig, method: Method) -> torch.optim.Optimizer:
+    """The optimiser of a configuration."""
+    return make_optimizer(
+        config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
+        bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0, fixed_lr=method.fixed_lr,
+        no_momentum=method.no_momentum,
+    )  # fmt: skip
 
 
 def step(
@@ -154,17 +166,17 @@ def step(
             return method.embed([view.to(dtype, memory_format=layout) for view in views])
 
     optimizer.zero_grad()
-    loss, numbers, z = seam.backward(
+    loss, numbers, z = gradients.backward(
         embed,
         lambda z: method.objective(z, index, clock),
         method,
         micro_batch=config.micro_batch or len(index),
         batch=len(index),
     )
-    seam.reduce_gradients(method)
+    gradients.reduce_gradients(method)
     if config.clip_grad is not None:
         grads = [p.grad for p in method.parameters() if p.grad is not None]
-        scale = (config.clip_grad / (sharding.total_norm(grads) + 1e-6)).clamp(max=1.0)
+        scale = (config.clip_grad / (fsdp.total_norm(grads) + 1e-6)).clamp(max=1.0)
         for grad in grads:
             grad.mul_(scale)
     if config.clip_each is not None:
@@ -197,7 +209,7 @@ def _restore(
             "start a new run without --resume."
         )
     try:
-        sharding.load(method, optimizer, state)
+        fsdp.load(method, optimizer, state)
         trained = Trained(state["step"], total, state["seconds"])
         if not (type(trained.step) is int and trained.step >= 0 and isinstance(trained.seconds, float)):
             raise TypeError(f"step {trained.step!r} after {trained.seconds!r} s")

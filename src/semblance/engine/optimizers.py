@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from ..errors import unknown
-from .sharding import is_shared_out, like, whole
+from semblance.errors import unknown
+from semblance.runtime.fsdp import full, is_sharded, like
+from semblance.systems.recipe import OPTIMIZERS
 
 
 class LARS(Optimizer):
@@ -74,7 +75,7 @@ class Muon(Optimizer):
         for group in self.param_groups:
             given = [w for w in group["params"] if w.grad is not None]
             for shared in (False, True):  # torch._foreach takes tensors of one kind
-                if own := [w for w in given if is_shared_out(w) is shared]:
+                if own := [w for w in given if is_sharded(w) is shared]:
                     self._step(own, group)
 
     def _step(self, weights: list[Tensor], group: dict) -> None:
@@ -87,7 +88,7 @@ class Muon(Optimizer):
         torch._foreach_add_(momenta, grads)
         updates = list(torch._foreach_add(grads, momenta, alpha=group["momentum"]))
         deep = [i for i, w in enumerate(weights) if w.ndim > 1]
-        for i, update in zip(deep, orthogonal([whole(updates[i]) for i in deep]), strict=True):
+        for i, update in zip(deep, orthogonal([full(updates[i]) for i in deep]), strict=True):
             updates[i] = like(update, weights[i])
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(weights, updates, alpha=-group["lr"])
@@ -124,9 +125,6 @@ def _inverse_roots(grams: Tensor, iterations: int) -> Tensor:
     return root
 
 
-NAMES = ("sgd", "adam", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")
-
-
 def make_optimizer(
     name: str, module: nn.Module, *, weight_decay: float, bias_lr_ratio: float = 1.0, decay_1d: bool = False,
     fixed_lr: Sequence[str] = (), no_momentum: Sequence[str] = (),
@@ -143,7 +141,7 @@ def make_optimizer(
         if p.requires_grad:
             part = n.split(".")[0]
             parts.setdefault((part in fixed_lr, part in no_momentum), []).append(p)
-    foreach = False if any(is_shared_out(p) for p in module.parameters()) else None  # which takes one kind only
+    foreach = False if any(is_sharded(p) for p in module.parameters()) else None  # which takes one kind only
     for fixed, forgetful in sorted(parts):
         chosen = parts[fixed, forgetful]
         momentum = 0.0 if forgetful else 0.9  # each optimiser takes its own of what follows
@@ -160,8 +158,8 @@ def make_optimizer(
         for group in groups:
             group.pop("adapt", None)
         return plain[name](groups, lr=0.0)  # type: ignore[call-arg]
-    if name not in NAMES:
-        raise unknown("optimizer", name, NAMES)
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, OPTIMIZERS)
     return LARS(groups, lr=0.0, variant=name, eta=0.02 if name == "lars-clip" else 1e-3)
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import UserError
+from semblance.errors import UserError
 
 CHUNK = 4096
 

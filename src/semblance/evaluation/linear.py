@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import UserError
-from .knn import check_features, check_labels
+from semblance.errors import UserError
+from semblance.evaluation.knn import check_features, check_labels
 
 LRS = (1.0, 3.0, 10.0, 30.0, 100.0)
 WEIGHT_DECAYS = (0.0, 1e-5, 1e-4)

@@ -5,8 +5,8 @@ import re
 import torch
 from torch import Tensor, nn
 
-from .backbones import backbone
-from .video import max_of_parts
+from semblance.nets.backbones import backbone
+from semblance.nets.video import max_of_parts
 
 _NAME = re.compile(r"conv2d-10(?P<small>-small)?(-w(?P<width>\d+))?(-t(?P<parts>[1-9]\d*))?")
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError, unknown
-from .convolution import mend
+from semblance.errors import UserError, unknown
+from semblance.nets.convolution import mend
 
 # timm's ResNet-18 with one block per stage; widths by suffix, e.g. resnet10-w32
 _NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?(?P<sobel>-sobel)?")

@@ -9,8 +9,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..ranks import total
+from semblance.errors import UserError
+from semblance.runtime.ranks import total
 
 
 class SumOverRanks(torch.autograd.Function):

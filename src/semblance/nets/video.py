@@ -1,11 +1,13 @@
 """Video networks: the R(2+1)D of AVID, and any picture network over frames."""
 
 import re
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
-from .backbones import backbone
+from semblance.errors import UserError
+from semblance.nets.backbones import backbone
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # of each stage, by depth
 _NAME = re.compile(r"r2plus1d-(?P<depth>10|18|34)(?P<small>-small)?(-w(?P<width>\d+))?(-t(?P<parts>[1-9]\d*))?")
@@ -108,3 +110,12 @@ def video_backbone(name: str) -> nn.Module:
         return OverFrames(backbone(name))
     size = int(match["depth"]), int(match["width"] or 64)
     return R2Plus1D(*size, small=bool(match["small"]), parts=int(match["parts"] or 1))
+
+
+def check_windows(network: nn.Module, name: str, *window: int) -> None:
+    """A UserError unless the network takes windows (channels, time, ...)."""
+    try:
+        deepcopy(network).to("meta").eval()(torch.empty(1, *window, device="meta"))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        told = str(error).splitlines()[0]
+        raise UserError(f"Backbone {name} does not take windows of {' x '.join(map(str, window))}: {told}") from error

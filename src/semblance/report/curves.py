@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .levels import draw_levels, within_reach
-from .words import finite, number, percent
+from semblance.report.levels import draw_levels, within_reach
+from semblance.report.words import finite, number, percent
 
 # Drawn in stand-in colours, replaced by the page's own, so that curves follow light and dark.
 INK, MUTED, GRID, CARD, ACCENT, LEVEL = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..evaluation.knn import neighbours
-from . import Gallery
-from .pictures import address
+from semblance.evaluation.knn import neighbours
+from semblance.report.contact_sheets import address
+from semblance.report.page import Gallery
 
 QUERIES = 12
 NEIGHBOURS = 8

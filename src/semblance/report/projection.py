@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .neighbours import Embedded
-from .pictures import address
+from semblance.report.contact_sheets import address
+from semblance.report.neighbours import Embedded
 
 WIDTH, HEIGHT, THUMBNAIL, MARGIN = 1000, 620, 38, 24  # units of the drawing
 MOST_POINTS = 1000

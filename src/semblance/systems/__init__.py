@@ -1,12 +1,18 @@
-"""The registry: a method is a module in a family's folder, found by its file name."""
+"""The registry: a method is a module in a family's folder, found by its file name, or a class in one's own file."""
 
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import Parameter, signature
 from pathlib import Path
 
-from ..errors import unknown
-from .method import AnyView, Clock, Method, Recipe, View
+from semblance.errors import UserError, unknown
+from semblance.systems.method import Clock, Method
+from semblance.systems.recipe import Recipe
+from semblance.views.view import AnyView, View
 
-__all__ = ["AnyView", "Clock", "Method", "Recipe", "View", "get", "names"]
+__all__ = ["AnyView", "Clock", "Method", "Recipe", "View", "canonical", "get", "hyper_parameters", "names"]
+
+ALIASES = {"wu2018": "npid", "cma": "avid-cma", "sigreg": "lejepa", "mocov2": "moco"}  # squashed, as _squashed does
 
 
 def _modules() -> dict[str, str]:
@@ -20,11 +26,50 @@ def names() -> list[str]:
     return list(_modules())
 
 
+def canonical(name: str) -> str:
+    """A method's own name, however it is spelt: SimCLR, barlow_twins and MoCoV3 are simclr, barlow-twins and moco-v3.
+
+    FILE.py:CLASS stays, with the whole path of the file. Raises UserError for a name that nobody knows.
+    """
+    file, colon, cls = name.rpartition(".py:")
+    if colon:
+        return f"{Path(file).expanduser().absolute()}.py:{cls}"
+    known = {_squashed(n): n for n in names()} | ALIASES
+    if _squashed(name) not in known:
+        raise unknown("method", name, names())
+    return known[_squashed(name)]
+
+
 def get(name: str) -> type[Method]:
-    """The class of a method by its command-line name."""
-    modules = _modules()
-    if name not in modules:
-        raise unknown("method", name, modules)
-    module = import_module(modules[name])
+    """The class of a method by its name, or by FILE.py:CLASS."""
+    name = canonical(name)
+    if ".py:" in name:
+        return _from_file(*name.rsplit(":", 1))
+    module = import_module(_modules()[name])
     classes = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     return next(c for c in classes if issubclass(c, Method))
+
+
+def hyper_parameters(cls: type[Method]) -> dict[str, Parameter]:
+    """What may be set of a method with --hyper.NAME: the keyword arguments of its signature."""
+    return {name: p for name, p in signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _squashed(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+def _from_file(file: str, name: str) -> type[Method]:
+    spec = spec_from_file_location(Path(file).stem, file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise UserError(f"There is no file {file} with a method {name}.")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cls = getattr(module, name, None)
+    if cls is None:
+        own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+        known = [c.__name__ for c in own if issubclass(c, Method)]
+        raise unknown(f"method of {file}", name, known)
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise UserError(f"{name} in {file} is not a semblance.systems.Method.")
+    return cls

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import UserError, unknown
-from ..ranks import gather, own_rows
+from semblance.errors import UserError, unknown
+from semblance.runtime.ranks import gather, own_rows
 
 BLOCK = 2**22  # similarities held at once
 GRID = 2**30  # similarities are compared in these steps, so that the rounding of a product decides nothing

@@ -1,6 +1,5 @@
 """What a method is, for people and programs: read off its class, its recipes and the state it makes."""
 
-import inspect
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..views.clip import ClipView
-from ..views.sound import SoundView
-from . import get
-from .method import AnyView, Method, Recipe
+from semblance.systems import get, hyper_parameters
+from semblance.systems.method import Method
+from semblance.systems.recipe import AnyView, Recipe
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
 
 PICTURES = 1_234_567  # so that N is known among the sizes of a state
 COSTS = Path(__file__).parent / "costs.json"  # written by benchmarks/costs.py
@@ -32,7 +32,7 @@ def about(name: str) -> dict[str, Any]:
         "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(cls.recipes["imagenet"].views),
         "state": state(cls),
         "cost": json.loads(COSTS.read_text())["costs"].get(name),
-        "defaults": {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY},
+        "defaults": {n: p.default for n, p in hyper_parameters(cls).items()},
         "recipes": {
             recipe: {
                 "backbone": " + ".join(filter(None, (r.backbone, r.audio_backbone))), "image_size": r.image_size,
@@ -74,7 +74,7 @@ def _on_paper(cls: type[Method], **hyper: Any) -> Method:
     """The method for a set of PICTURES, without any numbers in it."""
     make: Callable[..., Method] = cls  # methods differ in how many networks they take
     with torch.device("meta"):
-        model = make(*(_Backbone() for _ in cls.modalities), **hyper)
+        model = make(*(_Backbone() for _ in cls.streams), **hyper)
         model.prepare(PICTURES)
     return model
 
@@ -82,7 +82,7 @@ def _on_paper(cls: type[Method], **hyper: Any) -> Method:
 def _views(views: tuple[AnyView, ...]) -> str:
     """How many views of which sizes, those of one size together."""
 
-    def one(view: AnyView) -> str:
+    def one(view: Any) -> str:
         if isinstance(view, SoundView):
             return f"{view.seconds:g} s of sound"
         if isinstance(view, ClipView):
@@ -96,7 +96,7 @@ def _views(views: tuple[AnyView, ...]) -> str:
     return " + ".join(f"{n} x {what}" if n > 1 else what for what, n in counts.items())
 
 
-def _set(view: AnyView) -> dict[str, Any]:
+def _set(view: Any) -> dict[str, Any]:
     """The view's parameters that are not at their defaults."""
     found = {f.name: getattr(view, f.name) for f in fields(view) if getattr(view, f.name) != f.default}
     picture = found.pop("picture", None)

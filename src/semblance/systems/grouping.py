@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import UserError
-from ..ranks import gather, own_rows, total, world
-from ..views import random
+from semblance.errors import UserError
+from semblance.runtime import random
+from semblance.runtime.ranks import gather, own_rows, total, world
 
 BLOCK = 2**24  # scores (rows times groups) held at once
 HELD = 2**27  # of a rank's own rows, kept over the iterations of a transport

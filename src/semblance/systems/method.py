@@ -1,51 +1,18 @@
 """The contract of a method: what a system must say for the engine to train it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from math import cos, pi
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ..views import random
-from ..views.clip import ClipView
-from ..views.sound import SoundView
-from ..views.view import View
+from semblance.runtime import random
+from semblance.systems.recipe import Recipe
 
 T = TypeVar("T")
-AnyView = View | ClipView | SoundView
 Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
-
-# Kinds of hyper-parameters; what a user sets is held to them.
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything about a run that goes with a method and a scale of images."""
-
-    backbone: str
-    image_size: int  # of evaluation; the views carry their own sizes
-    views: tuple[AnyView, ...]
-    batch_size: int
-    epochs: int
-    optimizer: str  # a name of engine/optimizers.py
-    lr: float  # at a batch of 256, scaled linearly
-    weight_decay: float
-    warmup_epochs: float = 10.0
-    final_lr: float = 0.0  # fraction of the peak that the cosine ends at
-    bias_lr: float | None = None  # of 1-D tensors at a batch of 256, where it differs from lr
-    decay_1d: bool = False  # weight decay (and LARS adaptation) on biases and norms too
-    final_weight_decay: float | None = None  # that a cosine ends at, where it is not constant
-    clip_each: float | None = None  # largest norm of the gradient of each tensor
-    audio_backbone: str | None = None  # of methods that learn from clips
-    hyper: Mapping[str, Any] = field(default_factory=dict)  # arguments of the method that differ from the paper's
 
 
 @dataclass(frozen=True)
@@ -101,7 +68,9 @@ class Method(nn.Module):
     picture: ClassVar[str]  # its branches, in text
     guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
     recipes: ClassVar[dict[str, Recipe]]
-    modalities: ClassVar[tuple[str, ...]] = ("pictures",)  # one backbone each; or video and audio
+    modality: ClassVar[Any] = "pictures"  # or "clips", or a Modality of its own (modalities/modality.py)
+    streams: ClassVar[tuple[str, ...]] = ("pictures",)  # what of a sample each of its backbones sees
+    example: ClassVar[str] = "shapes"  # the data to train on where none is named
     no_momentum: ClassVar[tuple[str, ...]] = ()  # parts whose steps remember nothing
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
 
@@ -113,8 +82,8 @@ class Method(nn.Module):
 
     @classmethod
     def of_pictures(cls) -> bool:
-        """Whether it learns from pictures alone, not from clips."""
-        return cls.modalities == ("pictures",)
+        """Whether it learns from pictures alone."""
+        return cls.modality == "pictures"
 
     def has(self, guard: str) -> bool:
         """Whether a guard is on."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from .crop import separable
-from .device import send
+from semblance.runtime.device import send
+from semblance.views.crop import separable
 
 
 def kernel_size(size: int) -> int:

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from . import random
-from .view import View, plain_view
+from semblance.runtime import random
+from semblance.views.view import View, plain_view
 
 
 @dataclass(frozen=True)

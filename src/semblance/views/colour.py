@@ -8,7 +8,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from .device import send
+from semblance.runtime.device import send
 
 ORDERS = torch.tensor(list(permutations(range(4))))  # of brightness, contrast, saturation, hue
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import random
-from .device import send
+from semblance.runtime import random
+from semblance.runtime.device import send
 
 TRIES = 10  # candidates of torchvision's RandomResizedCrop before it falls back to a centred crop
 DENSE_LIMIT = 160 * 128  # canvas x output pixels per axis above which a CPU is faster image by image

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from . import random
-from .device import send
+from semblance.runtime import random
+from semblance.runtime.device import send
 
 
 def cut(pictures: Tensor, grid: int, size: int, index: Tensor, key: int | Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from . import random
-from .device import send
+from semblance.runtime import random
+from semblance.runtime.device import send
 
 FLOOR = 1e-10  # of the power, -100 dB
 RANGE = 100.0  # dB below a clip's own maximum that are kept

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from . import random
-from .blur import gaussian_blur, kernel_size
-from .colour import ORDERS, grey, jitter, solarize
-from .crop import centre_boxes, on_canvas, random_boxes, resized_crop
-from .device import send
-from .jigsaw import cut, mosaic
+from semblance.runtime import random
+from semblance.runtime.device import send
+from semblance.views.blur import gaussian_blur, kernel_size
+from semblance.views.colour import ORDERS, grey, jitter, solarize
+from semblance.views.crop import centre_boxes, on_canvas, random_boxes, resized_crop
+from semblance.views.jigsaw import cut, mosaic
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
 
@@ -119,6 +119,10 @@ class AnyView(Protocol):
     @property
     def count(self) -> int:
         """How many such views of each sample."""
+        ...
+
+    def scaled(self, ratio: float) -> "AnyView":
+        """The same for another size of pictures."""
         ...
 
     def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:

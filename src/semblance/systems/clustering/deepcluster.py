@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...nets.heads import mlp
-from ...views import random
-from ..grouping import group_sizes, kmeans, whiten
-from ..method import Clock, Count, Embeddings, Method, Recipe, View, WholeSet, embedding_std
+from semblance.nets.heads import mlp
+from semblance.runtime import random
+from semblance.systems.grouping import group_sizes, kmeans, whiten
+from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std
+from semblance.systems.recipe import Count, Recipe
+from semblance.views.view import View
 
 
 class DeepCluster(Method):

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...nets.heads import mlp
-from ...nets.multi_crop import multi_crop
-from ...views import random
-from ..grouping import nearest, share_used, spherical_kmeans
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, WholeSet, embedding_std, unit
+from semblance.nets.heads import mlp
+from semblance.nets.multi_crop import multi_crop
+from semblance.runtime import random
+from semblance.systems.grouping import nearest, share_used, spherical_kmeans
+from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std, unit
+from semblance.systems.recipe import Count, Positive, Recipe
+from semblance.views.view import View
 
 
 class DeepClusterV2(Method):

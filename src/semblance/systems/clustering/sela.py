@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..grouping import balanced_labels, nearest, share_used
-from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, WholeSet, embedding_std
+from semblance.systems.grouping import balanced_labels, nearest, share_used
+from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std
+from semblance.systems.recipe import Count, Natural, Positive, Recipe
+from semblance.views.view import View
 
 
 class SeLa(Method):

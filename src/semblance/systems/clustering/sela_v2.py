@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..grouping import balanced_labels, nearest
-from ..method import Clock, Count, Embeddings, Positive, View, WholeSet
-from .deepcluster_v2 import DeepClusterV2
+from semblance.systems.clustering.deepcluster_v2 import DeepClusterV2
+from semblance.systems.grouping import balanced_labels, nearest
+from semblance.systems.method import Clock, Embeddings, WholeSet
+from semblance.systems.recipe import Count, Positive
+from semblance.views.view import View
 
 
 class SeLaV2(DeepClusterV2):

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...losses import sinkhorn, swapped_prediction
-from ...nets.heads import mlp
-from ...nets.multi_crop import multi_crop
-from ..grouping import share_used
-from ..method import Amount, Clock, Count, Embeddings, Method, Natural, Positive, Recipe, View, embedding_std, unit
+from semblance.losses import sinkhorn, swapped_prediction
+from semblance.nets.heads import mlp
+from semblance.nets.multi_crop import multi_crop
+from semblance.systems.grouping import share_used
+from semblance.systems.method import Clock, Embeddings, Method, embedding_std, unit
+from semblance.systems.recipe import Amount, Count, Natural, Positive, Recipe
+from semblance.views.view import View
 
 
 class SwAV(Method):

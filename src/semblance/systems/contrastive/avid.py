@@ -8,19 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...errors import UserError
-from ...losses import nce
-from ...nets.heads import EachPart, mlp
-from ...views import random
-from ...views.clip import ClipView
-from ...views.sound import SoundView
-from ..bank import Bank, draw_outside, estimate_once, nce_level
-from ..method import Amount, Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std, unit
+from semblance.errors import UserError
+from semblance.losses import nce
+from semblance.nets.heads import EachPart, mlp
+from semblance.runtime import random
+from semblance.systems.clip_method import AUDIO, VIDEO, ClipMethod
+from semblance.systems.memory_bank import MemoryBank, draw_outside, estimate_once, nce_level
+from semblance.systems.method import Clock, Embeddings, embedding_std, unit
+from semblance.systems.recipe import Amount, Count, Positive, Recipe, Share
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
+from semblance.views.view import View
 
-VIDEO, AUDIO = "video", "audio"
 
-
-class AVID(Method):
+class AVID(ClipMethod):
     """Morgado et al. 2021, "Audio-Visual Instance Discrimination with Cross-Modal Agreement";
     facebookresearch/AVID-CMA. Cross-AVID as published; within=1, cross=0 is Self-AVID, both 1 Joint-AVID.
 
@@ -40,10 +41,9 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
       └─ sound ── backbone ─ projector ─ a ──▶ bank Ā ◀── v finds its row
 """
     guards = {"negatives": "rows of the banks that belong to other clips repel"}
-    modalities = (VIDEO, AUDIO)
 
-    video_bank: Bank
-    audio_bank: Bank
+    video_bank: MemoryBank
+    audio_bank: MemoryBank
     log_partition: Tensor  # log of the mean of exp(score) of negatives, from the first step on; NaN before
 
     def __init__(
@@ -61,23 +61,18 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
         dim: Count = 128,
         norm: bool = False,  # batch norm in the projectors and at their end: small sets spread out sooner
     ) -> None:
-        super().__init__(backbone, without)
+        super().__init__(backbone, audio_backbone, without)
         self.temperature, self.negatives, self.momentum = temperature, negatives, momentum
         self.cross, self.within, self.dim = cross, within, dim
-        self.audio_backbone = audio_backbone
         self.projector = projector(backbone, hidden, dim, norm)
         self.audio_projector = projector(audio_backbone, hidden, dim, norm)
         self.register_buffer("log_partition", torch.tensor(float("nan")))
 
     def prepare(self, samples: int) -> None:
-        self.video_bank, self.audio_bank = (Bank(F.normalize(torch.randn(samples, self.dim), dim=1)) for _ in "va")
-
-    def embed(self, views: list[Tensor]) -> Embeddings:
-        frames, sound = views
-        return self.project(self.backbone(frames), self.audio_backbone(sound))
+        rows = [F.normalize(torch.randn(samples, self.dim), dim=1) for _ in self.streams]
+        self.video_bank, self.audio_bank = map(MemoryBank, rows)
 
     def project(self, video: Tensor, audio: Tensor) -> Embeddings:
-        """Features of the two backbones to unit embeddings."""
         return {VIDEO: unit(self.projector(video)), AUDIO: unit(self.audio_projector(audio))}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
@@ -105,14 +100,14 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
         loss = torch.stack([terms[name][0] / total * value for name, value in losses.items()]).sum()
         numbers = {f"{name}_loss": value.detach() for name, value in losses.items()} if len(losses) > 1 else {}
         numbers["pair_similarity"] = (z[VIDEO] * z[AUDIO]).sum(1).mean().detach()
-        return loss, numbers | {f"{name}_embedding_std": embedding_std(z[name]) for name in self.modalities}
+        return loss, numbers | {f"{name}_embedding_std": embedding_std(z[name]) for name in self.streams}
 
     def _term(self, z: Embeddings, cross: bool, positive: Tensor, negative: Tensor) -> Tensor:
         """Mean over the modalities of the loss of each one's embeddings against a bank."""
         video, audio = (self.audio_bank, self.video_bank) if cross else (self.video_bank, self.audio_bank)
         return (self._nce(z[VIDEO], video, positive, negative) + self._nce(z[AUDIO], audio, positive, negative)) / 2
 
-    def _nce(self, z: Tensor, bank: Bank, positive: Tensor, negative: Tensor) -> Tensor:
+    def _nce(self, z: Tensor, bank: MemoryBank, positive: Tensor, negative: Tensor) -> Tensor:
         attract = bank.chosen(z, positive) / self.temperature
         if not self.has("negatives"):
             return -attract.mean()
@@ -123,6 +118,10 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self.video_bank.update(z[VIDEO], index, self.momentum)
         self.audio_bank.update(z[AUDIO], index, self.momentum)
+
+    @property
+    def banks(self) -> tuple[Tensor, Tensor]:
+        return self.video_bank.rows, self.audio_bank.rows
 
     def constants(self, batch_size: int) -> dict[str, float]:
         if not self.has("negatives"):

@@ -6,10 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..agreement import Agreement, check_count, mine
-from ..bank import nce_level
-from ..method import Amount, Clock, Count, Embeddings, Positive, Share, WholeSet
-from .avid import AVID, random_level
+from semblance.systems.agreement import Agreement, check_count, mine
+from semblance.systems.contrastive.avid import AVID, random_level
+from semblance.systems.memory_bank import nce_level
+from semblance.systems.method import Clock, Embeddings, WholeSet
+from semblance.systems.recipe import Amount, Count, Positive, Share
 
 
 class CMA(AVID):
@@ -65,6 +66,10 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
         super().prepare(samples)
         check_count(samples, self.positives)
         self.register_buffer("positive_set", torch.full((samples, self.positives), -1, dtype=torch.int32))
+
+    @property
+    def chosen_positives(self) -> Tensor | None:
+        return self.positive_set.long() if self.mined else None
 
     @property
     def mined(self) -> bool:

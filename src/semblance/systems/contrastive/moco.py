@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...losses import info_nce
-from ...nets.batchnorm import split
-from ...nets.heads import mlp
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, ema, embedding_std, unit
+from semblance.losses import info_nce
+from semblance.nets.batchnorm import split
+from semblance.nets.heads import mlp
+from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, unit
+from semblance.systems.recipe import Count, Positive, Recipe, Share
+from semblance.views.view import View
 
 
 class MoCo(Method):

@@ -8,21 +8,11 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from ...losses import batch_nce, negative_cosine
-from ...nets.heads import mlp
-from ..method import (
-    Clock,
-    Count,
-    Embeddings,
-    Method,
-    Positive,
-    Recipe,
-    Share,
-    View,
-    ema,
-    embedding_std,
-    rising_momentum,
-)
+from semblance.losses import batch_nce, negative_cosine
+from semblance.nets.heads import mlp
+from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, rising_momentum
+from semblance.systems.recipe import Count, Positive, Recipe, Share
+from semblance.views.view import View
 
 
 class MoCoV3(Method):

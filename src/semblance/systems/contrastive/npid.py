@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...views import random
-from ..bank import Bank, nce_constants, nce_once
-from ..method import Clock, Count, Embeddings, Method, Natural, Positive, Recipe, Share, View, embedding_std, unit
+from semblance.runtime import random
+from semblance.systems.memory_bank import MemoryBank, nce_constants, nce_once
+from semblance.systems.method import Clock, Embeddings, Method, embedding_std, unit
+from semblance.systems.recipe import Count, Natural, Positive, Recipe, Share
+from semblance.views.view import View
 
 
 class NPID(Method):
@@ -33,7 +35,7 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
 """
     guards = {"negatives": "rows of the bank that belong to other pictures repel"}
 
-    bank: Bank
+    bank: MemoryBank
     log_partition: Tensor  # log of the mean of exp(score), estimated at the first step and kept; NaN before
 
     def __init__(
@@ -54,7 +56,7 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
     def prepare(self, samples: int) -> None:
         weight = self.projector.weight
         bound = (3 / len(weight)) ** 0.5  # rows of expected squared norm 1
-        self.bank = Bank(torch.empty(samples, len(weight)).uniform_(-bound, bound))
+        self.bank = MemoryBank(torch.empty(samples, len(weight)).uniform_(-bound, bound))
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         return {"z": unit(self.projector(self.backbone(views[0])))}

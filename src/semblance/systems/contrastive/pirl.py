@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...nets.heads import mlp
-from ...views import random
-from ...views.jigsaw import pieces
-from ..bank import Bank, nce_constants, nce_once
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, Share, View, embedding_std, unit
+from semblance.nets.heads import mlp
+from semblance.runtime import random
+from semblance.systems.memory_bank import MemoryBank, nce_constants, nce_once
+from semblance.systems.method import Clock, Embeddings, Method, embedding_std, unit
+from semblance.systems.recipe import Count, Positive, Recipe, Share
+from semblance.views.jigsaw import pieces
+from semblance.views.view import View
 
 GRID = 3
 
@@ -40,7 +42,7 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
 """
     guards = {"negatives": "rows of the bank that belong to other pictures repel"}
 
-    bank: Bank  # from the embeddings of whole pictures only
+    bank: MemoryBank  # from the embeddings of whole pictures only
     log_partition: Tensor  # of NCE: estimated from the patches' scores at the first step and kept; NaN before
 
     def __init__(
@@ -69,7 +71,7 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
             self.register_buffer("log_partition", torch.tensor(float("nan")))
 
     def prepare(self, samples: int) -> None:
-        self.bank = Bank(F.normalize(torch.rand(samples, self.dim) - 0.5, dim=1))
+        self.bank = MemoryBank(F.normalize(torch.rand(samples, self.dim) - 0.5, dim=1))
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         picture, mosaic = views

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...losses import nt_xent
-from ...nets.heads import mlp
-from ..method import Clock, Count, Embeddings, Method, Positive, Recipe, View, embedding_std
+from semblance.losses import nt_xent
+from semblance.nets.heads import mlp
+from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.recipe import Count, Positive, Recipe
+from semblance.views.view import View
 
 
 class SimCLR(Method):

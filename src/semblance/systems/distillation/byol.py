@@ -6,9 +6,11 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from ...losses import byol_regression
-from ...nets.heads import mlp
-from ..method import Clock, Count, Embeddings, Method, Recipe, Share, View, ema, embedding_std, rising_momentum
+from semblance.losses import byol_regression
+from semblance.nets.heads import mlp
+from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, rising_momentum
+from semblance.systems.recipe import Count, Recipe, Share
+from semblance.views.view import View
 
 
 class BYOL(Method):

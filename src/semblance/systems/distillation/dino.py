@@ -9,24 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ...losses import swapped_prediction
-from ...nets.multi_crop import multi_crop
-from ..method import (
-    Amount,
-    Clock,
-    Count,
-    Embeddings,
-    Method,
-    Natural,
-    Positive,
-    Recipe,
-    Share,
-    View,
-    ema,
-    embedding_std,
-    rising_momentum,
-    unit,
-)
+from semblance.losses import swapped_prediction
+from semblance.nets.multi_crop import multi_crop
+from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, rising_momentum, unit
+from semblance.systems.recipe import Amount, Count, Natural, Positive, Recipe, Share
+from semblance.views.view import View
 
 
 class DINO(Method):

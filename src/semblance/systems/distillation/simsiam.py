@@ -4,9 +4,11 @@ from collections.abc import Collection
 
 from torch import Tensor, nn
 
-from ...losses import negative_cosine
-from ...nets.heads import mlp
-from ..method import Clock, Count, Embeddings, Method, Recipe, View, embedding_std
+from semblance.losses import negative_cosine
+from semblance.nets.heads import mlp
+from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.recipe import Count, Recipe
+from semblance.views.view import View
 
 
 class SimSiam(Method):

@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...losses import sigreg
-from ...nets.heads import mlp
-from ...nets.multi_crop import multi_crop
-from ...views import random
-from ..method import Clock, Count, Embeddings, Method, Recipe, Share, View, embedding_std
+from semblance.losses import sigreg
+from semblance.nets.heads import mlp
+from semblance.nets.multi_crop import multi_crop
+from semblance.runtime import random
+from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.recipe import Count, Recipe, Share
+from semblance.views.view import View
 
 
 class LeJEPA(Method):

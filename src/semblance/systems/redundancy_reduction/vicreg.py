@@ -4,9 +4,11 @@ from collections.abc import Collection
 
 from torch import Tensor, nn
 
-from ...losses import vicreg
-from ...nets.heads import mlp
-from ..method import Amount, Clock, Count, Embeddings, Method, Recipe, View, embedding_std
+from semblance.losses import vicreg
+from semblance.nets.heads import mlp
+from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.recipe import Amount, Count, Recipe
+from semblance.views.view import View
 
 
 class VICReg(Method):

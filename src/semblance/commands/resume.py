@@ -1,0 +1,47 @@
+"""Going on with a run: which one, what may be given anew, and whether anything is left to be done."""
+
+from pathlib import Path
+from typing import Any
+
+from semblance.errors import UserError
+from semblance.runs.config import MAY_CHANGE, TrainConfig
+from semblance.runs.folder import RunFolder
+from semblance.runs.options import Output, TrainOptions, flag
+
+
+def folder_to_resume(options: TrainOptions) -> RunFolder | None:
+    """The folder of the run to go on with; None for a new run."""
+    if options.resume is False:
+        return None
+    named = [name for name in (options.resume, options.out) if isinstance(name, str)]
+    if len({Path(name).absolute() for name in named}) != 1:
+        told = f"--resume {named[0]} and --out {named[1]} are two folders" if named else "--resume needs a folder"
+        raise UserError(f"{told}: name the run to go on with, --resume RUN.")
+    return RunFolder(Path(named[0]))
+
+
+def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
+    """The configuration of a run with what is given anew; a UserError of all that may not be."""
+    if options.problems:
+        raise UserError("\n".join(options.problems))
+    anew = {name: value for name, value in options.given.items() if name not in Output.model_fields}
+    fixed = [name for name, value in anew.items() if name not in MAY_CHANGE and value != getattr(config, name, None)]
+    if options.config is not None:
+        fixed.append("config")
+    if fixed:
+        may = ", ".join(flag(name) for name in TrainOptions.model_fields if name in MAY_CHANGE)
+        raise UserError(
+            f"--resume goes on with the run as it was configured: leave out {', '.join(map(flag, fixed))}. "
+            f"What may be given anew: {may}."
+        )
+    if "lr" in anew and "bias_lr" not in anew and config.lr:
+        anew["bias_lr"] = config.bias_lr * anew["lr"] / config.lr
+    return config.model_copy(update=anew)
+
+
+def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
+    """The summary of a run that is complete and was given no more to do."""
+    summary = folder.read_summary()
+    complete = folder.report.exists() and folder.checkpoint.exists() and any(folder.path.glob("*backbone.safetensors"))
+    as_long = all(summary.get(name, 0) == getattr(config, name) for name in ("epochs", "max_steps"))
+    return summary if complete and as_long else None

@@ -1,0 +1,105 @@
+"""Where decoded clips lie: in memory, or in files that are mapped into it."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semblance.data.clips.media import Clip
+from semblance.data.samples import Skipped, reason
+from semblance.runtime.progress import with_progress
+
+
+@dataclass
+class Decoded:
+    """Every readable clip: its place among the items, frames, (height, width) and sound; and the unreadable files."""
+
+    kept: list[int] = field(default_factory=list)
+    frames: list[Tensor] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    sounds: list[Tensor] = field(default_factory=list)
+    skipped: Skipped = field(default_factory=list)
+
+
+def decode_clips(title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int) -> Decoded:
+    """Decode every item in threads into memory, showing progress on a terminal."""
+    found = Decoded()
+    for i, clip in _decoded(title, items, decode, workers, found):
+        found.kept.append(i)
+        found.frames.append(clip.frames)
+        found.sizes.append(clip.size)
+        found.sounds.append(clip.sound)
+    return found
+
+
+def decode_to_disk(
+    title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, canvas: int, folder: Path
+) -> Decoded:
+    """Decode every item in threads into two files of a folder; where the folder is there, nothing is decoded.
+
+    The folder is renamed into place once it is whole. What comes back is mapped from the files.
+    """
+    if not folder.exists():
+        aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+        aside.mkdir(parents=True)
+        try:
+            _write(aside, _decoded(title, items, decode, workers, found := Decoded()), found)
+            aside.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    about = json.loads((folder / "about.json").read_text())
+    found = Decoded(kept=about["kept"], sizes=[(h, w) for h, w in about["sizes"]])
+    found.skipped = [(name, why) for name, why in about["skipped"]]
+    if found.kept:
+        pixels = _mapped(folder / "frames", np.uint8).view(-1, 3, canvas, canvas)
+        found.frames = list(pixels.split(about["frames"]))
+        found.sounds = list(_mapped(folder / "sounds", np.int16).split(about["samples"]))
+    return found
+
+
+def _decoded(
+    title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, found: Decoded
+) -> Iterator[tuple[int, Clip]]:
+    """Every readable clip with its number; the others are noted in found.skipped."""
+
+    def attempt(item: Any) -> Clip | OSError | ValueError:
+        try:
+            return decode(item)
+        except (OSError, ValueError) as error:
+            return error
+
+    with ThreadPoolExecutor(workers) as pool:
+        for i, clip in enumerate(with_progress(f"Reading {title}", pool.map(attempt, items), len(items))):
+            if isinstance(clip, Clip):
+                yield i, clip
+            else:
+                found.skipped.append((str(items[i]), reason(clip)))
+
+
+def _write(folder: Path, clips: Iterator[tuple[int, Clip]], found: Decoded) -> None:
+    frames, samples = [], []
+    with (folder / "frames").open("wb") as pixels, (folder / "sounds").open("wb") as waves:
+        for i, clip in clips:
+            pixels.write(clip.frames.contiguous().numpy().tobytes())
+            waves.write(clip.sound.numpy().tobytes())
+            found.kept.append(i)
+            found.sizes.append(clip.size)
+            frames.append(len(clip.frames))
+            samples.append(len(clip.sound))
+    about = {"kept": found.kept, "sizes": found.sizes, "skipped": found.skipped, "frames": frames, "samples": samples}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def _mapped(path: Path, dtype: type) -> Tensor:
+    return torch.from_numpy(np.memmap(path, dtype, mode="c"))  # writes, which nobody does, would stay in memory

@@ -1,0 +1,55 @@
+"""Decoding a whole set of pictures into one tensor."""
+
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semblance.data.samples import Skipped, reason
+from semblance.runtime.progress import with_progress
+
+Decoded = tuple[Tensor, tuple[int, int]]
+
+_STRETCH = 16  # pictures per task: for small ones handing over a task takes as long as decoding
+
+
+def decode_all(
+    title: str, items: Sequence[Any], decode: Callable[[Any, int], Decoded], canvas: int, workers: int
+) -> tuple[Tensor, Tensor, Skipped]:
+    """Decode every item in threads, showing progress on a terminal.
+
+    Returns uint8 pixels (n, 3, canvas, canvas), int32 sizes (n, 2), and (name, reason) of each item that could not be
+    read. Where one could not, the next readable one stands in, as in `Images.read`.
+    """
+    pixels = torch.empty((len(items), 3, canvas, canvas), dtype=torch.uint8)
+
+    def fill(start: int) -> list[tuple[int, int] | OSError | ValueError]:
+        """Sizes of a stretch of pictures, each put in its place, or why it could not be read."""
+        found: list[tuple[int, int] | OSError | ValueError] = []
+        for i in range(start, min(start + _STRETCH, len(items))):
+            try:
+                pixels[i], size = decode(items[i], canvas)
+                found.append(size)
+            except (OSError, ValueError) as error:
+                found.append(error)
+        return found
+
+    sizes = torch.zeros(len(items), 2, dtype=torch.int32)
+    readable: list[int] = []
+    skipped: dict[int, tuple[str, str]] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        found = chain.from_iterable(pool.map(fill, range(0, len(items), _STRETCH)))
+        for i, size in enumerate(with_progress(f"Reading {title}", found, len(items))):
+            if isinstance(size, Exception):
+                skipped[i] = (str(items[i]), reason(size))
+            else:
+                sizes[i] = torch.tensor(size)
+                readable.append(i)
+    for i in skipped if readable else ():
+        stand_in = readable[bisect(readable, i) % len(readable)]
+        pixels[i], sizes[i] = pixels[stand_in], sizes[stand_in]
+    return pixels, sizes, list(skipped.values())

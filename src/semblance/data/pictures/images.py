@@ -1,0 +1,93 @@
+"""Pictures as square uint8 canvases, decoded once or on demand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from os import fsencode
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semblance.data.samples import Attribute, Skipped, reason
+
+
+@dataclass
+class Images:
+    """A set of N pictures, read through one door whether they lie in memory or on disk.
+
+    Every picture is stored resized to a square canvas of `canvas` pixels, whatever its aspect; `sizes` keeps the
+    original height and width, so that crops are drawn on the true shape (an affine, separable change of the same
+    resampling).
+
+    pixels: uint8 (N, 3, canvas, canvas), or None when pictures are decoded on demand by `decode(item, canvas)`,
+        which returns the uint8 (3, canvas, canvas) picture and its (height, width).
+    items: what `decode` takes, one per picture (a path, a member of a tar, ...); also the names shown to people.
+    sizes: int32 (N, 2) heights and widths, known when `pixels` is.
+    attributes: what the pictures are labelled by; "class" where each has one label.
+    skipped: the files that turned out unreadable so far. Each keeps its place, so that the order of samples does not
+        hang on whether a set fits in memory: the next readable picture stands in, for training only.
+    """
+
+    name: str
+    canvas: int
+    items: Sequence[Any]
+    pixels: Tensor | None = None
+    sizes: Tensor | None = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    decode: Callable[[Any, int], tuple[Tensor, tuple[int, int]]] | None = None
+    skipped: Skipped = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the pictures lie in memory."""
+        return self.pixels is not None
+
+    def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, Tensor]:
+        """Pictures of the given indices: uint8 (n, 3, canvas, canvas) and int32 sizes (n, 2); key draws nothing."""
+        index = torch.as_tensor(index)
+        if self.pixels is not None and self.sizes is not None:
+            return self.pixels[index], self.sizes[index]
+        assert self.decode is not None
+        pictures, sizes = zip(*(self._decode_or_next(int(i)) for i in index), strict=True)
+        return torch.stack(pictures), torch.tensor(sizes, dtype=torch.int32)
+
+    @property
+    def readable(self) -> Tensor:
+        """Indices of the pictures no other stands in for, as far as they have been read: int64 (n,)."""
+        names = {name for name, _ in self.skipped}
+        return torch.tensor([i for i, item in enumerate(self.items) if not names or str(item) not in names])
+
+    def fingerprint(self) -> str:
+        """A hash of the names in order and of some pictures: what the order of samples and state by index belong to."""
+        digest = blake2b(digest_size=8)
+        digest.update(self.read(range(0, len(self), -(-len(self) // 16)))[0].numpy().tobytes())
+        for item in self.items:
+            digest.update(fsencode(str(item)) + b"\0")
+        return digest.hexdigest()
+
+    def _decode_or_next(self, i: int) -> tuple[Tensor, tuple[int, int]]:
+        """Decode picture i; where its file is unreadable, the next readable one stands in, and it is reported."""
+        assert self.decode is not None
+        for step in range(len(self)):
+            item = self.items[(i + step) % len(self)]
+            try:
+                return self.decode(item, self.canvas)
+            except (OSError, ValueError) as error:
+                if (why := (str(item), reason(error))) not in self.skipped:
+                    self.skipped.append(why)
+        raise OSError(f"none of the {len(self)} pictures of {self.name} can be decoded")
+
+    def subset(self, index: Sequence[int] | Tensor) -> "Images":
+        """The pictures of the given indices as a set of their own."""
+        index = torch.as_tensor(index)
+
+        def pick(rows: Tensor | None) -> Tensor | None:
+            return None if rows is None else rows[index]
+
+        chosen = {name: Attribute(a.values[index], a.classes) for name, a in self.attributes.items()}
+        items = [self.items[i] for i in index.tolist()]
+        return replace(self, items=items, pixels=pick(self.pixels), sizes=pick(self.sizes), attributes=chosen)

@@ -1,0 +1,92 @@
+"""Clips in a NumPy .npz: pictures or frames, each with a sound."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semblance.data.clips.clips import Clips
+from semblance.data.pictures.canvas import choose_canvas
+from semblance.data.pictures.decode import resize
+from semblance.data.samples import Attribute, Source
+from semblance.data.sources.clip_files import divide
+from semblance.data.splits import is_held_out
+from semblance.errors import UserError
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
+
+
+def load_clip_npz(path: Path, video: ClipView, sound: SoundView) -> Source[Clips]:
+    """Arrays `x_train`, `sound_train` and `rate`; `x_test` and `sound_test` are held out, or a tenth of the rows.
+
+    x: uint8 pictures (N, H, W) or (N, H, W, 3), or the frames of clips (N, T, H, W, 3) at video.fps. sound: int16, or
+    floats in [-1, 1], (N, L) at `rate` samples per second, resampled to sound.rate; of pictures it may be short.
+    Labels (N,) for the evaluation: `y_train` and `y_test`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+    except (BadZipFile, OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as plain NumPy arrays: {error}.") from error
+    missing = [key for key in ("x_train", "sound_train", "rate") if key not in found]
+    if missing:
+        raise UserError(f"{path} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}.")
+    rate = found["rate"]
+    if rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() <= 1_000_000:
+        raise UserError(f"{path}: rate is {rate.tolist()}; give one number, the samples of a sound in a second.")
+    names = [name for name in ("train", "test") if f"x_{name}" in found]
+    parts = [_part(path, found, name, video, sound) for name in names]
+    given = [found[f"y_{name}"] for name in names if f"y_{name}" in found]
+    if given:
+        wrong = [f"y_{name}" for name in names if found.get(f"y_{name}", rate).shape != (len(found[f"x_{name}"]),)]
+        if wrong:
+            raise UserError(f"{path}: {' and '.join(wrong)} must hold one label for each row, as every part or none.")
+        classes = np.unique(np.concatenate(given))
+        for part, labels in zip(parts, given, strict=True):
+            values = torch.from_numpy(np.searchsorted(classes, labels))
+            part.attributes["class"] = Attribute(values, [str(c) for c in classes])
+    if len(parts) == 2:
+        return Source[Clips](parts[0], parts[1])
+    return divide(parts[0], torch.tensor([is_held_out(str(i)) for i in parts[0].items]))
+
+
+def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView) -> Clips:
+    x, waves = found[f"x_{part}"], found.get(f"sound_{part}")
+    if x.dtype != np.uint8 or x.ndim not in (3, 4, 5) or (x.ndim > 3 and x.shape[-1] not in (1, 3)):
+        raise UserError(f"{path}: x_{part} is {x.dtype} {x.shape}; give uint8 (N, H, W[, 3]) or (N, T, H, W, 3).")
+    if not x.size:
+        raise UserError(f"{path}: x_{part} is empty, {x.shape}.")
+    if waves is None or waves.ndim != 2 or len(waves) != len(x) or not waves.size:
+        raise UserError(f"{path}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}.")
+    if waves.dtype.kind == "f":
+        waves = (waves.clip(-1, 1) * 32767).round().astype(np.int16)
+    if waves.dtype != np.int16:
+        raise UserError(f"{path}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
+    rate, frames = int(found["rate"].item()), x[:, None] if x.ndim < 5 else x
+    height, width = frames.shape[2:4]
+    canvas = choose_canvas([(height, width)], video.size)
+    pixels = torch.stack([resize(f, canvas) for clip in frames for f in clip]).view(len(x), -1, 3, canvas, canvas)
+    heard = torch.cat([resample(rows, rate, sound.rate) for rows in torch.from_numpy(waves).split(256)])
+    if 1 < frames.shape[1] < video.frames or (frames.shape[1] > 1 and heard.shape[1] < sound.samples):
+        raise UserError(
+            f"{path}: x_{part} has {frames.shape[1]} frames and sounds of {heard.shape[1] / sound.rate:g} s, too short "
+            f"for windows of {video.frames} frames and {sound.seconds:g} s: lower --frames or --seconds."
+        )
+    sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(len(x), 1)
+    return Clips(path.name, canvas, range(len(x)), list(pixels), list(heard), sizes, video, sound)
+
+
+def resample(wave: Tensor, rate: int, wanted: int) -> Tensor:
+    """Waveforms at another rate, all frequencies below the lower Nyquist kept: int16 (N, L) -> (N, L wanted / rate)."""
+    if rate == wanted:
+        return wave
+    length = wave.shape[1]
+    count = round(length * wanted / rate)
+    spectrum = torch.fft.rfft(wave.double())
+    kept = spectrum.new_zeros(len(wave), count // 2 + 1)
+    n = min(kept.shape[1], spectrum.shape[1])
+    kept[:, :n] = spectrum[:, :n]
+    return (torch.fft.irfft(kept, count) * (count / length)).round().clamp(-32768, 32767).short()

@@ -1,0 +1,104 @@
+"""A set of image files, wherever they lie, as pictures to train on and to evaluate on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semblance.data.pictures.canvas import choose_canvas
+from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
+from semblance.data.pictures.decode_all import decode_all
+from semblance.data.pictures.images import Images
+from semblance.data.samples import Skipped, Source, labelled, reason
+from semblance.data.splits import Part, split
+from semblance.errors import UserError
+from semblance.runtime.memory import Limits, too_large
+
+_SAMPLE = 100
+
+
+@dataclass
+class Files:
+    """Image files to be split and decoded.
+
+    items: one per file; str(item) is its name, relative, with `/` between folders.
+    read: the bytes of an item's file; can be pickled where on_disk.
+    on_disk: whether files can be read again later, so that they need not fit in memory.
+    """
+
+    path: Path
+    items: Sequence[Any]
+    read: Callable[[Any], bytes]
+    on_disk: bool = True
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this relative name is taken for a picture: by extension, unless hidden or made by macOS."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in EXTENSIONS and not any(p.startswith(".") or p == "__MACOSX" for p in path.parts)
+
+
+def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
+    """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand."""
+    if not files.items:
+        raise UserError(
+            f"No images found in {files.path}. Videos are for avid and avid-cma; pictures are files of these kinds: "
+            f"{' '.join(sorted(EXTENSIONS))}."
+        )
+    by_name = {str(item): item for item in files.items}
+    parts = split(list(by_name))
+    canvas = choose_canvas(_sample_sizes(files, [by_name[name] for name in parts.train.names]), image_size)
+    count = len(parts.train.names) + (len(parts.test.names) if parts.test else 0)
+    fits = count * 3 * canvas**2 <= limits.bytes
+    if not fits and not files.on_disk:
+        raise too_large(files.path, count * 3 * canvas**2, limits, "unpack it and give the folder")
+    if parts.test and not fits:  # what is decoded now is known to be readable or not
+        try:
+            _sample_sizes(files, [by_name[name] for name in parts.test.names])
+        except UserError as error:
+            parts.notes.append(f"No picture is held out. {error}")
+            parts.test = None
+    read_picture = partial(_decode_item, files.read)
+
+    def images(part: Part) -> Images:
+        items = [by_name[name] for name in part.names]
+        known = labelled(None if part.labels is None else torch.tensor(part.labels), parts.classes)
+        if not fits:
+            return Images(files.path.name, canvas, items, attributes=known, decode=read_picture)
+        pixels, sizes, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
+        return Images(files.path.name, canvas, items, pixels, sizes, known, skipped=skipped)
+
+    train, test = images(parts.train), images(parts.test) if parts.test else None
+    if not len(train.readable):
+        raise _none_readable(files.path, train.skipped)
+    if test and not len(test.readable):
+        train.skipped += test.skipped
+        test = None
+    return Source(train, test, parts.notes)
+
+
+def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
+    return decode(read(item), canvas)
+
+
+def _sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:
+    """Sizes of about a hundred files spread over the set."""
+    sizes: list[tuple[int, int]] = []
+    skipped: Skipped = []
+    for item in items[:: -(-len(items) // _SAMPLE)]:
+        try:
+            sizes.append(read_size(files.read(item)))
+        except (OSError, ValueError) as error:
+            skipped.append((str(item), reason(error)))
+    if not sizes:
+        raise _none_readable(files.path, skipped)
+    return sizes
+
+
+def _none_readable(path: Path, skipped: Skipped) -> UserError:
+    name, why = skipped[0]
+    return UserError(f"None of {len(skipped)} files tried in {path} can be read as an image; {name}: {why}.")

@@ -1,0 +1,78 @@
+"""Passes over the whole training set, for methods that cluster it or transport it onto labels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from semblance.data.loader import in_parts
+from semblance.data.samples import Samples
+from semblance.engine.divergence import Divergence
+from semblance.runs.config import TrainConfig
+from semblance.runtime import random
+from semblance.runtime.precision import autocast
+from semblance.runtime.progress import Progress
+from semblance.views.view import make_views, plain_view
+
+T = TypeVar("T")
+
+
+class WholeSet:
+    """Every sample of the training set, N in all, for work between steps. Ranks share it and get the same results."""
+
+    def __init__(
+        self, samples: Samples, config: TrainConfig, device: torch.device, progress: Progress, divergence: Divergence
+    ) -> None:
+        self.samples, self.config, self.device, self.progress = samples, config, device, progress
+        self.divergence = divergence
+
+    def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
+        """`embed` of the undistorted pictures (n, 3, size, size): (N, ...) on the device.
+
+        Rows are kept in the format that training computes them in, which may be half precision.
+        """
+        order = torch.arange(len(self.samples))
+        return self._rows(order, lambda raw, index: [plain_view(raw, self.config.image_size)], lambda v: embed(v[0]))
+
+    def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
+        """`embed` of training views, other ones than the step itself has: (N, ...).
+
+        They come in random order, as in training: batch norms would see one class at a time where folders are classes.
+        """
+        seed = random.key(self.config.seed, "whole set")
+        order = random.permutation(random.key(seed, "order", step), len(self.samples))
+
+        def make(raw: Sequence[Tensor], index: Tensor) -> list[Tensor]:
+            return make_views(self.config.views, raw, index, seed=seed, step=step)
+
+        return self._rows(order, make, embed)
+
+    def track(self, items: Sequence[T], what: str) -> Iterator[T]:
+        """The items in turn, with a progress bar."""
+        self.divergence.check()  # what steps that left no numbers made cannot be grouped
+        return self.progress.track(items, what)
+
+    def _rows(
+        self, order: Tensor, make: Callable[..., list[Tensor]], embed: Callable[[list[Tensor]], Tensor]
+    ) -> Tensor:
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        dtype = torch.float64 if self.config.precision == "64" else torch.float32
+
+        def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
+            views = [view.to(dtype, memory_format=layout) for view in make(raw, index)]
+            with autocast(self.config.precision, self.device):
+                return embed(views)
+
+        def track(parts: Sequence[Tensor]) -> Iterator[Tensor]:
+            return self.track(parts, "embedding every picture")
+
+        parts = in_parts(self.samples, rows, self.device, self.config.workers, track, order)
+        first = next(parts)
+        found = first.new_empty(len(order), *first.shape[1:])  # at once: parts and their union would be twice it
+        places = order.to(self.device)
+        for part in chain([first], parts):
+            found[places[: len(part)]] = part
+            places = places[len(part) :]
+        return found

@@ -1,0 +1,102 @@
+"""What the report shows of clips: their nearest sounds to listen to, mined positives, recall by rank, their views."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semblance.data import Clips, Source
+from semblance.evaluation.retrieval import ranks
+from semblance.evaluation.table import Embedded
+from semblance.report.clips import ClipPage, Shown, moving, playable
+from semblance.report.page import Gallery
+from semblance.runs.config import TrainConfig
+from semblance.systems.agreement import AGREEMENTS, mine
+from semblance.systems.clip_method import ClipMethod
+from semblance.views.clip import plain_clip
+from semblance.views.view import MEAN, STD, make_views
+
+ROWS, FOUND = 8, 4  # clips shown, and sounds or positives beside each
+SHOWN = 1000  # held-out clips in the map, at most
+
+
+def gallery(clips: Clips, embedded: Embedded) -> Gallery:
+    """Held-out clips by their middle frames, with their embeddings of video."""
+    shown = clips.subset(torch.arange(len(clips))[:SHOWN])
+    middle = torch.stack([frames[len(frames) // 2] for frames in shown.frames])
+    label = next(iter(shown.attributes.values()), None)
+    vectors = embedded.embeddings["video"][: len(shown)]
+    return Gallery(middle, vectors, label.values if label else None, label.classes if label else [])
+
+
+def clip_page(summary: dict[str, Any], method: ClipMethod, source: Source[Clips], test: Embedded) -> ClipPage:
+    """Held-out clips with the sounds nearest to what is seen, training clips with those that agree with them."""
+    clips = source.held_out
+    queries = _evenly(len(clips))
+    similarity = test.embeddings["video"][queries] @ test.embeddings["audio"].T
+    nearest = similarity.topk(min(FOUND, len(clips)), dim=1).indices.tolist()
+    sounds = [(show(clips, q), [show(clips, i, q) for i in best]) for q, best in zip(queries, nearest, strict=True)]
+    recall = {way: _curve(ranks(*pair)) for way, pair in _ways(test).items()}
+    positives, chosen = _positives(method, source.train)
+    return ClipPage(sounds, positives, recall, summary["retrieval"], summary["positives"], chosen)
+
+
+def _positives(method: ClipMethod, train: Clips) -> tuple[list[tuple[Shown, list[Shown]]], str]:
+    """Training clips with the closest of their positives, and which those are, in words; none without banks."""
+    if method.banks is None:
+        return [], ""
+    chosen = "the positives it was drawn to, mined by CMA from its embeddings"
+    positives = method.chosen_positives
+    if positives is None:
+        positives = mine(*method.banks, min(FOUND, len(train) - 2), "consensus")
+        chosen = "those most like it in both, which CMA would take for its positives"
+    rows = []
+    for q in _evenly(len(train)):
+        score = AGREEMENTS[method.agreement](*(bank[positives[q]] @ bank[q] for bank in method.banks))
+        closest = positives[q][score.topk(min(FOUND, len(score))).indices].tolist()
+        rows.append((show(train, q), [show(train, i, q) for i in closest]))
+    return rows, chosen
+
+
+def _evenly(n: int) -> list[int]:
+    """Some of n rows."""
+    return torch.linspace(0, n - 1, min(ROWS, n)).long().tolist()
+
+
+def _ways(test: Embedded) -> dict[str, tuple[Tensor, Tensor]]:
+    video, audio = test.embeddings["video"], test.embeddings["audio"]
+    return {"video_to_audio": (video, audio), "audio_to_video": (audio, video)}
+
+
+def _curve(rank: Tensor) -> str:
+    """Share of queries found by each rank, as points of a polyline: left to right the rank, in parts of all."""
+    n = len(rank)
+    at = torch.linspace(1, n, min(n, 100))
+    return " ".join(f"{300 * float(k) / n:.1f},{100 - 100 * float((rank <= k).double().mean()):.1f}" for k in at)
+
+
+def show(clips: Clips, i: int, query: int | None = None) -> Shown:
+    """A clip for the page; beside a query, whether it is the query's own, of its class, or another."""
+    verdict = ""
+    label = next(iter(clips.attributes.values()), None)
+    if query is not None:
+        verdict = "own" if query == i else ""
+        if not verdict and label is not None:
+            verdict = "same" if label.values[i] == label.values[query] else "other"
+    name = label.classes[int(label.values[i])] if label is not None else str(clips.items[i])
+    return Shown(moving(clips.frames[i], clips.video.fps), playable(clips.sounds[i], clips.sound.rate), name, verdict)
+
+
+def sheet(config: TrainConfig, clips: Clips, rows: Sequence[int] = range(6)) -> Tensor:
+    """A frame and a spectrogram as they are and as the network sees them: uint8 (n, 4, 3, S, S)."""
+    index = torch.tensor([i for i in rows if i < len(clips)])
+    raw = clips.read(index, key=0)
+    plain = plain_clip(raw, config.image_size)
+    frames, sound = make_views((config.video, config.sound), raw, index, seed=config.seed, step=0)
+    mean, std = (torch.tensor(c)[:, None, None] for c in (MEAN, STD))
+    cells = [v[:, :, 0] * std + mean for v in (plain, frames)] + [frames[:, :, -1] * std + mean]
+    level = ((sound + 60) / 80).clamp(0, 1).transpose(2, 3).flip(2)  # time to the right, high sounds on top
+    cells.append(F.interpolate(level, (config.image_size,) * 2, mode="area").expand(-1, 3, -1, -1))
+    return (torch.stack(cells, 1).clamp(0, 1) * 255).round().to(torch.uint8)

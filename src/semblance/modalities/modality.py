@@ -1,0 +1,116 @@
+"""What differs between kinds of samples, behind one protocol: loading, networks, measuring, showing."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from semblance.data import Source
+from semblance.data.samples import Skipped
+from semblance.evaluation.table import Embedded
+from semblance.report.page import Gallery
+from semblance.report.tables import Cells
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
+
+Parts = tuple[Embedded, Embedded]  # of the samples to train on, and of the held-out ones
+
+
+@dataclass
+class Figures:
+    """What the report of a run shows beside curves and tables.
+
+    views: uint8 (n, 1 + V, 3, S, S), samples as they are and as the network sees them. last: measures of the end that
+    belong on the curves. clips: a report.clips.ClipPage.
+    """
+
+    gallery: Gallery | None = None
+    views: Tensor | None = None
+    last: dict[str, float] = field(default_factory=dict)
+    clips: Any = None
+
+
+@dataclass
+class Evaluation:
+    """An evaluated run: its rows, what they were measured on in words, the tables to be printed, what is to be told of
+    the data, and its unreadable files."""
+
+    table: list[dict[str, Any]]
+    title: str
+    printed: list[Cells]
+    notes: list[str] = field(default_factory=list)
+    skipped: Skipped = field(default_factory=list)
+
+
+class Modality(Protocol):
+    """A kind of samples. `embed`, `watch`, `save` and `show` are called on all ranks, which share their work.
+
+    samples: what they are called, as in "1,000 held-out pictures". key: the same in summary.json, as in train_images.
+    encoders: what the rows of a table are called: of raw input, before training, after it.
+    """
+
+    samples: str
+    key: str
+    encoders: tuple[str, str, str]
+
+    def load(self, config: TrainConfig) -> Source[Any]:
+        """The samples that a configuration names."""
+        ...
+
+    def networks(self, config: TrainConfig) -> list[nn.Module]:
+        """The backbones that a method is given, with random weights."""
+        ...
+
+    def prepare(self, method: Any, source: Source[Any], config: TrainConfig) -> None:
+        """Before the first step: tell the networks what they need to know of the set."""
+        ...
+
+    def measurable(self, source: Source[Any]) -> bool:
+        """Whether there is anything to measure."""
+        ...
+
+    def embed(self, method: Any, source: Source[Any], config: TrainConfig) -> Parts:
+        """What the networks make of both parts."""
+        ...
+
+    def raw(self, source: Source[Any], config: TrainConfig) -> Parts | None:
+        """The raw input in the place of features; None where nothing is measured of it."""
+        ...
+
+    def measure(self, parts: Parts, source: Source[Any]) -> dict[str, Any]:
+        """The measures of one row of the table."""
+        ...
+
+    def watch(self, method: Any, source: Source[Any], config: TrainConfig) -> dict[str, float]:
+        """Numbers to log now and then."""
+        ...
+
+    def numbers(
+        self, method: Any, source: Source[Any], table: list[dict[str, Any]], parts: Parts | None
+    ) -> dict[str, Any]:
+        """What summary.json holds beside the table. parts: of the trained networks; None where nothing is measured."""
+        ...
+
+    def tables(self, summary: dict[str, Any]) -> list[Cells]:
+        """What is printed of a summary."""
+        ...
+
+    def save(self, folder: RunFolder, method: Any, config: TrainConfig) -> None:
+        """Write the backbones."""
+        ...
+
+    def show(
+        self, method: Any, source: Source[Any], config: TrainConfig, parts: Parts | None, summary: dict[str, Any]
+    ) -> Figures:
+        """What the report shows of the samples."""
+        ...
+
+    def evaluate(self, run: Path, data: str | None, data_root: str, download: bool) -> Evaluation:
+        """Measure the networks of a finished run, on its own data or on other."""
+        ...
+
+    def features(self, run: Path, data: str, data_root: str, download: bool) -> tuple[dict[str, Tensor], list[Any]]:
+        """Features by the backbones of a finished run, (N, D) by name, and the parts of the data that they are of, one
+        after the other, without what could not be read."""
+        ...

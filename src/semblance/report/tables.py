@@ -1,0 +1,24 @@
+"""Tables as text: headings and cells, for a terminal."""
+
+from typing import Any
+
+Cells = tuple[list[str], list[list[str]]]  # headings, rows
+
+HEADINGS = {"knn_top1": "kNN", "linear_top1": "linear", "svm_top1": "SVM"}
+
+
+def of_measures(table: list[dict[str, Any]], shown: list[str], title: str = "encoder") -> Cells:
+    """Accuracies in [0, 1] of several encoders as percent; what there is more of goes down, encoders or measures."""
+    if len(shown) > len(table):
+        cells = [[_heading(name), *(_percent(row[name]) for row in table)] for name in shown]
+        return [f"{title}, %", *(row["encoder"] for row in table)], cells
+    cells = [[row["encoder"], *(_percent(row[name]) for name in shown)] for row in table]
+    return [title, *(f"{_heading(name)} %" for name in shown)], cells
+
+
+def _heading(name: str) -> str:
+    return HEADINGS.get(name, name.replace("_", " "))
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"

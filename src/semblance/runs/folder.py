@@ -1,0 +1,91 @@
+"""The folder of a run: what lies where, and how it is written so that nothing is lost."""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from semblance.errors import UserError
+from semblance.runtime.atomic_files import write_atomically, writing
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """config.yaml, metrics.jsonl, summary.json, checkpoints/last.ckpt, backbone.safetensors, report.html."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def backbone(self) -> Path:
+        return self.path / "backbone.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def diverged(self) -> Path:
+        return self.path / "diverged.json"
+
+    @classmethod
+    def new(cls, out: str | Path | None, name: str) -> "RunFolder":
+        """An empty folder: `out`, or the first of runs/NAME-1, -2, ... that is not there yet."""
+        if out is not None and (Path(out) / "config.yaml").exists():
+            raise UserError(f"{out} already holds a run. Continue it with --resume, or choose another --out.")
+        paths: Iterable[Path] = [Path(out)] if out is not None else (Path("runs") / f"{name}-{i}" for i in count(1))
+        for path in paths:
+            try:
+                path.mkdir(parents=True, exist_ok=out is not None)
+                break
+            except FileExistsError:  # by a run started at the same moment, too
+                if out is not None:
+                    raise UserError(f"{path} is a file. Choose another --out.") from None
+            except OSError as error:
+                raise UserError(f"Cannot write to {path}: {error.strerror}. Choose another --out.") from error
+        return cls(path)
+
+    def log(self, **numbers: Any) -> None:
+        """Append one line to metrics.jsonl."""
+        with writing(self.metrics), self.metrics.open("a") as file:
+            file.write(json.dumps(numbers) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; what a crash cut short or spoilt is dropped."""
+        lines = []
+        for line in self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []:
+            with suppress(ValueError):
+                lines.append(json.loads(line))
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
+
+    def rewind(self, step: int) -> None:
+        """Drop what was logged after the checkpoint of `step`."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self.metrics, lambda file: file.write(text.encode()))
+
+    @staticmethod
+    def write(path: Path, numbers: dict[str, Any]) -> None:
+        """Write summary.json or diverged.json."""
+        write_atomically(path, lambda file: file.write(json.dumps(numbers, indent=2).encode()))
+
+    def read_summary(self) -> dict[str, Any]:
+        return json.loads(self.summary.read_text()) if self.summary.exists() else {}

@@ -1,0 +1,36 @@
+"""Starting with the weights of another run."""
+
+from pathlib import Path
+
+from semblance.data.samples import Samples
+from semblance.errors import UserError
+from semblance.runs import checkpoint
+from semblance.runs.folder import RunFolder
+from semblance.systems import Method
+
+
+def go_on_from(run: str, method: Method, samples: Samples) -> None:
+    """Start a method with the weights, banks and constants of a finished run on the same samples.
+
+    What it alone has stays as it is; what only the other run has is left out.
+    """
+    path = RunFolder(Path(run)).checkpoint
+    if not path.exists():
+        raise UserError(f"--from {run}: there is no checkpoint at {path}.")
+    state = checkpoint.load(path)
+    if state.get("samples") != samples.fingerprint():
+        raise UserError(
+            f"--from {run} was trained on other data than {samples.name}: its banks hold an embedding of each of its "
+            "own samples. Train it on this data first."
+        )
+    own = method.state_dict()
+    shared = {name: value for name, value in state["method"].items() if name in own}
+    differing = [name for name, value in shared.items() if value.shape != own[name].shape]
+    parts = [{name.split(".")[0] for name in names} for names in (own, state["method"])]
+    differing += [name for name in own.keys() ^ state["method"].keys() if all(name.split(".")[0] in p for p in parts)]
+    if differing or not any(name.startswith("backbone.") for name in shared):
+        raise UserError(
+            f"--from {run} has other networks than this run ({', '.join(sorted(differing)[:3]) or 'none in common'}): "
+            "give it the same --recipe, --backbone, --audio-backbone and --hyper."
+        )
+    method.load_state_dict(shared, strict=False)

@@ -1,0 +1,285 @@
+"""What a person may ask of `train`: the flags, the keyword arguments of `sb.train`, and the entries of --config.
+
+Grouped as a person thinks. None leaves a choice to the recipe of the method, or to a measurement at the start.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
+
+from semblance.errors import UserError
+
+Precision = Literal["auto", "32", "bf16", "64"]
+Hyper = dict[str, float | str]
+NotNegative = Annotated[float, Field(ge=0)]
+AboveZero = Annotated[float, Field(gt=0)]
+AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
+
+HABITS = {  # what people type by habit, and what there is instead
+    "pretrained": "--from RUN starts with the weights of a run; weights of others cannot be loaded yet.",
+    "weights": "--from RUN starts with the weights of a run; weights of others cannot be loaded yet.",
+    "init": "--from RUN starts with the weights of a run; weights of others cannot be loaded yet.",
+    "checkpoint": "--resume RUN goes on with a run, --from RUN starts a new one with its weights.",
+    "output": "The folder of the run is --out.",
+    "output_dir": "The folder of the run is --out.",
+    "save_dir": "The folder of the run is --out.",
+    "lr_scheduler": "The rate always rises over --warmup-epochs and falls by a cosine to --final-lr.",
+    "scheduler": "The rate always rises over --warmup-epochs and falls by a cosine to --final-lr.",
+    "learning_rate": "The peak learning rate is --lr.",
+    "bs": "The samples of a step are --batch-size.",
+    "wd": "That is --weight-decay.",
+    "arch": "The network is --backbone.",
+    "model": "The network is --backbone; the method is named first: semblance train simclr.",
+    "dataset": "That is --data.",
+    "data_dir": "That is --data.",
+    "img_size": "That is --image-size.",
+    "gpus": "That is --devices.",
+    "num_workers": "That is --workers.",
+    "amp": "Half precision is --precision bf16.",
+    "fp16": "Half precision is --precision bf16.",
+}
+
+
+class Group(BaseModel):
+    """Options that belong together; a class's docstring is their heading, a field's is its help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class What(Group):
+    """What is trained"""
+
+    method: str = "simclr"
+    """The system to train with, see `semblance methods`; or FILE.py:CLASS, a method of your own."""
+    recipe: str | None = None
+    """quick (minutes on a CPU, the default for shapes, digits and bounce), small (32 to 96 px, or 112 for clips, the
+    default otherwise) or imagenet (as published)."""
+    hyper: Hyper | None = None
+    """Hyper-parameters of the method by name, e.g. --hyper.temperature 0.2."""
+    without: list[str] | None = None
+    """Guards against collapse to switch off, to watch what they prevent."""
+    from_run: str | None = None
+    """A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
+    networks, windows and shared hyper-parameters are that run's by default."""
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
+    """Every random choice follows from it."""
+
+
+class Data(Group):
+    """Data"""
+
+    data: str | None = None
+    """A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
+    download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. For avid and avid-cma: a folder or tar of videos
+    with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here. Labels, where
+    there are any, serve evaluation only. Default: shapes, or bounce."""
+    data_root: str = "data"
+    """Folder in which torchvision's sets are looked for."""
+    download: bool = False
+    """Fetch the named set into data_root where it is missing."""
+    load_size: PositiveInt | None = None
+    """Pictures are kept for views of up to this size. Default: image_size where it is given, else 96."""
+
+
+class Network(Group):
+    """Network"""
+
+    backbone: str | None = None
+    """Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's."""
+    audio_backbone: str | None = None
+    """For avid and avid-cma: conv2d-10, or any timm model over spectrograms. Their backbone sees frames: r2plus1d-10,
+    -18, -34, or any timm model over each. Suffixes: -small, -w16 (width); -t4 keeps four parts of time apart, where
+    timing is what tells clips apart."""
+
+
+class Views(Group):
+    """Views"""
+
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    """Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger."""
+    views: tuple[Any, ...] | None = None
+    """The views themselves, as config.yaml lists them. Default: the recipe's."""
+
+
+class ViewFields(Group):
+    """Views"""
+
+    flip_p: AnyFloat | None = None
+    """Chance that a view is mirrored: 0 where left and right differ, as in digits and text. Default: the recipe's."""
+    frames: int | None = None
+    """Frames of a window of video, for avid and avid-cma. Default: the recipe's, as for the next three."""
+    fps: AnyFloat | None = None
+    """Frames per second of a window of video, for avid and avid-cma."""
+    seconds: AnyFloat | None = None
+    """Seconds of a window of sound, for avid and avid-cma."""
+    mel: int | None = None
+    """Bands of a log-mel spectrogram, for avid and avid-cma; 0 for AVID's linear one."""
+
+
+class Optimisation(Group):
+    """Optimisation"""
+
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Samples of one step over all devices; the recipe's learning rate is scaled by it."""
+    micro_batch: Annotated[int, Field(ge=2)] | None = None
+    """Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms then
+    see a micro-batch."""
+    optimizer: str | None = None
+    """sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's."""
+    lr: NotNegative | None = None
+    """Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256."""
+    bias_lr: NotNegative | None = None
+    """The same of biases and norms. Default: lr, or in the recipe's proportion to it."""
+    final_lr: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the peak that the rate ends at, by a cosine. Default: the recipe's."""
+    warmup_epochs: NotNegative | None = None
+    """Epochs of linear warm-up, at most a tenth of the run. Default: the recipe's."""
+    weight_decay: NotNegative | None = None
+    """Default: the recipe's."""
+    final_weight_decay: NotNegative | None = None
+    """Weight decay at the end of the run, reached by a cosine. Default: the recipe's, or where weight_decay is given,
+    that."""
+    decay_1d: bool | None = None
+    """Weight decay, and the adaptation of LARS, on biases and norms too. Default: the recipe's."""
+    clip_grad: AboveZero | None = None
+    """Largest norm of the whole gradient. Default: not clipped."""
+    clip_each: AboveZero | None = None
+    """Largest norm of the gradient of each tensor. Default: the recipe's."""
+
+
+class Time(Group):
+    """Time"""
+
+    epochs: PositiveInt | None = None
+    """Passes over the data. Default: the recipe's."""
+    max_steps: PositiveInt | None = None
+    """Stop after so many steps; the schedule ends there too."""
+    eval_every: Annotated[int, Field(ge=0)] | None = None
+    """Epochs between evaluations; 0 for none before the end. Default: a sixth of the run."""
+
+
+class Hardware(Group):
+    """Hardware"""
+
+    devices: PositiveInt | None = None
+    """Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it themselves."""
+    shard: bool = False
+    """Spread the backbone over the devices (FSDP), where one cannot hold it; for ViTs, and of no effect on one."""
+    precision: Precision = "auto"
+    """auto takes bf16 where the hardware computes in it, else 32; 64 is for checking."""
+    channels_last: bool | None = None
+    """Memory layout of images. Default: measured at the start."""
+    compile: bool | None = None
+    """Use torch.compile. Default: where a long run gains by it."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that decode pictures of sets too large for memory; 2 by default."""
+
+
+class Output(Group):
+    """The run itself"""
+
+    out: str | None = None
+    """Folder of the run. Default: runs/METHOD-DATA-1, -2, ..."""
+    resume: bool | str = False
+    """Go on with a run from its last checkpoint: --resume RUN, or --resume with the folder as --out. All other options
+    are the run's own; given anew may be those that do not change what it is, among them --epochs and --devices."""
+    config: str | None = None
+    """A YAML file of options, e.g. the config.yaml of a run; flags win over it."""
+    dry_run: bool = False
+    """Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing."""
+
+
+class TrainOptions(Output, Hardware, Time, Optimisation, ViewFields, Views, Network, Data, What):
+    """Everything that `train` takes. `problems`: what is wrong with what was given, one line each; the fields that they
+    are about stand at their defaults."""
+
+    _problems: list[str] = PrivateAttr(default_factory=list)
+    _size_of_views: int | None = PrivateAttr(None)
+
+    @property
+    def problems(self) -> list[str]:
+        return self._problems
+
+    @property
+    def size_of_views(self) -> int | None:
+        """The image_size that the views were given with, where a flag wins over that of the file."""
+        return self._size_of_views
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "TrainOptions":
+        """The options of some keyword arguments of `train`, those of the --config among them filled in."""
+        values = {name: fspath(v) if isinstance(v, PathLike) else v for name, v in given.items()}
+        problems = [misnamed(name) for name in values if name not in cls.model_fields]
+        values = {name: value for name, value in values.items() if name in cls.model_fields}
+        file = _read(Path(values["config"])) if isinstance(values.get("config"), str) else {}
+        values = file | {name: value for name, value in values.items() if value is not None}
+        try:
+            options = cls.model_validate(values)
+        except ValidationError as error:
+            wrong = {e["loc"][0]: e for e in reversed(error.errors())}  # the first of each
+            problems += [flag_problem(name, e) for name, e in sorted(wrong.items(), key=lambda item: _place(item[0]))]
+            options = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
+        options._problems.extend(problems)
+        options._size_of_views = file.get("image_size")
+        return options
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was given, in the order of the groups."""
+        return {name: getattr(self, name) for name in GROUPED if name in self.model_fields_set}
+
+
+def flag(name: str | int) -> str:
+    """An option as it is typed."""
+    return f"--{'from' if name == 'from_run' else str(name).replace('_', '-')}"
+
+
+def flag_problem(name: str | int, error: Any) -> str:
+    """A problem that pydantic found, as one of a flag."""
+    return f"{flag(name)}: {error['msg']} (got {error['input']!r})"
+
+
+def misnamed(name: str) -> str:
+    """What to say of an option that there is not."""
+    name = name.lstrip("-").replace("-", "_")
+    if name in HABITS:
+        return f"There is no {flag(name)}. {HABITS[name]}"
+    from semblance import systems
+
+    owners = [method for method in systems.names() if name in systems.hyper_parameters(systems.get(method))]
+    if owners:
+        return f"There is no {flag(name)}. It is a hyper-parameter of {', '.join(owners)}: --hyper.{name}."
+    close = get_close_matches(name, TrainOptions.model_fields, n=1, cutoff=0.5)
+    hint = f" Did you mean {flag(close[0])}?" if close else " See semblance train --help."
+    return f"There is no {flag(name)}.{hint}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The options in a YAML file."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path} holds no options: write one a line, e.g. epochs: 50.")
+    foreign = [str(name) for name in values if name not in TrainOptions.model_fields or name in Output.model_fields]
+    if foreign:
+        told = [f"{name} is given as a flag" if name in Output.model_fields else misnamed(name) for name in foreign]
+        raise UserError("\n".join(f"--config {path}: {line}" for line in told))
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _place(name: str | int) -> int:
+    """Options in the order of their groups."""
+    return list(GROUPED).index(str(name))
+
+
+GROUPS = (What, Data, Network, Views, ViewFields, Optimisation, Time, Hardware, Output)
+GROUPED = {name: group for group in GROUPS for name in group.model_fields}  # every option and its group, in order

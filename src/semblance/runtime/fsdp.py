@@ -1,0 +1,84 @@
+"""Backbones whose parameters, gradients and optimiser state are spread over the ranks (FSDP).
+
+The rest of a method, which is small, stays whole on every rank. Checkpoints hold whole tensors, so a run may be resumed
+on any number of ranks.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
+
+from semblance.errors import UserError
+
+
+def check_shardable(backbone: nn.Module, name: str) -> None:
+    """A UserError where a backbone has batch norms."""
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules()):
+        raise UserError(f"--shard is for backbones without batch norm, such as ViTs, not for {name}: leave it out.")
+
+
+def shard(method: nn.Module, backbone: nn.Module, device: torch.device) -> None:
+    """Spread the backbone, and teachers of its kind, over the ranks, block by block."""
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for part in [m for m in method.modules() if type(m) is type(backbone)]:
+        for block in _blocks(part):
+            fully_shard(block, mesh=mesh)
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)  # teachers have no backward pass to do it
+        for m in part.modules():
+            if isinstance(m, FSDPModule):
+                m.set_gradient_divide_factor(1.0)  # sums over ranks, as the seam wants them
+
+
+def _blocks(backbone: nn.Module) -> Iterable[nn.Module]:
+    """What a transformer repeats: the members of its longest list of modules."""
+    lists = [m for m in backbone.modules() if isinstance(m, nn.ModuleList | nn.Sequential)]
+    return max(lists, key=len, default=nn.ModuleList())
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether each rank holds a part of it."""
+    return isinstance(tensor, DTensor)
+
+
+def full(state: Any) -> Any:
+    """A tree with whole tensors in place of shared-out ones; all ranks must call this."""
+    return tree_map_only(DTensor, lambda t: t.full_tensor(), state)
+
+
+def like(tensor: Tensor, model: Tensor) -> Tensor:
+    """A whole tensor, the same on all ranks, shared out as another one is."""
+    return distribute_tensor(tensor, model.device_mesh, model.placements) if isinstance(model, DTensor) else tensor
+
+
+def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put whole tensors back where they belong."""
+    own = method.state_dict()
+    method.load_state_dict({name: like(t, own[name]) if name in own else t for name, t in state["method"].items()})
+    foreach = [group["foreach"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state["optimizer"])
+    for group, was in zip(optimizer.param_groups, foreach, strict=True):
+        group["foreach"] = was
+    for p, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == p.shape:
+                kept[name] = like(value, p)
+
+
+def own_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """What this rank holds of each tensor, where it holds anything."""
+    parts = [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+    return [part for part in parts if part.numel()]
+
+
+def total_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm of all tensors taken as one, shared out or not."""
+    tensors = list(tensors)
+    kinds = [[t for t in tensors if is_sharded(t) is shared] for shared in (False, True)]
+    return torch.stack([full(torch.nn.utils.get_total_norm(kind)) for kind in kinds if kind]).norm()

@@ -1,0 +1,68 @@
+"""Progress on stderr: of a run, with the loss, samples per second and an honest time of arrival; of other work."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, track
+from rich.progress import Progress as Bar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """Shows a run's steps on stderr; speed and time left come from the last half minute, evaluation included."""
+
+    def __init__(self, title: str, total: int, batch_size: int, shown: bool = True) -> None:
+        self.total, self.batch_size, self.loss = total, batch_size, float("nan")
+        self.seen: deque[tuple[float, int]] = deque()
+        console = Console(stderr=True)
+        self.bar = Bar(
+            TextColumn(f"[bold]{title}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(), console=console, disable=not (shown and console.is_terminal), refresh_per_second=4,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        self.task = self.bar.add_task("", total=self.total, state="")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Note that `step` steps are done."""
+        now = time.perf_counter()
+        self.seen.append((now, step))
+        while len(self.seen) > 2 and now - self.seen[0][0] > 30:
+            self.seen.popleft()
+        if speed := self.speed(step):
+            left = timedelta(seconds=round((self.total - step) * self.batch_size / speed))
+            state = f"loss {self.loss:.3f}  {speed:,.0f} images/s  {left} left"
+            self.bar.update(self.task, completed=step, state=state)
+
+    def track(self, items: Sequence[T], what: str) -> Iterator[T]:
+        """The items in turn, with a bar of their own while they last."""
+        task = self.bar.add_task("", total=len(items), state=what)
+        try:
+            for item in items:
+                yield item
+                self.bar.advance(task)
+        finally:  # of a loop that is left early, too
+            self.bar.remove_task(task)
+
+    def speed(self, step: int) -> float:
+        """Images per second over the last half minute; 0 before the second step."""
+        if not self.seen or step <= self.seen[0][1]:
+            return 0.0
+        (then, first) = self.seen[0]
+        return (step - first) * self.batch_size / (time.perf_counter() - then)
+
+
+def with_progress(title: str, results: Iterable[T], total: int) -> Iterable[T]:
+    """The results as they come, with a bar on a terminal."""
+    console = Console(stderr=True)
+    return track(results, title, total, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,52 @@
+"""Ranks: the processes that train together, and which rows of a batch or of a set each of them holds."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of ranks)."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def shares(n: int) -> list[int]:
+    """How many of n samples each rank holds: contiguous blocks whose sizes differ by one at most."""
+    size = world()[1]
+    return [n // size + (r < n % size) for r in range(size)]
+
+
+def own_rows(n: int) -> slice:
+    """The rows of a batch of n that this rank holds."""
+    rank, counts = world()[0], shares(n)
+    return slice(sum(counts[:rank]), sum(counts[: rank + 1]))
+
+
+def gather(x: Tensor, n: int) -> Tensor:
+    """Rows of all ranks in order, without gradient: (own, ...) -> (n, ...)."""
+    counts = shares(n)
+    if len(counts) == 1:
+        return x.detach()
+    padded = x.new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def total(own: Tensor) -> Tensor:
+    """Sum over the ranks, without gradient, the same on all."""
+    result = own.detach().clone()
+    if dist.is_initialized():
+        dist.all_reduce(result)
+    return result
+
+
+def any_rank(*flags: bool) -> list[bool]:
+    """Of each flag, whether it is up on any rank; the same answer on all, which must all ask."""
+    if world()[1] == 1:
+        return list(flags)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    up = torch.tensor(flags, dtype=torch.int32, device=device)
+    dist.all_reduce(up, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in up.tolist()]

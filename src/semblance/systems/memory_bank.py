@@ -1,0 +1,87 @@
+"""A memory bank: the running embedding of every training picture, and noise-contrastive estimation with it."""
+
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semblance.losses import nce
+from semblance.runtime import random
+
+FEW = 64  # rows for each chosen one, up to which similarities with all of them are the faster way
+
+
+class MemoryBank(nn.Module):
+    """Rows (samples, D) that negatives are drawn from; state without gradient."""
+
+    rows: Tensor
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rows", rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def own(self, z: Tensor, index: Tensor) -> Tensor:
+        """Similarity of each embedding with its sample's row: (B, D), (B,) -> (B, 1)."""
+        return (z * self.rows[index]).sum(1, keepdim=True)
+
+    def chosen(self, z: Tensor, rows: Tensor) -> Tensor:
+        """Similarity of each embedding with rows of its own choice: (B, D), int64 (B, K) -> (B, K)."""
+        if len(self.rows) <= FEW * rows.shape[1]:
+            return (z @ self.rows.T).gather(1, rows)  # with all rows: less work than to copy the chosen ones
+        return torch.einsum("bd,bkd->bk", z, self.rows[rows])
+
+    def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
+        """Similarity with rows of other samples, drawn uniformly, with replacement, by (key, index): (B, count)."""
+        return self.chosen(z, draw_outside(index[:, None], len(self), count, key, index))
+
+    @torch.no_grad()
+    def update(self, z: Tensor, index: Tensor, momentum: float) -> None:
+        """Move the rows of the samples towards their embeddings, back to unit length.
+
+        Where a sample occurs twice, the last of its embeddings counts, on any device.
+        """
+        places = torch.arange(len(index), device=index.device)
+        last = index.new_zeros(len(self)).scatter_reduce_(0, index, places, "amax")[index]
+        rows = self.rows[index].lerp(z[last].to(self.rows.dtype), 1 - momentum)
+        self.rows[index] = F.normalize(rows, dim=1)
+
+
+def draw_outside(excluded: Tensor, samples: int, count: int, key: int, index: Tensor) -> Tensor:
+    """Rows drawn uniformly, with replacement, among those that are not excluded, by (key, index): int64 (B, count).
+
+    excluded: int64 (B, m), sorted and distinct in each row, m < samples.
+    """
+    m = excluded.shape[1]
+    drawn = random.bits(key, index, count) % (samples - m)
+    holes = excluded - torch.arange(m, device=excluded.device)  # a draw passes every hole at or below it
+    return drawn + torch.searchsorted(holes.contiguous(), drawn, right=True)
+
+
+def nce_once(positive: Tensor, negative: Tensor, log_partition: Tensor) -> Tensor:
+    """NCE of scores (B, 1) and (B, K) with log_partition, the log of the mean of exp(score), kept in place.
+
+    It is NaN before the first call, which estimates it from its own scores; then it stays as it is.
+    """
+    estimate_once(log_partition, torch.cat([positive, negative], 1))
+    return nce(positive, negative, log_partition + log(negative.shape[1]))
+
+
+@torch.no_grad()
+def estimate_once(log_partition: Tensor, scores: Tensor) -> None:
+    """The log of the mean of exp(score), in place of NaN; a GPU is not asked which it is."""
+    estimate = scores.logsumexp(tuple(range(scores.ndim))) - log(scores.numel())
+    log_partition.copy_(torch.where(log_partition.isnan(), estimate, log_partition))
+
+
+def nce_level(k: int) -> float:
+    """What NCE of one positive and k negatives costs when all scores are equal to log Z."""
+    return log(k + 1) + k * log((k + 1) / k)
+
+
+def nce_constants(k: int) -> dict[str, float]:
+    """What `nce_once` costs with k draws where all scores are equal."""
+    return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": nce_level(k)}

@@ -1,0 +1,41 @@
+"""Recipes: all that goes with a method and a scale of images, and the kinds of hyper-parameters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from semblance.views.view import AnyView
+
+# Kinds of hyper-parameters; what a user sets is held to them.
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a run that goes with a method and a scale of images."""
+
+    backbone: str
+    image_size: int  # of evaluation; the views carry their own sizes
+    views: tuple[AnyView, ...]
+    batch_size: int
+    epochs: int
+    optimizer: str  # one of OPTIMIZERS
+    lr: float  # at a batch of 256, scaled linearly
+    weight_decay: float
+    warmup_epochs: float = 10.0
+    final_lr: float = 0.0  # fraction of the peak that the cosine ends at
+    bias_lr: float | None = None  # of 1-D tensors at a batch of 256, where it differs from lr
+    decay_1d: bool = False  # weight decay (and LARS adaptation) on biases and norms too
+    final_weight_decay: float | None = None  # that a cosine ends at, where it is not constant
+    clip_each: float | None = None  # largest norm of the gradient of each tensor
+    audio_backbone: str | None = None  # of methods that learn from clips
+    hyper: Mapping[str, Any] = field(default_factory=dict)  # arguments of the method that differ from the paper's
