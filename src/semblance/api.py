@@ -1,13 +1,14 @@
 """The public functions; their keyword arguments are the flags of the command line."""
 
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
+from textwrap import fill, indent
 from typing import Any
 
 from semblance.runs.options import GROUPED, TrainOptions
 
 
-def train(method: str = "simclr", **options: Any) -> dict[str, Any]:
+def train(method: str | None = None, **options: Any) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
 
     Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
@@ -27,8 +28,8 @@ def _signature() -> Signature:
 
 
 train.__signature__ = _signature()  # type: ignore[attr-defined]
-train.__doc__ = f"{train.__doc__}\n    Parameters\n    ----------\n" + "".join(
-    f"    {name}\n        {' '.join(str(TrainOptions.model_fields[name].description).split())}\n" for name in GROUPED
+train.__doc__ = f"{cleandoc(str(train.__doc__))}\n\nParameters\n----------\n" + "\n".join(
+    f"{name}\n{indent(fill(str(TrainOptions.model_fields[name].description), 108), '    ')}" for name in GROUPED
 )
 
 

@@ -1,6 +1,6 @@
 """The objectives as pure functions in the papers' notation: no state, no collectives, any float dtype.
 
-Every function takes the embeddings of the whole batch; the engine gathers them (engine/seam.py).
+Every function takes the embeddings of the whole batch; the engine gathers them (engine/gradients.py).
 """
 
 from collections.abc import Callable, Sequence

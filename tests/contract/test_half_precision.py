@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from promises import Keep
-from test_seam import CLOCKS, INDEX, N, cross, setup
+from test_gradients import CLOCKS, INDEX, N, cross, setup
 from tiny import gradients_of
 from torch import Tensor
 

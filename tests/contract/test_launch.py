@@ -87,7 +87,7 @@ def test_sigterm_saves_on_all_ranks(to: str, pictures: Path, tmp_path: Path) -> 
     """With workers that read pictures from the disk, at a step that is not logged: nothing is lost."""
     script, out = tmp_path / "run.py", tmp_path / "run"
     script.write_text(
-        "from semblance.data import memory\nfrom semblance.__main__ import main\n"
+        "from semblance.runtime import memory\nfrom semblance.__main__ import main\n"
         "memory._available = lambda: 0\nmain()\n"
     )
     own = [str(script), *command(pictures, out)[2:]]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semblance.report.page import Gallery, write_report
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+
+from semblance.report.gallery import Gallery
+from semblance.report.page import write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NAMES = ["<script>alert(1)</script>", "one", "two & more", *"3456789"]

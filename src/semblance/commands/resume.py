@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from semblance import systems
 from semblance.errors import UserError
 from semblance.runs.config import MAY_CHANGE, TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.options import Output, TrainOptions, flag
+from semblance.runs.resolve import absolute, absolute_path
 
 
 def folder_to_resume(options: TrainOptions) -> RunFolder | None:
@@ -25,6 +27,8 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
     if options.problems:
         raise UserError("\n".join(options.problems))
     anew = {name: value for name, value in options.given.items() if name not in Output.model_fields}
+    kept = {"method": systems.canonical, "data": absolute, "data_root": absolute_path}  # as they are kept
+    anew |= {name: kept[name](anew[name]) for name in kept if name in anew}
     fixed = [name for name, value in anew.items() if name not in MAY_CHANGE and value != getattr(config, name, None)]
     if options.config is not None:
         fixed.append("config")

@@ -11,7 +11,7 @@ from semblance.data import Clips, Source
 from semblance.evaluation.retrieval import ranks
 from semblance.evaluation.table import Embedded
 from semblance.report.clips import ClipPage, Shown, moving, playable
-from semblance.report.page import Gallery
+from semblance.report.gallery import Gallery
 from semblance.runs.config import TrainConfig
 from semblance.systems.agreement import AGREEMENTS, mine
 from semblance.systems.clip_method import ClipMethod

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from semblance.data import Source
 from semblance.data.samples import Skipped
 from semblance.evaluation.table import Embedded
-from semblance.report.page import Gallery
+from semblance.report.gallery import Gallery
 from semblance.report.tables import Cells
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder

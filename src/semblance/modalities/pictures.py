@@ -14,7 +14,7 @@ from semblance.evaluation.picture_features import features, raw_pixels
 from semblance.evaluation.table import Embedded, Labelled
 from semblance.modalities.modality import Evaluation, Figures, Modality, Parts
 from semblance.nets.backbones import backbone, check_sizes
-from semblance.report.page import Gallery
+from semblance.report.gallery import Gallery
 from semblance.report.tables import Cells, of_measures
 from semblance.runs import weights
 from semblance.runs.config import TrainConfig

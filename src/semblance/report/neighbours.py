@@ -7,7 +7,7 @@ import torch
 
 from semblance.evaluation.knn import neighbours
 from semblance.report.contact_sheets import address
-from semblance.report.page import Gallery
+from semblance.report.gallery import Gallery
 
 QUERIES = 12
 NEIGHBOURS = 8

@@ -1,24 +1,11 @@
 """The report of a run: one HTML file that needs nothing but itself, neither network nor script."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-
-@dataclass
-class Gallery:
-    """Pictures, held out where there are any, with the features the trained backbone gives them; some thousand at most.
-
-    pictures: uint8 (N, 3, S, S). features: float (N, D). labels: int64 (N,) or None.
-    classes: the name of each label; a label without one is shown as its number.
-    """
-
-    pictures: Tensor
-    features: Tensor
-    labels: Tensor | None = None
-    classes: list[str] = field(default_factory=list)
+from semblance.report.gallery import Gallery
 
 
 def write_report(

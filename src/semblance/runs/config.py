@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, Validatio
 
 from semblance import systems
 from semblance.errors import UserError, unknown
-from semblance.runs.options import GROUPED, Data, Hardware, Network, NotNegative, Optimisation, Time, Views, What
+from semblance.runs.options import GROUPED, Data, Hardware, Name, Network, NotNegative, Optimisation, Time, Views, What
 from semblance.runtime.atomic_files import write_atomically
 from semblance.systems import AnyView, Method
 from semblance.views.clip import ClipView
@@ -29,7 +29,7 @@ V = TypeVar("V", bound=AnyView)
 class TrainConfig(Hardware, Time, Optimisation, Views, Network, Data, What):
     """Everything a run depends on. Rates are those of the actual batch, after scaling."""
 
-    data: str
+    data: Name
     recipe: str
     hyper: dict[str, bool | int | float | str]
     without: list[str]

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
 
 from semblance.errors import UserError
 
 Precision = Literal["auto", "32", "bf16", "64"]
 Hyper = dict[str, float | str]
 NotNegative = Annotated[float, Field(ge=0)]
+Name = Annotated[str, BeforeValidator(lambda given: fspath(given) if isinstance(given, PathLike) else given)]  # or path
 AboveZero = Annotated[float, Field(gt=0)]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
@@ -63,7 +64,7 @@ class What(Group):
     """Hyper-parameters of the method by name, e.g. --hyper.temperature 0.2."""
     without: list[str] | None = None
     """Guards against collapse to switch off, to watch what they prevent."""
-    from_run: str | None = None
+    from_run: Name | None = None
     """A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
     networks, windows and shared hyper-parameters are that run's by default."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
@@ -73,12 +74,12 @@ class What(Group):
 class Data(Group):
     """Data"""
 
-    data: str | None = None
+    data: Name | None = None
     """A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
     download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. For avid and avid-cma: a folder or tar of videos
     with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here. Labels, where
     there are any, serve evaluation only. Default: shapes, or bounce."""
-    data_root: str = "data"
+    data_root: Name = "data"
     """Folder in which torchvision's sets are looked for."""
     download: bool = False
     """Fetch the named set into data_root where it is missing."""
@@ -183,12 +184,12 @@ class Hardware(Group):
 class Output(Group):
     """The run itself"""
 
-    out: str | None = None
+    out: Name | None = None
     """Folder of the run. Default: runs/METHOD-DATA-1, -2, ..."""
-    resume: bool | str = False
+    resume: bool | Name = False
     """Go on with a run from its last checkpoint: --resume RUN, or --resume with the folder as --out. All other options
     are the run's own; given anew may be those that do not change what it is, among them --epochs and --devices."""
-    config: str | None = None
+    config: Name | None = None
     """A YAML file of options, e.g. the config.yaml of a run; flags win over it."""
     dry_run: bool = False
     """Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing."""
@@ -213,11 +214,10 @@ class TrainOptions(Output, Hardware, Time, Optimisation, ViewFields, Views, Netw
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "TrainOptions":
         """The options of some keyword arguments of `train`, those of the --config among them filled in."""
-        values = {name: fspath(v) if isinstance(v, PathLike) else v for name, v in given.items()}
-        problems = [misnamed(name) for name in values if name not in cls.model_fields]
-        values = {name: value for name, value in values.items() if name in cls.model_fields}
-        file = _read(Path(values["config"])) if isinstance(values.get("config"), str) else {}
-        values = file | {name: value for name, value in values.items() if value is not None}
+        problems = [misnamed(name) for name in given if name not in cls.model_fields]
+        flags = {name: value for name, value in given.items() if name in cls.model_fields and value is not None}
+        file = _read(Path(flags["config"])) if isinstance(flags.get("config"), str | PathLike) else {}
+        values = file | flags
         try:
             options = cls.model_validate(values)
         except ValidationError as error:

@@ -37,7 +37,7 @@ def resolve(options: TrainOptions | Mapping[str, Any], stored_size: int | None =
         given = options.given | {"method": method}
         if options.from_run is not None:
             given = _of_the_run(options.from_run, cls, given)
-        data = _absolute(given.get("data", cls.example))
+        data = absolute(given.get("data", cls.example))
         usual = ("quick", "small") if data in EMBEDDED else ("small", "quick")
         name = given.get("recipe") or next(recipe for recipe in (*usual, *cls.recipes) if recipe in cls.recipes)
         if name not in cls.recipes:
@@ -57,7 +57,7 @@ def resolve(options: TrainOptions | Mapping[str, Any], stored_size: int | None =
         "eval_every": max(1, epochs // 6), "devices": 1, "workers": 2, "without": [],
         "seed": options.seed, "shard": options.shard, "precision": options.precision, "download": options.download,
     } | given | {
-        "data": data, "data_root": str(Path(options.data_root).expanduser().absolute()), "recipe": name,
+        "data": data, "data_root": absolute_path(options.data_root), "recipe": name,
     }  # fmt: skip
     values["views"] = _views(cls, recipe, size, options, given, problems)
     values["hyper"] = dict(recipe.hyper) | check_hyper(cls, values["without"], given.get("hyper", {}), problems)
@@ -140,7 +140,11 @@ def _with_fields(view: Any, flags: dict[str, Any], problems: list[str]) -> Any:
         return view
 
 
-def _absolute(data: str) -> str:
+def absolute(data: str) -> str:
     """Data by a path that holds wherever the run is resumed from; names stay as they are."""
     path = Path(data).expanduser()
     return str(path.absolute()) if path.exists() else data
+
+
+def absolute_path(folder: str) -> str:
+    return str(Path(folder).expanduser().absolute())

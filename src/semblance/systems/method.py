@@ -38,7 +38,7 @@ class Clock:
 
 
 class WholeSet(Protocol):
-    """Every picture of the training set, N in all, for the work of `start_step` (engine/whole.py)."""
+    """Every picture of the training set, N in all, for the work of `start_step` (engine/whole_set.py)."""
 
     def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """`embed` of the undistorted pictures (n, 3, size, size): (N, ...)."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.media import Clip
+from semblance.data.clips.even_frames import Clip
 from semblance.data.samples import Skipped, reason
 from semblance.runtime.progress import with_progress
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.media import Clip, EvenFrames, SoundParts, mono
+from semblance.data.clips.even_frames import Clip, EvenFrames, SoundParts, mono
 
 
 @cache

@@ -14,7 +14,8 @@ import torch
 
 from semblance.data.clips.clip_cache import Decoded, decode_clips, decode_to_disk
 from semblance.data.clips.clips import Clips
-from semblance.data.clips.media import SOUNDS, VIDEOS, Clip, decode_clip, decode_sound, probe, reader
+from semblance.data.clips.even_frames import Clip
+from semblance.data.clips.media import SOUNDS, VIDEOS, decode_clip, decode_sound, probe, reader
 from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
 from semblance.data.samples import Attribute, Skipped, Source, reason

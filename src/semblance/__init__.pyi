@@ -1,0 +1,168 @@
+"""Written by tests/test_signature.py: what can be called, for editors and type checkers."""
+
+from os import PathLike
+from typing import Any, Literal
+
+from semblance.api import embed as embed
+from semblance.api import evaluate as evaluate
+from semblance.runs.weights import load_backbone as load_backbone
+
+__version__: str
+
+def methods() -> list[str]:
+    """Names of the methods that train() takes."""
+
+def train(
+    method: str = "simclr",
+    *,
+    recipe: str | None = None,
+    hyper: dict[str, float | str] | None = None,
+    without: list[str] | None = None,
+    from_run: str | PathLike[str] | None = None,
+    seed: int = 0,
+    data: str | PathLike[str] | None = None,
+    data_root: str | PathLike[str] = "data",
+    download: bool = False,
+    load_size: int | None = None,
+    backbone: str | None = None,
+    audio_backbone: str | None = None,
+    image_size: int | None = None,
+    views: tuple[Any, ...] | None = None,
+    flip_p: float | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    seconds: float | None = None,
+    mel: int | None = None,
+    batch_size: int | None = None,
+    micro_batch: int | None = None,
+    optimizer: str | None = None,
+    lr: float | None = None,
+    bias_lr: float | None = None,
+    final_lr: float | None = None,
+    warmup_epochs: float | None = None,
+    weight_decay: float | None = None,
+    final_weight_decay: float | None = None,
+    decay_1d: bool | None = None,
+    clip_grad: float | None = None,
+    clip_each: float | None = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    eval_every: int | None = None,
+    devices: int | None = None,
+    shard: bool = False,
+    precision: Literal["auto", "32", "bf16", "64"] = "auto",
+    channels_last: bool | None = None,
+    compile: bool | None = None,
+    workers: int | None = None,
+    out: str | PathLike[str] | None = None,
+    resume: bool | str | PathLike[str] = False,
+    config: str | PathLike[str] | None = None,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
+
+    Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
+
+    Parameters
+    ----------
+    method
+        The system to train with, see `semblance methods`; or FILE.py:CLASS, a method of your own.
+    recipe
+        quick (minutes on a CPU, the default for shapes, digits and bounce), small (32 to 96 px, or 112 for clips,
+        the default otherwise) or imagenet (as published).
+    hyper
+        Hyper-parameters of the method by name, e.g. --hyper.temperature 0.2.
+    without
+        Guards against collapse to switch off, to watch what they prevent.
+    from_run
+        A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
+        networks, windows and shared hyper-parameters are that run's by default.
+    seed
+        Every random choice follows from it.
+    data
+        A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
+        download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. For avid and avid-cma: a folder or tar of
+        videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here.
+        Labels, where there are any, serve evaluation only. Default: shapes, or bounce.
+    data_root
+        Folder in which torchvision's sets are looked for.
+    download
+        Fetch the named set into data_root where it is missing.
+    load_size
+        Pictures are kept for views of up to this size. Default: image_size where it is given, else 96.
+    backbone
+        Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
+    audio_backbone
+        For avid and avid-cma: conv2d-10, or any timm model over spectrograms. Their backbone sees frames:
+        r2plus1d-10, -18, -34, or any timm model over each. Suffixes: -small, -w16 (width); -t4 keeps four parts of
+        time apart, where timing is what tells clips apart.
+    image_size
+        Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger.
+    views
+        The views themselves, as config.yaml lists them. Default: the recipe's.
+    flip_p
+        Chance that a view is mirrored: 0 where left and right differ, as in digits and text. Default: the recipe's.
+    frames
+        Frames of a window of video, for avid and avid-cma. Default: the recipe's, as for the next three.
+    fps
+        Frames per second of a window of video, for avid and avid-cma.
+    seconds
+        Seconds of a window of sound, for avid and avid-cma.
+    mel
+        Bands of a log-mel spectrogram, for avid and avid-cma; 0 for AVID's linear one.
+    batch_size
+        Samples of one step over all devices; the recipe's learning rate is scaled by it.
+    micro_batch
+        Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms
+        then see a micro-batch.
+    optimizer
+        sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's.
+    lr
+        Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256.
+    bias_lr
+        The same of biases and norms. Default: lr, or in the recipe's proportion to it.
+    final_lr
+        Share of the peak that the rate ends at, by a cosine. Default: the recipe's.
+    warmup_epochs
+        Epochs of linear warm-up, at most a tenth of the run. Default: the recipe's.
+    weight_decay
+        Default: the recipe's.
+    final_weight_decay
+        Weight decay at the end of the run, reached by a cosine. Default: the recipe's, or where weight_decay is
+        given, that.
+    decay_1d
+        Weight decay, and the adaptation of LARS, on biases and norms too. Default: the recipe's.
+    clip_grad
+        Largest norm of the whole gradient. Default: not clipped.
+    clip_each
+        Largest norm of the gradient of each tensor. Default: the recipe's.
+    epochs
+        Passes over the data. Default: the recipe's.
+    max_steps
+        Stop after so many steps; the schedule ends there too.
+    eval_every
+        Epochs between evaluations; 0 for none before the end. Default: a sixth of the run.
+    devices
+        Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it
+        themselves.
+    shard
+        Spread the backbone over the devices (FSDP), where one cannot hold it; for ViTs, and of no effect on one.
+    precision
+        auto takes bf16 where the hardware computes in it, else 32; 64 is for checking.
+    channels_last
+        Memory layout of images. Default: measured at the start.
+    compile
+        Use torch.compile. Default: where a long run gains by it.
+    workers
+        Processes that decode pictures of sets too large for memory; 2 by default.
+    out
+        Folder of the run. Default: runs/METHOD-DATA-1, -2, ...
+    resume
+        Go on with a run from its last checkpoint: --resume RUN, or --resume with the folder as --out. All other
+        options are the run's own; given anew may be those that do not change what it is, among them --epochs and
+        --devices.
+    config
+        A YAML file of options, e.g. the config.yaml of a run; flags win over it.
+    dry_run
+        Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing.
+    """
