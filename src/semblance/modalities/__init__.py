@@ -5,8 +5,7 @@ from pathlib import Path
 
 from semblance import systems
 from semblance.modalities.modality import Modality
-
-NAMES = ("pictures", "clips")
+from semblance.runs.folder import RunFolder
 
 
 def of(method: str) -> Modality:
@@ -16,17 +15,12 @@ def of(method: str) -> Modality:
 
 
 def named(name: str) -> Modality:
+    """A modality of this folder."""
     found: Modality = import_module(f"{__name__}.{name}").MODALITY
     return found
 
 
 def of_run(run: str | Path) -> Modality:
-    """What a run, or a backbone's file, learnt from."""
-    from semblance.runs.config import TrainConfig
-
-    path = Path(run)
-    if (path / "audio_backbone.safetensors").is_file():
-        return named("clips")
-    if (config := path / "config.yaml").is_file() and ".py:" in config.read_text():
-        return of(TrainConfig.load(config).method)
-    return named("pictures")
+    """What a run learnt from; pictures, where a file of weights is all that there is."""
+    method = RunFolder(Path(run)).method
+    return named("pictures") if method is None else of(method)

@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from semblance.errors import UserError
 from semblance.runtime.atomic_files import write_atomically, writing
 
@@ -45,6 +47,14 @@ class RunFolder:
     @property
     def diverged(self) -> Path:
         return self.path / "diverged.json"
+
+    @property
+    def method(self) -> str | None:
+        """The name in config.yaml, of whatever version that is; None where there is none."""
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            values = yaml.safe_load(self.config.read_text())
+            return str(values["method"]) if isinstance(values, dict) and "method" in values else None
+        return None
 
     @classmethod
     def new(cls, out: str | Path | None, name: str) -> "RunFolder":

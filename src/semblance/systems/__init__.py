@@ -1,5 +1,7 @@
 """The registry: a method is a module in a family's folder, found by its file name, or a class in one's own file."""
 
+import sys
+from hashlib import blake2b
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
@@ -60,16 +62,21 @@ def _squashed(name: str) -> str:
 
 
 def _from_file(file: str, name: str) -> type[Method]:
-    spec = spec_from_file_location(Path(file).stem, file)
-    if spec is None or spec.loader is None or not Path(file).is_file():
-        raise UserError(f"There is no file {file} with a method {name}.")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    cls = getattr(module, name, None)
-    if cls is None:
-        own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-        known = [c.__name__ for c in own if issubclass(c, Method)]
+    """A class in a file, which is imported once, under a name that is the same in every process."""
+    path = Path(file)
+    own = f"{path.stem}_{blake2b(file.encode(), digest_size=4).hexdigest()}"
+    if own not in sys.modules:
+        spec = spec_from_file_location(own, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise UserError(f"There is no file {file} with a method {name}.")
+        sys.modules[own] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[own])
+        except BaseException:
+            del sys.modules[own]
+            raise
+    classes = [c for c in vars(sys.modules[own]).values() if isinstance(c, type) and c.__module__ == own]
+    known = {c.__name__: c for c in classes if issubclass(c, Method)}
+    if name not in known:
         raise unknown(f"method of {file}", name, known)
-    if not (isinstance(cls, type) and issubclass(cls, Method)):
-        raise UserError(f"{name} in {file} is not a semblance.systems.Method.")
-    return cls
+    return known[name]
