@@ -1,6 +1,7 @@
 """The resolved configuration of a run, config.yaml: every option, none left open but what is truly optional."""
 
 import json
+from dataclasses import fields
 from functools import reduce
 from hashlib import blake2b
 from operator import or_
@@ -116,6 +117,9 @@ class TrainConfig(Hardware, Time, Optimisation, Views, Network, Data, What):
 def read_views(cls: type[Method], given: Any) -> tuple[AnyView, ...]:
     """Views as config.yaml or a person gives them, each of a kind that some recipe of the method has."""
     kinds = dict.fromkeys(type(view) for recipe in cls.recipes.values() for view in recipe.views)
+    known = {f.name for kind in kinds for f in fields(kind)}  # type: ignore[arg-type]
+    if foreign := {name for view in given if isinstance(view, dict) for name in view.keys() - known}:
+        raise ValueError(f"a view has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(known))}")
     adapter: TypeAdapter[Any] = TypeAdapter(tuple[reduce(or_, kinds), ...])  # type: ignore[misc, arg-type]
     return adapter.validate_python(given)
 

@@ -109,10 +109,16 @@ def _views(
     flags = {name: given[name] for name in ViewFields.model_fields if name in given}
     views = resized(recipe.views, size / recipe.image_size)
     if options.views is not None:
+        count = sum(view.count for view in views)
         try:
-            views = resized(read_views(cls, options.views), size / (options.size_of_views or size))
+            own = resized(read_views(cls, options.views), size / (options.size_of_views or size))
+            if (given_count := sum(view.count for view in own)) != count:
+                raise ValueError(f"{cls.title} takes {count} views of a sample here, these are {given_count}")
+            views = own
         except ValidationError as error:
             problems += [f"views: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        except ValueError as error:
+            problems.append(f"views: {error}")
     taken = {name for view in views for name in _fields(view)}
     problems += [_foreign(name, cls) for name in flags if name not in taken]
     return tuple(_with_fields(view, flags, problems) for view in views)
