@@ -14,7 +14,6 @@ torch.set_num_threads(1)  # the networks are tiny; threads would only wait for e
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-table", action="store_true", help="write what was measured into docs/correctness.md")
-    parser.addoption("--kills", type=int, default=5, help="how often the kill tests kill at least; 60 in the long form")
 
 
 def pytest_configure(config: pytest.Config) -> None:

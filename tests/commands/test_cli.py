@@ -1,6 +1,7 @@
 """What the command line says to a typo, and to programs."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 import semblance as sb
 from semblance import systems
 from semblance.__main__ import main
+from semblance.cli import UNSPOKEN
+from semblance.runs.options import GROUPED, flag
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -25,6 +28,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     [
         (("train", "simcrl"), "Did you mean 'simclr'?"),
         (("train", "--epoch", "3"), "Did you mean --epochs?"),
+        (("train", "--pretrained"), "There is no --pretrained. --from RUN starts with the weights of a run"),
+        (("train", "--output", "x"), "The folder of the run is --out."),
+        (("train", "--lr-scheduler", "step"), "by a cosine to --final-lr."),
+        (("train", "--temperature", "1"), "--hyper.temperature."),
+        (("train", "--resume"), "--resume needs a folder: name the run to go on with, --resume RUN."),
+        (("train", "--resume", "nowhere"), "No run in nowhere"),
+        (("train", "--resume", "nowhere", "elsewhere"), "--resume takes one folder, not 2"),
+        (("train", "--config", "nowhere.yaml"), "cannot be read: No such file"),
+        (("train", "mine.py:Mine"), "There is no file"),
         (("train", "--without", "negative"), "Did you mean 'negatives'?"),
         (("train", "--backbone", "resnet81", "--data", "digits"), "resnet"),
         (("trian",), "Did you mean"),
@@ -72,7 +84,22 @@ def test_methods_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert all(method["guards"] and {"imagenet", "small", "quick"} <= set(method["recipes"]) for method in about)
 
 
-def test_help_names_every_flag(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_flag_in_its_group(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     assert run(monkeypatch, "train", "--help") == 0
     told = capsys.readouterr().out
-    assert all(flag in told for flag in ("--data", "--backbone", "--resume", "--without", "--eval-every"))
+    headings = list(dict.fromkeys(str(group.__doc__) for group in GROUPED.values()))
+    places = [told.index(f"─ {heading} ─") for heading in headings]
+    assert places == sorted(places)
+    for name, group in GROUPED.items():
+        if name not in UNSPOKEN:
+            place = headings.index(str(group.__doc__))
+            assert flag(name) in told[places[place] : [*places, len(told)][place + 1]], name
+
+
+def test_help_waits_for_no_torch() -> None:
+    script = "import sys; sys.argv = ['semblance', 'train', '--help']\nfrom semblance.__main__ import main\nmain()\n"
+    script += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)

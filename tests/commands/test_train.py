@@ -1,6 +1,7 @@
 """Whole runs, from flags to the folder they leave."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,13 +36,31 @@ def write_pictures(root: Path, count: int = 24, sides: tuple[int, ...] = (50, 60
     return root
 
 
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures that no test changes."""
+    return write_pictures(tmp_path_factory.mktemp("data") / "pets")
+
+
+@pytest.fixture(scope="module")
+def finished(pets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A run on them, that no test changes, and its summary."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return out, sb.train(data=pets, out=out, **FAST)
+
+
+@pytest.fixture
+def run(finished: tuple[Path, dict], tmp_path: Path) -> Path:
+    """A copy of it for a test of its own."""
+    return Path(shutil.copytree(finished[0], tmp_path / "run"))
+
+
 def weights(run: Path) -> dict:
     return checkpoint.load(RunFolder(run).checkpoint)["method"]
 
 
-def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    summary = sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST)
+def test_a_run_leaves_what_the_readme_says(finished: tuple[Path, dict]) -> None:
+    out, summary = finished
     assert {p.name for p in out.iterdir()} == {
         "config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "backbone.safetensors", "report.html"
     }  # fmt: skip
@@ -200,14 +219,12 @@ def test_resume_refuses_other_pictures(tmp_path: Path) -> None:
     assert sb.train(resume=True, out=out, epochs=2)["table"]
 
 
-def test_a_log_that_a_crash_spoilt_does_not_stop_a_resume(tmp_path: Path) -> None:
-    pictures, out = write_pictures(tmp_path / "pets"), tmp_path / "run"
-    sb.train(data=str(pictures), out=str(out), **FAST)
-    lines = RunFolder(out).read_metrics()
-    with (out / "metrics.jsonl").open("ab") as log:
+def test_a_log_that_a_crash_spoilt_does_not_stop_a_resume(run: Path) -> None:
+    lines = RunFolder(run).read_metrics()
+    with (run / "metrics.jsonl").open("ab") as log:
         log.write(b'\0\0\0\n7\n{"step": "x"}\n{"step": null}\n\xff\xfe{')
-    assert RunFolder(out).read_metrics() == lines
-    assert sb.train(resume=True, out=str(out), epochs=2)["steps"] == 6
+    assert RunFolder(run).read_metrics() == lines
+    assert sb.train(resume=True, out=run, epochs=2)["steps"] == 6
 
 
 @pytest.mark.parametrize(
@@ -226,12 +243,9 @@ def test_flags_are_held_to_their_ranges(flags: dict, told: str) -> None:
         sb.train(**flags)
 
 
-def test_a_run_made_shorter_is_finished_at_resume(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST | {"epochs": 2})
-    config = out / "config.yaml"
-    config.write_text(config.read_text().replace("epochs: 2\n", "epochs: 1\n", 1))
-    assert "knn_top1" in sb.train(resume=True, out=str(out))
+def test_a_run_made_shorter_is_finished_at_resume(run: Path) -> None:
+    summary = sb.train(resume=run, max_steps=2)
+    assert "knn_top1" in summary and (summary["steps"], summary["max_steps"]) == (3, 2)
 
 
 def test_a_run_is_resumed_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,10 +257,8 @@ def test_a_run_is_resumed_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert sb.train(resume=tmp_path / "run", epochs=2)["steps"] == 6
 
 
-def test_a_damaged_configuration_is_told(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "pets")
-    sb.train(data=str(tmp_path / "pets"), out=str(tmp_path / "run"), **FAST)
-    whole = (tmp_path / "run" / "config.yaml").read_text()
+def test_a_damaged_configuration_is_told(run: Path, tmp_path: Path) -> None:
+    whole = (run / "config.yaml").read_text()
     for text in ("method: [", "method: simclr\n", "- 1\n", whole.replace("hidden:", "hiden:")):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(UserError, match="not a whole configuration"):
@@ -281,19 +293,20 @@ def test_a_backbone_for_one_size_is_told(tmp_path: Path) -> None:
         sb.train(data=str(write_pictures(tmp_path / "pets")), **FAST | {"backbone": "mixer_s32_224"})
 
 
-def test_resume_takes_what_does_not_change_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_takes_what_does_not_change_the_run(
+    run: Path, pets: Path, finished: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     """More epochs, another rate, in its configuration from then on; nothing that would make it another run."""
-    out = tmp_path / "run"
-    first = sb.train(data=str(write_pictures(tmp_path / "pets")), out=str(out), **FAST)
-    for flags in ({"batch_size": 4}, {"seed": 1, "hyper": {"dim": 8}}, {"config": str(out / "config.yaml")}):
+    for flags in ({"batch_size": 4}, {"seed": 1, "hyper": {"dim": 8}}, {"config": str(run / "config.yaml")}):
         with pytest.raises(UserError, match=f"leave out .*--{next(iter(flags)).replace('_', '-')}.*anew: .*--epochs"):
-            sb.train(resume=str(out), **flags)
+            sb.train(resume=run, **flags)
     capsys.readouterr()
-    assert sb.train(resume=str(out)) == json.loads(json.dumps(first))
+    assert sb.train("SimCLR", resume=run) == json.loads(json.dumps(finished[1]))
     assert "is finished, after 3 steps" in capsys.readouterr().err
-    assert sb.train(resume=str(out), epochs=3, lr=0.01)["steps"] == 9
-    config = TrainConfig.load(out / "config.yaml")
-    assert (config.epochs, config.lr, config.bias_lr) == (3, 0.01, 0.01)
+    monkeypatch.chdir(pets.parent)
+    assert sb.train(resume=run, epochs=3, lr=0.01, data="pets")["steps"] == 9
+    config = TrainConfig.load(run / "config.yaml")
+    assert (config.epochs, config.lr, config.bias_lr, config.data) == (3, 0.01, 0.01, str(pets))
 
 
 def test_resume_is_told_which_run(tmp_path: Path) -> None:
@@ -307,10 +320,10 @@ def test_resume_is_told_which_run(tmp_path: Path) -> None:
             sb.train(**flags)
 
 
-def test_evaluate_and_embed_leave_unreadable_files_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures, run = write_pictures(tmp_path / "pets"), str(tmp_path / "run")
-    trained = sb.train(data=str(pictures), out=run, **FAST)
-    capsys.readouterr()
+def test_evaluate_and_embed_leave_unreadable_files_out(
+    finished: tuple[Path, dict], pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run, trained), pictures = finished, pets
     assert [line["encoder"] for line in sb.evaluate(run)] == ["raw pixels", "trained backbone"]
     assert f"{trained['test_images']} held-out pictures" in capsys.readouterr().out
     vectors = sb.embed(run, data=str(pictures), out=str(tmp_path / "features.npz"))

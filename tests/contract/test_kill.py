@@ -79,10 +79,9 @@ def assert_same_end(out: Path, undisturbed: Path) -> None:
     assert {p.name for p in out.rglob("*")} == {p.name for p in undisturbed.rglob("*")}
 
 
+@pytest.mark.parametrize("kills", [1, pytest.param(12, marks=pytest.mark.long)])
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_at_random_moments(
-    method: str, pictures: Path, tmp_path: Path, counts: Counter, request: pytest.FixtureRequest
-) -> None:
+def test_killed_at_random_moments(method: str, kills: int, pictures: Path, tmp_path: Path, counts: Counter) -> None:
     """Most while it trains, after a step drawn at random, some at any moment from the first import to the report.
 
     No more is lost than the step under way, or what the interval between checkpoints allows.
@@ -91,7 +90,7 @@ def test_killed_at_random_moments(
     seconds = whole(method, pictures, undisturbed)
     steps = max(losses(undisturbed))
     survived = 0
-    while survived * len(METHODS) < request.config.getoption("--kills"):
+    while survived < kills:
         out = tmp_path / f"after-{survived}"
         interval = chance.choice([0.0, 0.1]) if survived else 0.0  # the same until it ends, as its log goes on
         while True:

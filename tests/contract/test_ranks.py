@@ -24,6 +24,7 @@ def test_two_ranks_are_one(
     keep("2 ranks", deviation_of_ranks(two_ranks, config, tmp_path, norms), TOLERANCE)
 
 
+@pytest.mark.in_ci("simclr", "npid", "swav", "byol", "avid-cma")
 def test_four_ranks_are_one(method: str, four_ranks: Ranks, tmp_path: Path, keep: Keep) -> None:
     config = tiny_config(method, precision="64", batch_size=15, epochs=5)
     keep("4 ranks", deviation_of_ranks(four_ranks, config, tmp_path, norms=True), TOLERANCE)
