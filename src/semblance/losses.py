@@ -16,7 +16,7 @@ BLOCK = 1 << 24  # similarities of a batch with itself that are held at once
 def summed_in_blocks(loss: Callable[[slice], Tensor], n: int, width: int) -> Tensor:
     """The sum of loss(rows) over all n rows of an (n, width) matrix that is never held whole.
 
-    Blocks are computed again in the backward pass, so that memory does not grow with n * width.
+    Blocks are recomputed in the backward pass, so that memory does not grow with n * width.
     """
     size = max(1, BLOCK // width)
     if size >= n:
@@ -93,7 +93,7 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     for _ in range(iterations):
         log_q = log_q - log_q.logsumexp(0, keepdim=True)
         log_q = log_q - log_q.logsumexp(1, keepdim=True)
-    return log_q.softmax(1)  # 0 iterations too give codes
+    return log_q.softmax(1)  # so that 0 iterations also give codes
 
 
 def swapped_prediction(scores: Sequence[Tensor], codes: Sequence[Tensor], temperature: float) -> Tensor:

@@ -27,14 +27,14 @@ def load(
     """Pictures named by `data`: a path, or one of the names in sources/named.py's NAMES. A path that exists wins.
 
     Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of uint8 pictures.
-    How they are split and labelled is said in `semblance.data.splits`; labels serve evaluation only.
+    `semblance.data.splits` says how they are split and labelled; labels serve evaluation only.
 
     image_size: side in pixels of the views to be cut, which bounds the canvas of larger pictures.
     data_root: where torchvision's data sets lie, or are put with `download`.
     seed: draws the pictures of `shapes`; nothing else depends on it.
     workers: decoding threads, one for each processor by default.
-    memory_fraction: of the memory now available (8 GiB at most), what pictures may take; more stay on disk and are
-        decoded on demand.
+    memory_fraction: of the memory now available (8 GiB at most), the share that pictures may take; larger sets stay on
+        disk and are decoded on demand.
     Raises UserError where there is nothing to read.
     """
     from semblance.data.sources import arrays, files, named, tars

@@ -15,9 +15,9 @@ from semblance.runtime.ranks import gather, own_rows
 
 T = TypeVar("T")
 Raw = tuple[Tensor, ...]
-Request = tuple[Tensor, int | None]  # indices, and the key of what is drawn in reading them
+Request = tuple[Tensor, int | None]  # indices, and the key for random choices in reading
 PART = 500  # samples embedded at once, over all ranks
-PIECE = 64  # pictures that a worker decodes at once: a whole batch may be more than memory should hold several times
+PIECE = 64  # pictures that a worker decodes at once: memory may not hold several whole batches
 
 
 class _Pieces(Dataset):
@@ -35,7 +35,7 @@ def _as_it_is(item: T) -> T:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """A signal to all processes of a run lets the one that trains save first, which needs its workers."""
+    """Ignore them: a signal to all processes of a run lets the trainer save first, which needs its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -77,11 +77,10 @@ def in_parts(
     samples: Samples, embed: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, workers: int,
     track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter, order: Tensor | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """`embed` of every sample, a part of them after the other: their rows, on the device.
+    """`embed` of every sample, part by part: the rows of each part, on the device.
 
-    embed: raw tensors, as views are made of, and indices of some samples to one row each. order: the indices of all
-    samples (N,), as they lie where none is given. Ranks share the work, so all of them must call this; each gets all
-    rows.
+    embed: from the raw tensors and indices of some samples to one row each. order: the indices of all samples (N,), by
+    default 0 to N - 1. Ranks share the work, so all of them must call this; each gets all rows.
     """
     order = torch.arange(len(samples)) if order is None else order
     parts = order.tensor_split(-(-len(samples) // PART))

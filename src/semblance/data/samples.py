@@ -1,4 +1,4 @@
-"""What every data set is, whatever its samples are: samples to read, what they are labelled by, and two parts."""
+"""What all data sets have in common: samples to read, their labels, and a training and a held-out part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Skipped = list[tuple[str, str]]  # (name, reason) of files that could not be rea
 
 @dataclass
 class Attribute:
-    """What samples are labelled by: the class of each, int64 (N,), and the classes' names. For evaluation only."""
+    """One kind of label, for evaluation only: the class of each sample, int64 (N,), and the classes' names."""
 
     values: Tensor
     classes: list[str]
@@ -28,7 +28,7 @@ def labelled(values: Tensor | None, classes: Sequence[str]) -> dict[str, Attribu
 
 
 class Samples(Protocol):
-    """A set of samples: pictures (data/pictures/images.py), clips (data/clips/clips.py), or somebody's own."""
+    """A set of samples: pictures (data/pictures/images.py), clips (data/clips/clips.py), or your own."""
 
     name: str
     items: Sequence[Any]
@@ -38,7 +38,7 @@ class Samples(Protocol):
 
     @property
     def canvas(self) -> int | None:
-        """Side in pixels at which pictures are kept; None of samples without."""
+        """Side in pixels at which pictures are kept; None for samples without pictures."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class Samples(Protocol):
 
     @property
     def readable(self) -> Tensor:
-        """Indices of the samples that no other stands in for: int64 (n,)."""
+        """Indices of the samples whose own files are readable: int64 (n,)."""
         ...
 
     def fingerprint(self) -> str:
@@ -63,7 +63,7 @@ class Samples(Protocol):
     def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, ...]:
         """Raw tensors, which views are made of; the first axis of each is the sample.
 
-        key: fixes what is drawn where a sample is longer than a view; without, it is the same each time.
+        key: fixes the window drawn where a sample is longer than a view; without it, the window is always the same.
         """
         ...
 
@@ -89,7 +89,7 @@ class Source(Generic[S]):
 
     @property
     def attributes(self) -> list[str]:
-        """By what both parts are labelled, in two classes at least: what there is to measure accuracy on."""
+        """The labels that both parts have, in at least two classes: those to measure accuracy on."""
         parts = (self.train.attributes, self.test.attributes if self.test is not None else {})
         return [name for name in parts[0] if all(name in p and len(p[name].classes) > 1 for p in parts)]
 

@@ -18,7 +18,7 @@ class Part:
 
 @dataclass
 class Split:
-    """notes: what of the names a person may not expect, in sentences."""
+    """notes: what may surprise a person about the names, in sentences."""
 
     train: Part
     test: Part | None
@@ -34,7 +34,7 @@ def is_held_out(name: str) -> bool:
 def split(names: Sequence[str]) -> Split:
     """Split pictures by their names, which are relative to the data set with `/` between folders.
 
-    Folders that hold everything are descended first. `train/` beside `test/` (or `val/`, `valid/`, `validation/`) are
+    Folders that hold everything are entered first. `train/` beside `test/` (or `val/`, `valid/`, `validation/`) are
     the splits; what lies beside them is left out. Otherwise, where every picture lies in one of two or more class
     folders, a tenth is held out; without classes nothing is. The class is the first folder within the split.
     """

@@ -15,10 +15,9 @@ Batch = tuple[Tensor, ...]  # raw tensors of this rank's samples, then the datas
 def batches(
     samples: Samples, order: Callable[[int], Tensor], *, batch_size: int, start: int, stop: int, workers: int, seed: int
 ) -> Iterator[Batch]:
-    """Global batches number `start` to `stop` - 1 of an endless run over epochs; the last, incomplete one of each epoch
-    is left out.
+    """This rank's share of batches `start` to `stop` - 1, numbered across epochs; incomplete last ones are left out.
 
-    order: indices of an epoch's samples, asked for when its first batch is. seed: of what is drawn in reading them.
+    order: an epoch's dataset indices, called when its first batch is due. seed: for random choices in reading.
     """
     per_epoch = len(samples) // batch_size
     for epoch in range(start // per_epoch, -(-stop // per_epoch)):

@@ -1,4 +1,4 @@
-"""Whether every step left numbers: asked now and then, since a GPU that is asked has to be waited for."""
+"""Whether loss and weights are still finite: checked now and then only, since each check waits for the GPU."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from semblance.systems import Method
 
 
 class Divergence:
-    """Steps since it was last asked, each with its loss, whether loss and weights were finite, and its samples."""
+    """Steps since the last check, each with its loss, whether loss and weights were finite, and its samples."""
 
     def __init__(self, method: Method, samples: Samples, folder: RunFolder, leader: bool) -> None:
         self.method, self.samples, self.folder, self.leader = method, samples, folder, leader
@@ -24,8 +24,8 @@ class Divergence:
         self.steps.append((step, loss, loss.isfinite() & largest.isfinite(), index))
 
     def check(self) -> None:
-        """Wait for the steps noted, on all ranks; a UserError of the first that must not be saved, its samples in
-        diverged.json."""
+        """Wait for the steps noted, on all ranks; raise UserError for the first that is not finite, its samples listed
+        in diverged.json."""
         if not self.steps:
             return
         steps, losses, finite, samples = zip(*self.steps, strict=True)

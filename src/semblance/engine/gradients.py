@@ -1,11 +1,12 @@
-"""The seam: embeddings are local, the objective is global, and the gradient crosses once (docs/architecture.md).
+"""The exact gradient of the loss of the global batch, each rank embedding its share of it (docs/architecture.md).
 
     z    = method.embed(views)                 this rank's samples
     leaf = gather(z), detached                 the global batch
     loss = method.objective(leaf)              the same number on every rank
     loss.backward(); z.backward(leaf.grad of own rows)
 
-The gradient of every parameter, summed over ranks, is then the exact gradient of the loss of the global batch.
+The last line is the seam: the gradient of the embeddings is handed from the objective back to the networks. Summed over
+ranks, the gradient of every parameter is then the exact gradient of the loss of the global batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from semblance.systems.method import Embeddings
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms normalise by the batch but leave their running statistics alone (a second look at the same batch)."""
+    """Batch norms normalise by the batch but do not update running statistics (for a second pass over the batch)."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     for m in norms:
         m.track_running_stats = False
@@ -42,9 +43,9 @@ def backward(
     micro_batch: int,
     batch: int,
 ) -> tuple[Tensor, dict[str, Tensor], Embeddings]:
-    """Loss of the global batch and its exact gradient in the parameters of this rank's share.
+    """Compute the loss of the global batch, and put this rank's share of its exact gradient into the parameters.
 
-    embed: of a slice of this rank's rows. batch: samples of all ranks. Where this rank has more than micro_batch, each
+    embed: embeds a slice of this rank's rows. batch: samples of all ranks. If this rank has more than micro_batch, each
     micro-batch is embedded twice, first without a graph, then with one (gradient caching, Gao et al. 2021): memory of
     a micro-batch, gradient of the batch. Batch norm then takes its statistics from the micro-batch.
     Returns the loss, the numbers to log, and the detached embeddings of the global batch.
@@ -66,7 +67,7 @@ def backward(
     with torch.enable_grad():
         loss, numbers = objective(leaves)
     loss.backward()
-    for p in method.parameters():  # used in the objective itself: whole on every rank, where the rest is a share
+    for p in method.parameters():  # used in the objective: each rank has the whole gradient, and ranks are summed
         if p.grad is not None:
             p.grad /= world()[1]
     own = own_rows(batch)
@@ -81,9 +82,9 @@ def backward(
 
 
 def _parts(micro_batch: int, batch: int) -> tuple[list[slice], list[Place]]:
-    """This rank's rows in parts of about equal size, as many on every rank, where batch norms wait for each other.
+    """This rank's rows in parts of about equal size, and where each lies in what all ranks embed at the same time.
 
-    And where each part lies in what all ranks embed at the same time.
+    All ranks have equally many parts, since batch norms wait for each other.
     """
     rank, rows = world()[0], shares(batch)
     count = max(1, min(-(-max(rows) // micro_batch), min(rows) // 2))  # batch norms need two samples
@@ -105,7 +106,7 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 
 
 def reduce_gradients(module: nn.Module) -> None:
-    """Sum the gradients of all parameters over the ranks, in one collective per dtype; FSDP has summed its own."""
+    """Sum the gradients of all parameters over the ranks, in one all-reduce per dtype; FSDP has summed its own."""
     if world()[1] == 1:
         return
     grads = [p.grad for p in module.parameters() if p.grad is not None and not is_sharded(p.grad)]

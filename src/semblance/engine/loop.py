@@ -1,4 +1,4 @@
-"""The loop: every training step of every method, visible in one place."""
+"""The training loop: every step of every method, visible in one place."""
 
 import signal
 import time
@@ -56,9 +56,9 @@ def fit(
     resume: bool = False,
     evaluate: Callable[[], dict[str, float]] | None = None,
 ) -> Trained:
-    """Train a method on samples, from the last checkpoint where `resume` says so, until done or interrupted.
+    """Train a method on samples, from the last checkpoint if `resume` is true, until done or interrupted.
 
-    evaluate: numbers to log at every config.eval_every epochs. Ranks other than 0 write nothing.
+    evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes.
     """
     per_epoch, total = run_length(config, len(samples))
     optimizer = optimizer_of(config, method)
@@ -69,7 +69,7 @@ def fit(
         clear_leftovers(folder.path)
         clear_leftovers(folder.checkpoint.parent)
     if resume:
-        if folder.checkpoint.exists():  # else it stopped before its first one
+        if folder.checkpoint.exists():  # else the run stopped before its first
             trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
         if leader:
             folder.rewind(trained.step)
@@ -136,7 +136,7 @@ def fit(
 
 
 def run_length(config: TrainConfig, samples: int) -> tuple[int, int]:
-    """Steps of an epoch, whose last, incomplete batch is left out, and of the run."""
+    """Steps of an epoch, without its last, incomplete batch, and of the run."""
     per_epoch = samples // config.batch_size
     return per_epoch, min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
 
@@ -220,7 +220,7 @@ def _restore(
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within, Ctrl-C and SIGTERM are noted, to be asked for between steps; a second Ctrl-C stops at once.
+    """Only note Ctrl-C and SIGTERM, for the loop to check between steps; a second Ctrl-C stops at once.
 
     A launcher may send SIGTERM more than once, to the process and to its group.
     """
@@ -233,7 +233,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     try:
         before: dict[int, Any] = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: a notebook's or a server's own handling stands
+    except ValueError:  # not in the main thread: the handlers of a notebook or server stay
         before = {}
     try:
         yield lambda: bool(caught)

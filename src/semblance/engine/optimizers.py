@@ -62,8 +62,8 @@ class LARS(Optimizer):
 class Muon(Optimizer):
     """SGD with Nesterov momentum whose step on a matrix is its nearest orthogonal matrix (Jordan et al. 2024).
 
-    Kernels are matrices of (outputs, inputs height width); tall ones step further by the root of their aspect. 1-D
-    tensors take plain steps. Weight decay is decoupled. torch.optim.Muon does the same for matrices only.
+    Kernels are matrices (outputs, inputs * height * width); steps of tall ones grow by the root of rows over columns.
+    1-D tensors take plain steps. Weight decay is decoupled. torch.optim.Muon does the same for matrices only.
     """
 
     def __init__(self, params, lr: float) -> None:
@@ -74,7 +74,7 @@ class Muon(Optimizer):
         assert closure is None
         for group in self.param_groups:
             given = [w for w in group["params"] if w.grad is not None]
-            for shared in (False, True):  # torch._foreach takes tensors of one kind
+            for shared in (False, True):  # torch._foreach cannot mix sharded and whole tensors
                 if own := [w for w in given if is_sharded(w) is shared]:
                     self._step(own, group)
 
@@ -95,11 +95,11 @@ class Muon(Optimizer):
 
 
 def orthogonal(tensors: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
-    """About the nearest matrices whose singular values are 1, times the root of rows over columns where they are tall.
+    """About the nearest matrices with all singular values 1, times the root of rows over columns if they are tall.
 
     By a quintic Newton-Schulz iteration that leaves singular values between 0.7 and 1.2 (KellerJordan/Muon: muon.py,
-    zeropower_via_newtonschulz5), carried out on the small Gram matrices, those of one size together. Tensors are
-    (rows, ...), all other axes taken as one.
+    zeropower_via_newtonschulz5), run on the small Gram matrices, those of one size together. Tensors (rows, ...) are
+    taken as matrices.
     """
     flat = [x.flatten(1) for x in tensors]
     tall = [len(m) > m.shape[1] for m in flat]
@@ -131,9 +131,9 @@ def make_optimizer(
 ) -> Optimizer:  # fmt: skip
     """An optimiser over the trainable parameters, in groups: matrices and kernels, and 1-D tensors (biases, norms).
 
-    The groups' "peak" multiplies the learning rate; 1-D tensors are neither decayed nor adapted unless decay_1d.
-    fixed_lr: parts of the module whose rate `set_lr` leaves at its peak, in groups of their own.
-    no_momentum: parts whose steps do not remember the ones before.
+    The groups' "peak" multiplies the learning rate; 1-D tensors get no decay or LARS adaptation unless decay_1d.
+    fixed_lr: parts of the module whose learning rate `set_lr` leaves at its peak, in groups of their own.
+    no_momentum: parts trained without momentum.
     """
     groups: list[dict] = []
     parts: dict[tuple[bool, bool], list[Tensor]] = {}
@@ -141,10 +141,10 @@ def make_optimizer(
         if p.requires_grad:
             part = n.split(".")[0]
             parts.setdefault((part in fixed_lr, part in no_momentum), []).append(p)
-    foreach = False if any(is_sharded(p) for p in module.parameters()) else None  # which takes one kind only
+    foreach = False if any(is_sharded(p) for p in module.parameters()) else None  # it cannot mix sharded and whole
     for fixed, forgetful in sorted(parts):
         chosen = parts[fixed, forgetful]
-        momentum = 0.0 if forgetful else 0.9  # each optimiser takes its own of what follows
+        momentum = 0.0 if forgetful else 0.9  # of the keys below, each optimiser uses its own
         common = {"fixed": fixed, "momentum": momentum, "betas": (momentum, 0.999), "foreach": foreach}
         deep, flat = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
         flat_decay = weight_decay if decay_1d else 0.0
@@ -176,13 +176,13 @@ def cosine(first: float, final: float, progress: float) -> float:
 
 
 def set_lr(optimizer: Optimizer, lr: float, fixed_lr: float) -> None:
-    """The learning rates of this step, for every group at its own ratio."""
+    """Set the learning rates of this step, in proportion to each group's "peak"."""
     for group in optimizer.param_groups:
         group["lr"] = (fixed_lr if group["fixed"] else lr) * group["peak"]
 
 
 def set_weight_decay(optimizer: Optimizer, decay: float) -> None:
-    """The weight decay of this step, of every group that has any."""
+    """Set the weight decay of this step, in every group that has any."""
     for group in optimizer.param_groups:
         if group["weight_decay"]:
             group["weight_decay"] = decay

@@ -1,4 +1,4 @@
-"""Passes over the whole training set, for methods that cluster it or transport it onto labels."""
+"""Passes over the whole training set, for methods that cluster it or label it by optimal transport."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class WholeSet:
-    """Every sample of the training set, N in all, for work between steps. Ranks share it and get the same results."""
+    """Every sample of the training set, N in all, for work between steps; ranks share it and get the same results."""
 
     def __init__(
         self, samples: Samples, config: TrainConfig, device: torch.device, progress: Progress, divergence: Divergence
@@ -31,15 +31,15 @@ class WholeSet:
     def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """`embed` of the undistorted pictures (n, 3, size, size): (N, ...) on the device.
 
-        Rows are kept in the format that training computes them in, which may be half precision.
+        Rows keep the dtype that training computes them in, which may be half precision.
         """
         order = torch.arange(len(self.samples))
         return self._rows(order, lambda raw, index: [plain_view(raw, self.config.image_size)], lambda v: embed(v[0]))
 
     def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
-        """`embed` of training views, other ones than the step itself has: (N, ...).
+        """`embed` of training views, drawn apart from those of the step itself: (N, ...).
 
-        They come in random order, as in training: batch norms would see one class at a time where folders are classes.
+        In random order, as in training: in the order of class folders, batch norms would see one class at a time.
         """
         seed = random.key(self.config.seed, "whole set")
         order = random.permutation(random.key(seed, "order", step), len(self.samples))
@@ -51,7 +51,7 @@ class WholeSet:
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a progress bar."""
-        self.divergence.check()  # what steps that left no numbers made cannot be grouped
+        self.divergence.check()  # embeddings that are not finite cannot be grouped
         return self.progress.track(items, what)
 
     def _rows(
@@ -70,7 +70,7 @@ class WholeSet:
 
         parts = in_parts(self.samples, rows, self.device, self.config.workers, track, order)
         first = next(parts)
-        found = first.new_empty(len(order), *first.shape[1:])  # at once: parts and their union would be twice it
+        found = first.new_empty(len(order), *first.shape[1:])  # joining the parts would take twice the memory
         places = order.to(self.device)
         for part in chain([first], parts):
             found[places[: len(part)]] = part

@@ -15,15 +15,15 @@ from semblance.runtime.precision import autocast
 from semblance.systems.clip_method import ClipMethod
 from semblance.views.clip import plain_clip
 
-PLACES = (0.0, 0.5, 1.0)  # of the windows that a clip's embedding and features are the mean of
+PLACES = (0.0, 0.5, 1.0)  # of the windows that a clip's embedding and features are averaged over
 
 
 def embed_clips(method: ClipMethod, clips: Clips, config: TrainConfig, places: Sequence[float] = PLACES) -> Embedded:
     """Embeddings and features of every clip, undistorted, networks in evaluation mode.
 
-    The features are those of AVID's linear probes: the last convolutional map, of video the largest values in a grid of
-    4 x 4, of sound the means in one (Morgado et al. 2021), and as many steps of time as a network keeps parts of. Ranks
-    share the work, so all must call this.
+    The features are those of AVID's linear probes: the last convolutional map, pooled to a grid of 4 x 4, of video by
+    the maximum, of sound by the mean (Morgado et al. 2021), with as many steps of time as the network keeps parts.
+    Ranks share the work, so all must call this.
     """
     weight = next(method.parameters())
     training = method.training
@@ -52,7 +52,7 @@ def embed_clips(method: ClipMethod, clips: Clips, config: TrainConfig, places: S
 
 
 def backbone_features(video: nn.Module, audio: nn.Module, clips: Clips, config: TrainConfig) -> dict[str, Tensor]:
-    """What a pair of backbones in evaluation mode gives for every clip, the mean over PLACES.
+    """Features of every clip by a pair of backbones in evaluation mode, the mean over PLACES.
 
     float32 (N, num_features) by modality.
     """
@@ -76,7 +76,7 @@ def _mean(
     """What `rows` makes of every clip, (N, D) on the CPU, the mean over windows at the places."""
     every = torch.arange(len(clips))
     windows = [torch.stack(clips.at(place).windows(every, None)) for place in places]
-    if all(w.equal(windows[0]) for w in windows):  # as where windows are the whole clips
+    if all(w.equal(windows[0]) for w in windows):  # e.g. where windows are whole clips
         places = places[:1]
     found = [
         torch.cat([part.cpu() for part in in_parts(clips.at(place), rows, device, config.workers)]) for place in places
@@ -94,7 +94,7 @@ def _features(network: Any, view: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def probed(last: Tensor, parts: int) -> Tensor:
-    """A last map (N, D, T, H, W) or (N, D, T, bins) in the grid of AVID's probes, no finer than it is, flat (N, F)."""
+    """A last map (N, D, T, H, W) or (N, D, T, bins), pooled to the grid of AVID's probes if finer, flat (N, F)."""
     time, *across = (min(4, n) for n in last.shape[2:])
     if last.ndim == 5:
         return F.adaptive_max_pool3d(last, (parts, across[0], across[1])).flatten(1)

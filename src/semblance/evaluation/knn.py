@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours by cosine: what features know without any training."""
+"""Weighted nearest neighbours by cosine: what features tell without any training."""
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +10,15 @@ CHUNK = 4096
 
 
 def check_features(features: Tensor, width: int | None = None) -> None:
-    """A UserError unless these are finite (N, D) with N >= 1 and, where given, D = width."""
+    """Raise UserError unless features are finite (N, D) with N >= 1 and, where given, D = width."""
     if features.ndim != 2 or not features.numel() or width not in (None, features.shape[1]):
         raise UserError(f"Features must be (N, {width or 'D'}) with N >= 1, got {tuple(features.shape)}.")
-    if not torch.stack(torch.aminmax(features)).isfinite().all():  # extremes carry NaN along, and need no copy
+    if not torch.stack(torch.aminmax(features)).isfinite().all():  # extremes propagate NaN, and need no copy
         raise UserError("Features contain NaN or infinity: the encoder has diverged. Use an earlier checkpoint.")
 
 
 def check_labels(labels: Tensor, features: Tensor, classes: int) -> None:
-    """A UserError unless there is a label in [0, classes) for each row of the features."""
+    """Raise UserError unless there is a label in [0, classes) for each row of the features."""
     if classes < 2:
         raise UserError(f"Evaluation needs at least 2 classes, got {classes}. Use data with more labelled classes.")
     if labels.shape != features.shape[:1]:
@@ -53,7 +53,7 @@ def knn(
     predictions = []
     for query in test.split(chunk):
         similarity, index = neighbours(query, train, k, chunk=chunk)
-        # Relative to the nearest: no temperature overflows, and the winner is the same.
+        # Relative to the nearest, so that nothing overflows; the winner is the same.
         weight = ((similarity - similarity[:, :1]) / temperature).exp()
         votes = weight.new_zeros(len(query), classes).scatter_add_(1, labels[index], weight)
         predictions.append(votes.argmax(1))

@@ -1,4 +1,4 @@
-"""A frozen audio backbone on a folder of labelled sounds: the linear SVM over folds of ESC-50's protocol."""
+"""Evaluation of a frozen audio backbone on labelled sounds: a linear SVM over folds, by ESC-50's protocol."""
 
 import re
 import warnings
@@ -43,7 +43,7 @@ def is_sound(name: str) -> bool:
 
 
 def load_sounds(files: Files, view: SoundView) -> Recordings:
-    """Sounds named as ESC's are (fold-recording-take-class), or in a folder for each class, whose folds are hashed.
+    """Sounds named as ESC's are (fold-recording-take-class), or in a folder for each class, with hashed folds.
 
     A recording shorter than two windows is repeated. Raises UserError where fewer than two classes or folds are left.
     """
@@ -102,7 +102,7 @@ def sound_features(network: Any, sounds: Recordings, view: SoundView) -> Tensor:
 def fold_accuracies(features: Tensor, sounds: Recordings, c: float = C) -> list[float]:
     """Top-1 on each fold in turn by a one-vs-rest linear SVM trained on the others, in [0, 1].
 
-    Windows are trained on one by one; a recording's scores are the mean of its windows'. Features are standardised by
+    The SVM is trained on single windows; a recording's scores are its windows' mean. Features are standardised by
     the training windows, with 0.01 added to the deviation (Morgado et al. 2021; facebookresearch/AVID-CMA's evaluation
     before its release, which draws its training windows at random and at several speeds, repeats every recording once,
     tries four layers and quotes the best: here the last, with the squared hinge of its earlier revision).
@@ -123,7 +123,7 @@ def _fold(features: Tensor, sounds: Recordings, fold: int, c: float) -> float:
         warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are the protocol's
         machine.fit(((train - mean) / (std + 1e-2)).numpy(), labels)
     scores = machine.decision_function(((test.flatten(0, 1) - mean) / (std + 1e-2)).numpy())
-    if scores.ndim == 1:  # of two classes, the second's
+    if scores.ndim == 1:  # with two classes, only the second's
         scores = np.stack([-scores, scores], 1)
     mean_scores = scores.reshape(len(test), WINDOWS, -1).mean(1)
     predicted = machine.classes_[mean_scores.argmax(1)]

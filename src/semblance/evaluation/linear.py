@@ -16,7 +16,7 @@ LRS = (1.0, 3.0, 10.0, 30.0, 100.0)
 WEIGHT_DECAYS = (0.0, 1e-5, 1e-4)
 MOMENTUM = 0.9
 MIN_STEPS = 300  # small data sets are passed over more often
-COPIED = 2**26  # numbers of features at most that are standardised at once, not batch by batch
+COPIED = 2**26  # feature values up to which a set is standardised at once, not batch by batch
 HELD_OUT = 10  # one training row in this many chooses the setting
 
 
@@ -125,7 +125,7 @@ def fit_heads(
 ) -> Tensor:
     """One softmax head for each (lr, weight decay), trained from 0 on the indexed rows: float32 (D + 1, H * classes).
 
-    The heads share their batches and each product, yet none sees another: every one is as if trained alone.
+    The heads share batches and matrix products, but each is as if trained alone.
     """
     device = labels.device
     lr, weight_decay = torch.tensor(settings, device=device).repeat_interleave(classes, 0).T

@@ -8,7 +8,7 @@ BLOCK = 2**24  # similarities held at once
 
 
 def retrieval(video: Tensor, audio: Tensor) -> dict[str, dict[str, float]]:
-    """R@1, R@5 and R@10 in [0, 1] and the median rank (1 is best) both ways, of unit rows (N, D) twice.
+    """R@1, R@5 and R@10 in [0, 1] and the median rank (1 is best) both ways, of unit rows (N, D), (N, D).
 
     Of equally similar candidates half are counted as better, so that a collapsed encoder is at chance.
     """
@@ -16,7 +16,7 @@ def retrieval(video: Tensor, audio: Tensor) -> dict[str, dict[str, float]]:
 
 
 def chance(n: int) -> dict[str, float]:
-    """The same of a random order of n candidates."""
+    """The same for a random order of n candidates."""
     return {f"r{k}": min(1.0, k / n) for k in RANKS} | {"median_rank": (n + 1) / 2}
 
 

@@ -1,4 +1,4 @@
-"""What is measured of features: kNN and linear accuracy on the samples that carry a label."""
+"""How features are measured: kNN and linear accuracy on labelled samples."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +15,8 @@ NEIGHBOURS, TEMPERATURE = 200, 0.1  # of Wu et al. 2018 on CIFAR-10; a tenth of 
 
 @dataclass
 class Embedded:
-    """Of each of N samples: frozen features (N, F) by what of a sample they are of, and, where what is seen and what is
-    heard meet in one space, unit embeddings (N, D); float32 on the CPU."""
+    """Frozen features (N, F) of N samples by stream ("pictures", "video", "audio") and, for clips, unit embeddings
+    (N, D) by stream in one space; float32 on the CPU."""
 
     features: dict[str, Tensor] = field(default_factory=dict)
     embeddings: dict[str, Tensor] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class Embedded:
 
 @dataclass
 class Labelled:
-    """Features (N, F) of training and (M, F) of held-out samples with the class of each, of which there are so many."""
+    """Features of training (N, F) and held-out samples (M, F), the class of each, and the number of classes."""
 
     train: Tensor
     train_labels: Tensor

@@ -29,9 +29,9 @@ class Standardise(nn.Module):
 class Conv2D(nn.Module):
     """AVID's "Conv2D" network of depth 10: log spectrograms (N, 1, time, bins) in dB to features (N, 8 width).
 
-    A 7x7 convolution and four blocks of two 3x3 ones, without residuals, then the largest value over time and frequency
+    A 7x7 convolution and four blocks of two 3x3 ones, without residuals, then the maximum over time and frequency
     (Morgado et al. 2021; facebookresearch/AVID-CMA: models/audio.py). `small` has no stride in the first block, as
-    in the authors' experiments with short spectrograms; `parts` as R2Plus1D's.
+    in the authors' experiments with short spectrograms; `parts` as in R2Plus1D.
     """
 
     def __init__(self, bins: int, width: int = 64, small: bool = False, parts: int = 1) -> None:
@@ -59,7 +59,7 @@ class Conv2D(nn.Module):
 
 
 class OverSpectrogram(nn.Module):
-    """A picture network over a log spectrogram, taken for its three colours: (N, 1, time, bins) -> (N, D)."""
+    """A picture network over a log spectrogram, repeated for the three colours: (N, 1, time, bins) -> (N, D)."""
 
     def __init__(self, picture: nn.Module, bins: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def audio_backbone(name: str, bins: int) -> nn.Module:
     """A network with random weights that maps spectrograms (N, 1, time, bins) to features (N, num_features).
 
     name: conv2d-10, with the suffixes -small, -w16 (width of the first stage, 64 as published) and -t4 (parts of time),
-    or a picture network's (nets/backbones.py).
+    or the name of a picture network (nets/backbones.py).
     """
     match = _NAME.fullmatch(name)
     if not match:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semblance.errors import UserError, unknown
 from semblance.nets.convolution import mend
 
-# timm's ResNet-18 with one block per stage; widths by suffix, e.g. resnet10-w32
+# "resnet10" is timm's ResNet-18 with one block per stage; suffixes as in resnet10-w32-cifar
 _NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?(?P<sobel>-sobel)?")
 
 
@@ -39,7 +39,7 @@ def backbone(name: str) -> nn.Module:
 
 
 def _leave_nothing_to_chance(model: nn.Module) -> None:
-    """Switch dropout and drop-path off, whose masks would depend on ranks and micro-batches."""
+    """Switch off dropout and drop-path, whose masks would depend on ranks and micro-batches."""
     for m in model.modules():
         for name in ("p", "drop_prob"):  # torch's and torchvision's, timm's
             if isinstance(getattr(m, name, None), float):
@@ -47,7 +47,7 @@ def _leave_nothing_to_chance(model: nn.Module) -> None:
 
 
 def sobel(x: Tensor) -> Tensor:
-    """Horizontal and vertical gradients of the grey picture, and zeros for the third channel: (N, 3, H, W), both.
+    """Horizontal and vertical gradients of the grey picture, and zeros for the third channel: (N, 3, H, W) -> the same.
 
     (Caron et al. 2018; facebookresearch/deepcluster: models/alexnet.py)
     """
@@ -68,17 +68,17 @@ def _timm(base: str, width: str | None) -> nn.Module:
         if base not in ("resnet18", "resnet34"):
             raise UserError(f"Backbone suffix -w{width} works on resnet10, resnet18 and resnet34, not on {base}.")
         w = int(width)
-        # a deep stem is timm's only one of free width; the -cifar stem replaces it
+        # only timm's deep stem has a free width; the -cifar stem replaces it
         options |= {"channels": (w, 2 * w, 4 * w, 8 * w), "stem_type": "deep", "stem_width": w // 2}
     model = timm.create_model(base, num_classes=0, **options)
-    if hasattr(model, "dynamic_img_size"):  # a ViT: takes crops of any size, its state dict the same
+    if hasattr(model, "dynamic_img_size"):  # a ViT: now takes crops of any size, with the same state dict
         model = timm.create_model(base, num_classes=0, dynamic_img_size=True)
-    model.num_features = model.head_hidden_size  # they differ where a head widens what is pooled, as MobileNet-v3's
+    model.num_features = model.head_hidden_size  # differs where a head widens pooled features, as in MobileNet-v3
     return model
 
 
 def _unknown(base: str) -> UserError:
-    """Names like it only: timm has more than a thousand."""
+    """Suggests similar names only: timm has more than a thousand."""
     import timm
 
     close = get_close_matches(base, ["resnet10", *timm.list_models()], n=3, cutoff=0.5)
@@ -88,7 +88,7 @@ def _unknown(base: str) -> UserError:
 
 @torch.no_grad()
 def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
-    """A UserError unless the backbone makes features of square pictures of these sizes; some are made for one only."""
+    """Raise UserError unless the backbone makes features of square pictures of these sizes; some take only one."""
     trial = deepcopy(model)
     for size in sorted(set(sizes)):
         try:

@@ -69,7 +69,7 @@ _places: list[Place] = []
 
 @contextmanager
 def place(start: int, total: int) -> Iterator[None]:
-    """Within, batch norms over groups take their samples to lie there."""
+    """Tell grouped batch norms where their samples lie in the batch of all ranks."""
     _places.append(Place(start, total))
     try:
         yield
@@ -80,8 +80,8 @@ def place(start: int, total: int) -> Iterator[None]:
 class GroupedBatchNorm(GlobalBatchNorm):
     """Normalises (N, C, ...) by the statistics of groups of the batch of all ranks, as separate devices would.
 
-    Groups are runs of neighbours ("blocks") or every so many-th sample ("residues"): a block has its samples in all
-    residues. The running statistics are the means of the groups'.
+    Groups are runs of neighbours ("blocks") or every `groups`-th sample ("residues"), so the samples of a block are in
+    all residues. The running statistics are the means of the groups'.
     """
 
     groups: int
@@ -136,7 +136,7 @@ class GroupedBatchNorm(GlobalBatchNorm):
 
 
 class _Activated:
-    """timm's batch norms hold the dropout and the activation that follow."""
+    """timm's batch norms include the dropout and the activation that follow."""
 
     drop: nn.Module
     act: nn.Module
@@ -170,7 +170,7 @@ def split(module: nn.Module, groups: int, by: Literal["blocks", "residues"]) -> 
 
 
 def _norms(module: nn.Module) -> list[Any]:
-    """The batch norms of a module that are torch's or timm's; others cannot be turned into ours."""
+    """The batch norms of a module, torch's or timm's; raise UserError for others, which cannot be converted."""
     from timm.layers import BatchNormAct2d
 
     norms = [m for m in module.modules() if isinstance(m, _PLAIN)]

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 
 class Conv2d(nn.Conv2d):
-    """The same as torch's, but over a single pixel it takes steps of one, which make no difference there.
+    """The same as torch's, but over a single pixel with stride 1, which makes no difference there.
 
-    oneDNN's bf16 gradient of the weights of a 3x3 convolution with stride 2 over 1x1 pixels is whatever lies in memory,
+    oneDNN's bf16 gradient of the weights of a 3x3 convolution with stride 2 over 1x1 pixels is uninitialised memory,
     NaN in most draws (torch 2.14, tests/nets/test_convolution.py).
     """
 

@@ -8,7 +8,7 @@ def mlp(
 ) -> nn.Sequential:
     """Linear layers of the given widths with batch norm and ReLU between them: (N, widths[0]) -> (N, widths[-1]).
 
-    bias: of the hidden linear layers. norm: without, only ReLU lies between. output_norm: end in a batch norm.
+    bias: of the hidden linear layers. norm: without it, only ReLU between them. output_norm: end in a batch norm.
     """
     layers: list[nn.Module] = []
     for i, o in zip(widths[:-2], widths[1:-1], strict=True):
@@ -20,7 +20,7 @@ def mlp(
 
 
 class EachPart(nn.Module):
-    """One head for every part of time, whose features lie side by side: (N, parts D) -> (N, parts D')."""
+    """One head for every part of time, whose features are concatenated: (N, parts D) -> (N, parts D')."""
 
     def __init__(self, head: nn.Module, parts: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def multi_crop(backbone: nn.Module, views: list[Tensor]) -> tuple[Tensor, int]:
-    """Features (V b, D) of V crops (b, 3, size, size), the largest crops first, and how many of V are of that size.
+    """Features (V b, D) of V crops (b, 3, size, size), largest crops first, and how many of V are of that size.
 
     One forward per size, so that crops of a size share batch statistics (facebookresearch/swav: src/resnet50.py).
     """

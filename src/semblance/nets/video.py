@@ -14,10 +14,10 @@ _NAME = re.compile(r"r2plus1d-(?P<depth>10|18|34)(?P<small>-small)?(-w(?P<width>
 
 
 class R2Plus1D(nn.Module):
-    """AVID's R(2+1)D: clips (N, 3, T, H, W) to features (N, 8 width), the largest value over time and place.
+    """AVID's R(2+1)D: clips (N, 3, T, H, W) to features (N, 8 width), the maximum over time and space.
 
-    With `parts` above one, the largest over each of so many parts of time, one after the other: features are then that
-    many times as wide, and what happened when is not lost.
+    With `parts` above one, the maxima over that many parts of time, concatenated: features are `parts` times as wide
+    and keep the order of events.
 
     Not torchvision's: its stem is a full 3-D convolution with a max-pool, which `small` leaves out, and the spatial
     convolutions of a block are as wide as its output (Morgado et al. 2021; facebookresearch/AVID-CMA: models/video.py).
@@ -89,9 +89,9 @@ class OverFrames(nn.Module):
 
 
 def max_of_parts(x: Tensor, parts: int) -> Tensor:
-    """The largest values over each part of time and all of the rest: (N, D, T, ...) -> (N, D parts).
+    """The maxima over each part of time and all other axes: (N, D, T, ...) -> (N, D parts).
 
-    Parts are as long; steps that two of them share count in both, as in torch's adaptive pooling.
+    Parts are equally long; steps that two of them share count in both, as in torch's adaptive pooling.
     """
     t = x.shape[2]
     if t < parts:
@@ -113,7 +113,7 @@ def video_backbone(name: str) -> nn.Module:
 
 
 def check_windows(network: nn.Module, name: str, *window: int) -> None:
-    """A UserError unless the network takes windows (channels, time, ...)."""
+    """Raise UserError unless the network takes windows (channels, time, ...)."""
     try:
         deepcopy(network).to("meta").eval()(torch.empty(1, *window, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:

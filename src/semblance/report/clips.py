@@ -27,7 +27,7 @@ class Shown:
 
 @dataclass
 class ClipPage:
-    """Rows of a clip with what belongs to it, recall at each rank both ways as points of a 300 x 100 drawing.
+    """Rows of a clip with its matches, recall at each rank both ways as points of a 300 x 100 drawing.
 
     chosen: which clips the positives are, in words. columns: titles of the sheet of views.
     """

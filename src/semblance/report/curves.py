@@ -62,7 +62,7 @@ def _baselines(table: list[dict[str, Any]]) -> dict[str, float]:
 def _curve(key: str, points: np.ndarray, levels: dict[str, float], wide: bool, write: Callable[[Any], str]) -> str:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": key, "font.size": 11.5}):
         width, height = WIDE if wide else NARROW
-        # 72 dots per inch: a point is a pixel is a unit of the drawing.
+        # At 72 dots per inch a point is a pixel and a unit of the drawing.
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
@@ -99,7 +99,7 @@ def _plot(axes: Axes, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _inline(figure: Figure, key: str) -> str:
-    """The figure as an <svg> element without metadata, fixed size, fixed fonts or names that another one could have."""
+    """The figure as an <svg> element without metadata, fixed size, fixed fonts or names that another could have."""
     prefix = re.sub(r"\W", "-", key)
     buffer = StringIO()
     figure.savefig(buffer, format="svg")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass
 class Gallery:
-    """Pictures, held out where there are any, with the features the trained backbone gives them; some thousand at most.
+    """Pictures, held-out ones if there are any, with features by the trained backbone; a few thousand at most.
 
     pictures: uint8 (N, 3, S, S). features: float (N, D). labels: int64 (N,) or None.
     classes: the name of each label; a label without one is shown as its number.

@@ -12,7 +12,7 @@ Levels = dict[str, float]
 
 
 def within_reach(levels: Levels, values: np.ndarray) -> tuple[Levels, Levels]:
-    """The finite levels that leave a curve through `values` its shape, and those too far off; highest first."""
+    """The finite levels near enough not to flatten a curve through `values`, and the others; highest first."""
     reach = max(5 * np.ptp(values), np.abs(values).max())
     low, high = values.min() - reach, values.max() + reach
     ordered = sorted((item for item in levels.items() if np.isfinite(item[1])), key=lambda item: -item[1])

@@ -1,4 +1,4 @@
-"""Which pictures the encoder holds to be alike."""
+"""Which pictures the encoder finds alike."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Embedded:
 
     @classmethod
     def of(cls, gallery: Gallery) -> "Embedded":
-        """The gallery with what is wrong with its features said in `warnings`."""
+        """The gallery, with `warnings` of what is wrong with its features."""
         features = gallery.features.detach().float().cpu().numpy()
         good = np.isfinite(features).all(axis=1)
         features = features[good]
@@ -100,7 +100,7 @@ def _queries(labels: np.ndarray | None, count: int) -> list[int]:
     """Indices spread evenly over the classes, or over the gallery without labels; the same on every call."""
     if labels is None:
         return sorted(set(np.linspace(0, count - 1, min(QUERIES, count)).astype(int).tolist()))
-    rank = np.empty(count, dtype=int)  # the how-many-th of its class a picture is
+    rank = np.empty(count, dtype=int)  # of each picture within its class
     for label in np.unique(labels):
         members = labels == label
         rank[members] = np.arange(members.sum())

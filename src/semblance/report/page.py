@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing but itself, neither network nor script."""
+"""The report of a run: one self-contained HTML file, without network or script."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def write_report(
     config: resolved configuration, flat or nested. metrics: the lines of metrics.jsonl, in order.
     summary: method, family, paper, data, backbone, training_seconds, samples_per_second, test_images (how many pictures
     the accuracies are measured on), table (one dict of accuracies in [0, 1] per "encoder"), skipped ([name, reason]).
-    clips: sounds to listen to, as report/clips.py makes them.
+    clips: the ClipPage (report/clips.py) of a method for clips.
     constants: named levels of the loss. views: uint8 (n_images, 1 + V, 3, S, S), the original first.
     """
     # jinja2, matplotlib and scikit-learn are heavy: only a run that writes its report pays for them.

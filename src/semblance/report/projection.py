@@ -81,7 +81,7 @@ def _embed(features: np.ndarray) -> tuple[np.ndarray, str]:
         return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))), "PCA"
     features = PCA(min(50, *features.shape), random_state=0).fit_transform(features)
     # 500 iterations, half of them exaggerated, settle 1,000 points; the default of 1,000 takes twice the time.
-    # One thread: on so few points several mostly wait for one another, ten times as long when cores are shared.
+    # One thread: on so few points, several mostly wait for each other, and take ten times as long on shared cores.
     with threadpool_limits(1):
         return TSNE(init="pca", max_iter=500, random_state=0).fit_transform(features), "t-SNE"
 

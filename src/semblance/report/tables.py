@@ -8,7 +8,7 @@ HEADINGS = {"knn_top1": "kNN", "linear_top1": "linear", "svm_top1": "SVM"}
 
 
 def of_measures(table: list[dict[str, Any]], shown: list[str], title: str = "encoder") -> Cells:
-    """Accuracies in [0, 1] of several encoders as percent; what there is more of goes down, encoders or measures."""
+    """Accuracies in [0, 1] of encoders as percent; the more numerous, encoders or measures, are the rows."""
     if len(shown) > len(table):
         cells = [[_heading(name), *(_percent(row[name]) for row in table)] for name in shown]
         return [f"{title}, %", *(row["encoder"] for row in table)], cells

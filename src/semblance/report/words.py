@@ -29,12 +29,12 @@ def number(value: Any) -> str:
 
 
 def percent(fraction: Any) -> str:
-    """A fraction in [0, 1] as "71.2 %", the space one that does not break."""
+    """A fraction in [0, 1] as "71.2 %", with a no-break space."""
     return f"{100 * fraction:.1f}\u00a0%" if finite(fraction) else "–"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the two largest units that say something."""
+    """Seconds in their two largest units."""
     minutes = int(seconds) // 60
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
@@ -113,7 +113,7 @@ def verdict(summary: dict[str, Any]) -> str:
 
 
 def _found(retrieval: dict[str, dict[str, float]], clips: int) -> str:
-    """How often the two halves of a clip find each other: among the first ten, or where that is no feat, first."""
+    """How often the two halves of a clip find each other: among the first ten, or first where clips are few."""
     key, place = ("r10", "among the first ten") if clips >= 50 else ("r1", "first")
     seen, heard, luck = (percent(retrieval[way][key]) for way in ("video_to_audio", "audio_to_video", "chance"))
     return (

@@ -1,18 +1,17 @@
-"""The C allocator on a CPU: memory of one step's activations serves the next."""
+"""The C allocator on a CPU: the memory of one step's activations is reused in the next."""
 
 import ctypes
 import sys
 
 TRIM, MAPPED = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 KEPT = 2**31 - 1  # bytes of freed memory kept at hand
-LARGE = 2**30, 2**25  # bytes from which memory is given back at once; glibc before 2.35 takes no more than the second
+LARGE = 2**30, 2**25  # bytes; only larger blocks go back to the system at once. glibc before 2.35: the second at most
 
 
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory, instead of having the system clear the same pages at every step.
 
-    Whether it did: not elsewhere than on Linux with glibc. It holds for the rest of the process
-    (benchmarks/allocator.py).
+    Returns whether that worked, which needs Linux with glibc. Lasts as long as the process (benchmarks/allocator.py).
     """
     if sys.platform != "linux":
         return False

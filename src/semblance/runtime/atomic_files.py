@@ -11,7 +11,7 @@ from semblance.errors import CannotWrite
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within, what keeps a file from being written is told as a CannotWrite."""
+    """Turn errors that keep a file from being written into CannotWrite."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -42,7 +42,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed within write_atomically left in a folder."""
+    """Remove the files that processes killed in write_atomically left in a folder."""
     for leftover in folder.glob(".*.[0-9]*.tmp"):
         with writing(leftover):
             leftover.unlink()

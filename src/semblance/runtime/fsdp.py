@@ -19,7 +19,7 @@ from semblance.errors import UserError
 
 
 def check_shardable(backbone: nn.Module, name: str) -> None:
-    """A UserError where a backbone has batch norms."""
+    """Raise UserError if a backbone has batch norms."""
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules()):
         raise UserError(f"--shard is for backbones without batch norm, such as ViTs, not for {name}: leave it out.")
 
@@ -30,14 +30,14 @@ def shard(method: nn.Module, backbone: nn.Module, device: torch.device) -> None:
     for part in [m for m in method.modules() if type(m) is type(backbone)]:
         for block in _blocks(part):
             fully_shard(block, mesh=mesh)
-        fully_shard(part, mesh=mesh, reshard_after_forward=True)  # teachers have no backward pass to do it
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)  # teachers have no backward pass that would
         for m in part.modules():
             if isinstance(m, FSDPModule):
-                m.set_gradient_divide_factor(1.0)  # sums over ranks, as the seam wants them
+                m.set_gradient_divide_factor(1.0)  # sums over ranks, like all gradients
 
 
 def _blocks(backbone: nn.Module) -> Iterable[nn.Module]:
-    """What a transformer repeats: the members of its longest list of modules."""
+    """The repeated blocks of a transformer: the members of its longest list of modules."""
     lists = [m for m in backbone.modules() if isinstance(m, nn.ModuleList | nn.Sequential)]
     return max(lists, key=len, default=nn.ModuleList())
 
@@ -48,17 +48,17 @@ def is_sharded(tensor: Tensor) -> bool:
 
 
 def full(state: Any) -> Any:
-    """A tree with whole tensors in place of shared-out ones; all ranks must call this."""
+    """A tree with whole tensors in place of sharded ones; all ranks must call this."""
     return tree_map_only(DTensor, lambda t: t.full_tensor(), state)
 
 
 def like(tensor: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor, the same on all ranks, shared out as another one is."""
+    """A whole tensor, the same on all ranks, sharded as another one is."""
     return distribute_tensor(tensor, model.device_mesh, model.placements) if isinstance(model, DTensor) else tensor
 
 
 def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put whole tensors back where they belong."""
+    """Load a checkpoint's whole tensors, sharding those that are sharded here."""
     own = method.state_dict()
     method.load_state_dict({name: like(t, own[name]) if name in own else t for name, t in state["method"].items()})
     foreach = [group["foreach"] for group in optimizer.param_groups]
@@ -78,7 +78,7 @@ def own_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """The Euclidean norm of all tensors taken as one, shared out or not."""
+    """The Euclidean norm of all tensors taken as one, sharded or not."""
     tensors = list(tensors)
     kinds = [[t for t in tensors if is_sharded(t) is shared] for shared in (False, True)]
     return torch.stack([full(torch.nn.utils.get_total_norm(kind)) for kind in kinds if kind]).norm()

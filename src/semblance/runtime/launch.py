@@ -11,11 +11,11 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 
 def launch(devices: int) -> Fabric:
-    """Fabric over so many devices of this machine; where torchrun or Slurm started this process, over all of theirs."""
+    """Fabric over `devices` of this machine or, if torchrun or Slurm started this process, over all of theirs."""
     machines, devices = _started_by_others() or (1, devices)
     fabric = Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=devices, num_nodes=machines,
-        strategy="ddp" if machines * devices > 1 else "auto",  # only joins the processes; the seam does the rest
+        strategy="ddp" if machines * devices > 1 else "auto",  # joins processes; engine/gradients.py sums gradients
     )  # fmt: skip
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banner
     fabric.launch()
@@ -25,19 +25,19 @@ def launch(devices: int) -> Fabric:
 
 
 def _leave() -> None:
-    """End the threads of the ranks' group, which now and then abort a process that exits with them."""
+    """Close the process group: its threads sometimes abort a process that exits while they run."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _started_by_others() -> tuple[int, int] | None:
-    """(machines, processes on each) of torchrun or Slurm, where this process is one of theirs."""
+    """(machines, processes on each) of torchrun or Slurm, if one of them started this process."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         own = int(os.environ["LOCAL_WORLD_SIZE"])
         return int(os.environ["WORLD_SIZE"]) // own, own
     if SLURMEnvironment.detect():
         machines = int(os.environ["SLURM_NNODES"])
         own = int(os.environ["SLURM_NTASKS"]) // machines
-        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(own))  # which Fabric asks for where only --ntasks was given
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(own))  # Fabric needs it, even if only --ntasks was given
         return machines, own
     return None

@@ -1,4 +1,4 @@
-"""Number formats and memory layouts that suit the hardware, found by asking and by measuring."""
+"""Number formats and memory layouts that suit the hardware, found by querying and by timing it."""
 
 import platform
 import shutil
@@ -17,7 +17,7 @@ def choose_precision(name: str, device: torch.device, clips: bool = False) -> st
     """Turn "auto" into "bf16" where the hardware computes in it, else "32".
 
     Networks of clips on a CPU never compute in bf16: oneDNN's gradient of a convolution over two frames has been seen
-    to be NaN, and to write where it must not (torch 2.14).
+    to be NaN, and to write out of bounds (torch 2.14).
     """
     if clips and device.type == "cpu" and name == "bf16":
         raise UserError("On a CPU bf16 gives wrong gradients of clips (a fault of oneDNN). Leave --precision out.")
@@ -55,9 +55,9 @@ def fastest_layout(
 
     Some CPUs run bf16 with channels last 4 times slower than without, others faster, so nothing is assumed.
     Compiling is tried only where the `views` of the run take more than ten minutes without. Differences under a tenth
-    are ignored, so that the answer does not hang on noise.
+    are ignored, so that noise does not decide.
     """
-    n = (128 if size <= 64 else 32) * (8 if device.type == "cuda" else 1)  # a GPU is only busy with many
+    n = (128 if size <= 64 else 32) * (8 if device.type == "cuda" else 1)  # small batches do not keep a GPU busy
     pictures = torch.zeros(n, 3, size, size, device=device, dtype=next(backbone.parameters()).dtype)
 
     def stepper(channels_last: bool, compiled: bool = False) -> Callable[[], float]:
@@ -80,7 +80,7 @@ def fastest_layout(
 
     convolutional = any(isinstance(m, nn.Conv2d) for m in backbone.modules())
     layouts = [stepper(False), stepper(True)] if convolutional else [stepper(False)]
-    eager = _fastest(layouts)  # in turns, since a busy machine slows whatever runs at the moment
+    eager = _fastest(layouts)  # in turns, since a busy machine slows whatever is running
     channels_last = convolutional and eager[1] < 0.9 * eager[0]
     if min(eager) * views / n < 600 or not can_compile():
         return channels_last, False

@@ -1,4 +1,4 @@
-"""Progress on stderr: of a run, with the loss, samples per second and an honest time of arrival; of other work."""
+"""Progress bars on stderr: for a run, with loss, samples per second and time left, and for other work."""
 
 import time
 from collections import deque
@@ -51,7 +51,7 @@ class Progress:
             for item in items:
                 yield item
                 self.bar.advance(task)
-        finally:  # of a loop that is left early, too
+        finally:  # also when the loop is left early
             self.bar.remove_task(task)
 
     def speed(self, step: int) -> float:

@@ -31,7 +31,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _mix_int(x: int) -> int:
-    """The same of one number: tensors of one would cost a hundred times as long."""
+    """The same for one Python int: a tensor of one number takes a hundred times as long."""
     x &= _MASK
     x = (x ^ (x >> 30)) * _M1 & _MASK
     x = (x ^ (x >> 27)) * _M2 & _MASK
@@ -39,7 +39,7 @@ def _mix_int(x: int) -> int:
 
 
 def key(seed: Key, *purpose: str | int) -> Key:
-    """A 64-bit key for one purpose, e.g. key(seed, "crop", epoch, view); of a key for each row, one for each."""
+    """A 64-bit key for one purpose, e.g. key(seed, "crop", epoch, view); given a key per row, one per row."""
     h: int | Tensor = seed if isinstance(seed, Tensor) else _signed(seed)
     for part in purpose:
         word = crc32(part.encode()) if isinstance(part, str) else part
@@ -49,7 +49,7 @@ def key(seed: Key, *purpose: str | int) -> Key:
 
 
 def bits(key: int | Tensor, index: Tensor, slots: int = 1) -> Tensor:
-    """63 random bits for each index and slot: int64 (N, slots), non-negative. key: one for all, or (N,) of the rows."""
+    """63 random bits for each index and slot: int64 (N, slots), non-negative. key: one for all rows, or (N,)."""
     slot = torch.arange(1, slots + 1, device=index.device)
     row = _mix(index.long() * _GOLDEN + key)[:, None]
     return _mix(row + slot * _GOLDEN) & (_MASK >> 1)
@@ -61,7 +61,7 @@ def uniform(key: int | Tensor, index: Tensor, slots: int = 1) -> Tensor:
 
 
 def repeated(key: int | Tensor, times: int) -> int | Tensor:
-    """The key of rows that each become so many."""
+    """The key, or keys per row, for rows that are each repeated so many times."""
     return key.repeat_interleave(times) if isinstance(key, Tensor) else key
 
 

@@ -43,7 +43,7 @@ def total(own: Tensor) -> Tensor:
 
 
 def any_rank(*flags: bool) -> list[bool]:
-    """Of each flag, whether it is up on any rank; the same answer on all, which must all ask."""
+    """For each flag, whether it is set on any rank; all ranks must call this, and get the same answer."""
     if world()[1] == 1:
         return list(flags)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -1,4 +1,4 @@
-"""The registry: a method is a module in a family's folder, found by its file name, or a class in one's own file."""
+"""The registry of methods: modules in the families' folders, found by file name, or a class in a file of your own."""
 
 import sys
 from hashlib import blake2b
@@ -14,7 +14,7 @@ from semblance.views.view import AnyView, View
 
 __all__ = ["AnyView", "Clock", "Method", "Recipe", "View", "canonical", "get", "hyper_parameters", "names"]
 
-ALIASES = {"wu2018": "npid", "cma": "avid-cma", "sigreg": "lejepa", "mocov2": "moco"}  # squashed, as _squashed does
+ALIASES = {"wu2018": "npid", "cma": "avid-cma", "sigreg": "lejepa", "mocov2": "moco"}  # keys as _squashed writes them
 
 
 def _modules() -> dict[str, str]:
@@ -31,7 +31,7 @@ def names() -> list[str]:
 def canonical(name: str) -> str:
     """A method's own name, however it is spelt: SimCLR, barlow_twins and MoCoV3 are simclr, barlow-twins and moco-v3.
 
-    FILE.py:CLASS stays, with the whole path of the file. Raises UserError for a name that nobody knows.
+    FILE.py:CLASS is kept, with the absolute path of the file. Raises UserError for an unknown name.
     """
     file, colon, cls = name.rpartition(".py:")
     if colon:
@@ -53,7 +53,7 @@ def get(name: str) -> type[Method]:
 
 
 def hyper_parameters(cls: type[Method]) -> dict[str, Parameter]:
-    """What may be set of a method with --hyper.NAME: the keyword arguments of its signature."""
+    """What --hyper.NAME can set: the keyword-only arguments of a method's signature."""
     return {name: p for name, p in signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 

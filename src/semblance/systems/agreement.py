@@ -10,7 +10,7 @@ from semblance.errors import UserError, unknown
 from semblance.runtime.ranks import gather, own_rows
 
 BLOCK = 2**22  # similarities held at once
-GRID = 2**30  # similarities are compared in these steps, so that the rounding of a product decides nothing
+GRID = 2**30  # similarities are rounded to multiples of 1 / GRID, so that rounding errors decide nothing
 Track = Callable[[Sequence[Tensor]], Iterable[Tensor]]  # shows the progress of a loop
 
 Agreement = Literal["consensus", "union", "video", "audio"]
@@ -26,11 +26,11 @@ AGREEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def mine(
     video: Tensor, audio: Tensor, count: int, agreement: str, *, block: int = BLOCK, track: Track = iter
 ) -> Tensor:
-    """The samples that agree most with each one, itself left out: unit rows (N, D) twice -> sorted int64 (N, count).
+    """The other samples that agree most with each sample: unit rows (N, D), (N, D) -> sorted int64 (N, count).
 
-    Agreement is the smaller of the two cosines ("consensus"), the larger ("union"), or that of one modality. Of equal
-    ones the first counts. In blocks, in float64; ranks share the work, and each gets the same whole result
-    (Morgado et al. 2021; facebookresearch/AVID-CMA draws its sets likewise, but drops the first instead of itself).
+    Agreement is the smaller of the two cosines ("consensus"), the larger ("union"), or that of one modality. Ties go to
+    the lower index. In blocks, in float64; ranks share the work, and each gets the whole result (Morgado et al. 2021;
+    facebookresearch/AVID-CMA does the same, but drops the most similar sample instead of the sample itself).
     """
     if agreement not in AGREEMENTS:
         raise unknown("agreement", agreement, AGREEMENTS)
@@ -42,14 +42,14 @@ def mine(
     found = []
     for rows in track(own.split(max(1, block // n))):
         score = AGREEMENTS[agreement](video[rows] @ video.T, audio[rows] @ audio.T)
-        ranked = (score * GRID).round().long() * n - later  # the first of equal ones is the largest
+        ranked = (score * GRID).round().long() * n - later  # of equal ones, the first becomes the largest
         ranked.scatter_(1, rows[:, None], torch.iinfo(torch.int64).min)
         found.append(ranked.topk(count, dim=1).indices.sort(1).values)
     return gather(torch.cat(found) if found else own.new_empty(0, count), n)
 
 
 def check_count(samples: int, count: int) -> None:
-    """A UserError unless so many samples can have so many positives each, and at least one negative."""
+    """Raise UserError unless each of `samples` can have `count` positives and at least one negative."""
     if count > samples - 2:
         raise UserError(
             f"{samples} samples cannot have {count} positives each. Try --hyper.positives {max(1, samples // 100)}."
@@ -57,7 +57,7 @@ def check_count(samples: int, count: int) -> None:
 
 
 def purity(positives: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Share of positives (N, k) with the label of their sample, and that of other samples drawn at random."""
+    """Share of positives (N, k) that have their sample's label, and the share expected of random other samples."""
     same = (labels[positives] == labels[:, None]).double().mean().item()
     others = labels.bincount()[labels].double() - 1
     return same, (others / (len(labels) - 1)).mean().item()

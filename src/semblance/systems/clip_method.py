@@ -1,4 +1,4 @@
-"""The contract of a method that learns from clips: what their evaluation and report ask beside the contract of any."""
+"""The interface of a method that learns from clips: what their evaluation and report need besides Method."""
 
 from collections.abc import Collection
 from typing import ClassVar
@@ -11,7 +11,7 @@ VIDEO, AUDIO = "video", "audio"
 
 
 class ClipMethod(Method):
-    """A backbone that sees frames, one that hears spectrograms, and embeddings of both in one space.
+    """A backbone for frames, one for spectrograms, and embeddings of both in one space.
 
     Views of a clip: frames, float (b, 3, T, size, size), and spectrograms in dB, float (b, 1, time, bins).
     """
@@ -19,8 +19,8 @@ class ClipMethod(Method):
     modality = "clips"
     streams: ClassVar[tuple[str, ...]] = (VIDEO, AUDIO)
     example = "bounce"
-    positives: int = 8  # clips said to agree with each one, where the report mines them
-    agreement: str = "consensus"  # by which they do, a key of systems/agreement.py's AGREEMENTS
+    positives: int = 8  # mined for each clip, where the evaluation does it
+    agreement: str = "consensus"  # what they are mined by, a key of AGREEMENTS in systems/agreement.py
 
     def __init__(self, backbone: nn.Module, audio_backbone: nn.Module, without: Collection[str] = ()) -> None:
         super().__init__(backbone, without)
@@ -36,10 +36,10 @@ class ClipMethod(Method):
 
     @property
     def banks(self) -> tuple[Tensor, Tensor] | None:
-        """The embeddings of every training clip, of video and of audio, (N, D) each; None where none are kept."""
+        """The memory banks of video and of audio embeddings, one row per training clip, (N, D) each; None without."""
         return None
 
     @property
     def chosen_positives(self) -> Tensor | None:
-        """The clips that each clip was drawn to beside itself, int64 (N, P); None where there are none."""
+        """The positives mined for each clip in training, int64 (N, P); None where there are none."""
         return None

@@ -16,7 +16,7 @@ from semblance.systems.recipe import AnyView, Recipe
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
-PICTURES = 1_234_567  # so that N is known among the sizes of a state
+PICTURES = 1_234_567  # stands for N, and is easily told from other sizes
 COSTS = Path(__file__).parent / "costs.json"  # written by benchmarks/costs.py
 
 
@@ -51,14 +51,14 @@ def about(name: str) -> dict[str, Any]:
 
 
 def _levels(cls: type[Method], recipe: Recipe) -> dict[str, float | None]:
-    """Levels of the loss by what they tell; None where they hang on the number of samples."""
+    """Levels of the loss by their meaning; None where they depend on the number of samples."""
     levels = _on_paper(cls, **recipe.hyper).constants(recipe.batch_size).items()
     known = f"{PICTURES:,}"
     return {point.replace(known, "N"): None if known in point else level for point, level in levels}
 
 
 def state(cls: type[Method]) -> dict[str, str]:
-    """What it keeps between steps besides trained weights, by name: the shape of a buffer, N being the number of
+    """What a method keeps between steps besides trained weights, by name: a buffer's shape, N being the number of
     samples, or what a part is."""
     model, kept = _on_paper(cls), {}
     for name, buffer in model.named_buffers():
@@ -71,7 +71,7 @@ def state(cls: type[Method]) -> dict[str, str]:
 
 
 def _on_paper(cls: type[Method], **hyper: Any) -> Method:
-    """The method for a set of PICTURES, without any numbers in it."""
+    """The method for a set of PICTURES, on the meta device: shapes without values."""
     make: Callable[..., Method] = cls  # methods differ in how many networks they take
     with torch.device("meta"):
         model = make(*(_Backbone() for _ in cls.streams), **hyper)
@@ -80,7 +80,7 @@ def _on_paper(cls: type[Method], **hyper: Any) -> Method:
 
 
 def _views(views: tuple[AnyView, ...]) -> str:
-    """How many views of which sizes, those of one size together."""
+    """How many views of which sizes, equal ones counted together."""
 
     def one(view: Any) -> str:
         if isinstance(view, SoundView):

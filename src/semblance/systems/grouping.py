@@ -1,6 +1,6 @@
-"""Grouping a whole training set: whitening, k-means, optimal transport. In blocks, so memory grows with the set alone.
+"""Grouping a whole training set: whitening, k-means, optimal transport; in blocks, so memory grows with the set alone.
 
-The ranks hold all rows and share the work on them; each ends with the same groups and labels.
+Each rank holds all rows and works on its share of them; all end with the same groups and labels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from semblance.runtime import random
 from semblance.runtime.ranks import gather, own_rows, total, world
 
 BLOCK = 2**24  # scores (rows times groups) held at once
-HELD = 2**27  # of a rank's own rows, kept over the iterations of a transport
+HELD = 2**27  # at most so many scores of a rank's rows are kept over the iterations of a transport
 Track = Callable[[Sequence[Any]], Iterable[Any]]  # shows the progress of a loop
 
 
@@ -33,7 +33,7 @@ def whiten(x: Tensor, components: int, track: Track = iter) -> Tensor:
         centred = (rows.to(exact) - mean).double()
         products += centred.T @ centred
     variances, directions = torch.linalg.eigh(total(products) / len(x))
-    scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance carry rounding only
+    scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance hold only rounding errors
     chosen = (directions * scale)[:, -components:].flip(1).to(exact)
     white = x.new_empty(len(x), chosen.shape[1], dtype=exact)
     for rows, out in zip(_blocks(x, dim), _blocks(white, dim), strict=True):
@@ -68,15 +68,15 @@ def spherical_kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track 
 def balanced_labels(
     x: Tensor, head: Callable[[Tensor], Tensor], sharpness: float, tolerance: float = 0.1, track: Track = iter
 ) -> Tensor:
-    """Labels (N,) of rows (N, D) that share them equally over K groups: optimal transport by Sinkhorn and Knopp.
+    """Labels (N,) that spread rows (N, D) equally over K groups: optimal transport by Sinkhorn and Knopp.
 
-    head: logits (n, K) of some rows. Scales r of the groups and c of the rows make Q = r P^sharpness c sum to 1/K and
-    1/N, where P is the softmax; a label is the largest of its row. It stops where the sum of |c / c_new - 1| is below
-    the tolerance, asked every 10 iterations, or after 1,000 (Asano et al. 2020; yukimasano/self-label:
+    head: logits (n, K) of some rows; P is their softmax. Factors r of groups and c of rows make Q = r P^sharpness c sum
+    to 1/K per group and 1/N per row; a row's label is its largest entry. Stops once the sum of |c / c_new - 1|, checked
+    every 10 iterations, is below the tolerance, or after 1,000 (Asano et al. 2020; yukimasano/self-label:
     sinkhornknopp.py, optimize_L_sk).
 
-    In float64. r is kept as a log that is brought up to date every 10 iterations, so that nothing leaves the range of
-    numbers. P^sharpness is held where it is small, else computed anew, block by block, in every iteration.
+    In float64. Every 10 iterations r is moved into a log, so that nothing over- or underflows. P^sharpness is kept if
+    it is small, else recomputed, block by block, in every iteration.
     """
     own = x[own_rows(len(x))]
     k = head(own[:1]).shape[1]
@@ -86,13 +86,13 @@ def balanced_labels(
         return head(rows).double().log_softmax(1) * sharpness + log_r
 
     def kernels() -> Iterator[Tensor]:
-        """r P^sharpness block by block, each row relative to its largest entry, which its c makes good."""
+        """r P^sharpness block by block, each row divided by its largest entry, which c makes up for."""
         for rows in _blocks(own, k):
             q = log_q(rows)
             yield (q - q.amax(1, keepdim=True)).exp_()
 
     log_r = torch.zeros(k, dtype=torch.float64, device=x.device)
-    totals = torch.stack([log_q(rows).logsumexp(0) for rows in _blocks(own, k)])  # where all c are alike
+    totals = torch.stack([log_q(rows).logsumexp(0) for rows in _blocks(own, k)])  # with all c equal
     log_r, r = -gather(totals.logsumexp(0)[None], world()[1]).logsumexp(0), torch.ones_like(log_r)
     c = torch.ones(len(own), dtype=torch.float64, device=x.device)
     for i in track(range(1000)):
@@ -112,9 +112,9 @@ def balanced_labels(
 
 
 def nearest(x: Tensor, centroids: Tensor, offset: Tensor | float = 0.0) -> Tensor:
-    """The group whose centroid has the largest product with each row, plus an offset (K,): (N, D), (K, D) -> (N,).
+    """The group whose centroid has the largest dot product with each row, plus an offset (K,): (N, D), (K, D) -> (N,).
 
-    Computed in the format of the centroids, which the rows need not have.
+    Computed in the dtype of the centroids; rows may have another.
     """
     own = x[own_rows(len(x))]
     labels = [(rows.to(centroids.dtype) @ centroids.T + offset).argmax(1) for rows in _blocks(own, len(centroids))]
@@ -122,12 +122,12 @@ def nearest(x: Tensor, centroids: Tensor, offset: Tensor | float = 0.0) -> Tenso
 
 
 def group_sizes(labels: Tensor, groups: int) -> Tensor:
-    """How many of some labels (N,) name each group: int64 (groups,). A GPU is not waited for, as by bincount."""
+    """How many of the labels (N,) name each group: int64 (groups,); unlike bincount, does not wait for a GPU."""
     return labels.new_zeros(groups).index_add_(0, labels, torch.ones_like(labels))
 
 
 def share_used(labels: Tensor, groups: int) -> Tensor:
-    """Share of the groups that some labels (N,) name."""
+    """Share of the groups that the labels (N,) name."""
     return (group_sizes(labels, groups) > 0).float().mean()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from semblance.losses import nce
 from semblance.runtime import random
 
-FEW = 64  # rows for each chosen one, up to which similarities with all of them are the faster way
+FEW = 64  # up to this many bank rows per chosen row, multiplying with all of them is faster
 
 
 class MemoryBank(nn.Module):
@@ -29,9 +29,9 @@ class MemoryBank(nn.Module):
         return (z * self.rows[index]).sum(1, keepdim=True)
 
     def chosen(self, z: Tensor, rows: Tensor) -> Tensor:
-        """Similarity of each embedding with rows of its own choice: (B, D), int64 (B, K) -> (B, K)."""
+        """Similarity of each embedding with the rows given for it: (B, D), int64 (B, K) -> (B, K)."""
         if len(self.rows) <= FEW * rows.shape[1]:
-            return (z @ self.rows.T).gather(1, rows)  # with all rows: less work than to copy the chosen ones
+            return (z @ self.rows.T).gather(1, rows)  # with all rows: cheaper than copying the chosen ones
         return torch.einsum("bd,bkd->bk", z, self.rows[rows])
 
     def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
@@ -40,9 +40,9 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, z: Tensor, index: Tensor, momentum: float) -> None:
-        """Move the rows of the samples towards their embeddings, back to unit length.
+        """Move the rows of the samples towards their embeddings and rescale them to unit length.
 
-        Where a sample occurs twice, the last of its embeddings counts, on any device.
+        If a sample occurs twice, its last embedding counts, on any device.
         """
         places = torch.arange(len(index), device=index.device)
         last = index.new_zeros(len(self)).scatter_reduce_(0, index, places, "amax")[index]
@@ -57,14 +57,14 @@ def draw_outside(excluded: Tensor, samples: int, count: int, key: int, index: Te
     """
     m = excluded.shape[1]
     drawn = random.bits(key, index, count) % (samples - m)
-    holes = excluded - torch.arange(m, device=excluded.device)  # a draw passes every hole at or below it
+    holes = excluded - torch.arange(m, device=excluded.device)  # a draw skips every excluded row at or below it
     return drawn + torch.searchsorted(holes.contiguous(), drawn, right=True)
 
 
 def nce_once(positive: Tensor, negative: Tensor, log_partition: Tensor) -> Tensor:
-    """NCE of scores (B, 1) and (B, K) with log_partition, the log of the mean of exp(score), kept in place.
+    """NCE of scores (B, 1) and (B, K) with log_partition, the log of the mean of exp(score).
 
-    It is NaN before the first call, which estimates it from its own scores; then it stays as it is.
+    It is NaN before the first call, which sets it in place from its own scores; later calls keep it.
     """
     estimate_once(log_partition, torch.cat([positive, negative], 1))
     return nce(positive, negative, log_partition + log(negative.shape[1]))
@@ -72,16 +72,16 @@ def nce_once(positive: Tensor, negative: Tensor, log_partition: Tensor) -> Tenso
 
 @torch.no_grad()
 def estimate_once(log_partition: Tensor, scores: Tensor) -> None:
-    """The log of the mean of exp(score), in place of NaN; a GPU is not asked which it is."""
+    """Replace NaN by the log of the mean of exp(score), without waiting for a GPU."""
     estimate = scores.logsumexp(tuple(range(scores.ndim))) - log(scores.numel())
     log_partition.copy_(torch.where(log_partition.isnan(), estimate, log_partition))
 
 
 def nce_level(k: int) -> float:
-    """What NCE of one positive and k negatives costs when all scores are equal to log Z."""
+    """The NCE loss of one positive and k negatives when all scores equal log Z."""
     return log(k + 1) + k * log((k + 1) / k)
 
 
 def nce_constants(k: int) -> dict[str, float]:
-    """What `nce_once` costs with k draws where all scores are equal."""
+    """The loss of `nce_once` with k draws when all scores are equal."""
     return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": nce_level(k)}

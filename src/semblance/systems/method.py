@@ -1,4 +1,4 @@
-"""The contract of a method: what a system must say for the engine to train it."""
+"""The interface of a method: what a system must define for the engine to train it."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
 
 @dataclass(frozen=True)
 class Clock:
-    """Where a run stands: before step `step` of `total_steps`. Its seed is the root of counted randomness."""
+    """Where a run stands: before step `step` of `total_steps`. Every random choice derives from its seed."""
 
     step: int
     total_steps: int
@@ -54,24 +54,24 @@ class WholeSet(Protocol):
 
 
 class Method(nn.Module):
-    """A system of joint embedding, split at the seam (docs/architecture.md).
+    """A joint-embedding system in two parts, `embed` and `objective` (docs/architecture.md).
 
-    `embed` is heavy and local: the views of some samples in, embeddings out; teachers run here without gradient.
-    `objective` is light and global: the embeddings of the whole batch in float32, a scalar out.
-    State (queues, banks, centres) is buffers. Paper defaults stand in the signature of `__init__`.
+    `embed` runs the networks on this process's share of the batch (teachers without gradient). `objective` computes the
+    loss from the embeddings of the whole batch, in float32, on every process alike.
+    State (queues, memory banks, centres) is in buffers. The signature of `__init__` has the paper's defaults.
     """
 
     family: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
     equation: ClassVar[str]  # the loss of a sample, in one line
-    picture: ClassVar[str]  # its branches, in text
+    picture: ClassVar[str]  # its branches, drawn in text
     guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
     recipes: ClassVar[dict[str, Recipe]]
     modality: ClassVar[Any] = "pictures"  # or "clips", or a Modality of its own (modalities/modality.py)
-    streams: ClassVar[tuple[str, ...]] = ("pictures",)  # what of a sample each of its backbones sees
-    example: ClassVar[str] = "shapes"  # the data to train on where none is named
-    no_momentum: ClassVar[tuple[str, ...]] = ()  # parts whose steps remember nothing
+    streams: ClassVar[tuple[str, ...]] = ("pictures",)  # the part of a sample that each backbone sees
+    example: ClassVar[str] = "shapes"  # the data to train on if none is given
+    no_momentum: ClassVar[tuple[str, ...]] = ()  # parts trained without momentum
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
 
     def __init__(self, backbone: nn.Module, without: Collection[str] = ()) -> None:
@@ -94,14 +94,14 @@ class Method(nn.Module):
         """Make the buffers whose size is the number of training pictures; called once, before the first step."""
 
     def start_step(self, whole: WholeSet, clock: Clock) -> None:
-        """Before every step: where it is due, group or embed the whole training set. A function of the state before."""
+        """Before every step, group or embed the whole training set where due, as a function of the state alone."""
 
     def order(self, samples: int, clock: Clock) -> Tensor:
-        """Dataset indices in the order in which the epoch that begins visits them: int64 (samples,), on the CPU."""
+        """Dataset indices in the order in which the coming epoch visits them: int64 (samples,), on the CPU."""
         return random.permutation(random.key(clock.seed, "order", clock.epoch), samples)
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        """Views of b samples, float (b, ...), crops (b, 3, size, size), to embeddings whose first axis is b."""
+        """Views of b samples, float (b, ...), for crops (b, 3, size, size), to embeddings whose first axis is b."""
         raise NotImplementedError
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
@@ -109,15 +109,15 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
-        """After the optimiser's step: moving averages, queues, banks."""
+        """After the optimiser's step, update moving averages, queues and memory banks."""
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        """Levels of the loss that tell something, by what they tell."""
+        """Levels of the loss worth knowing, by what they mean."""
         return {}
 
 
 def unit(z: Tensor, dim: int = 1) -> Tensor:
-    """Vectors of unit length along an axis; in float32 at least, where a zero vector is not divided by zero."""
+    """Vectors of unit length along an axis; in float32 or better, so that a zero vector is not divided by zero."""
     return nn.functional.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=dim)
 
 

@@ -1,4 +1,4 @@
-"""Recipes: all that goes with a method and a scale of images, and the kinds of hyper-parameters."""
+"""Recipes: the settings that go with a method and a scale of images, and the kinds of hyper-parameters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from semblance.views.view import AnyView
 
-# Kinds of hyper-parameters; what a user sets is held to them.
+# Kinds of hyper-parameters; what a user sets is checked against them.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -21,7 +21,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "muon", "lars", "lars-simclr", "larc", "la
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about a run that goes with a method and a scale of images."""
+    """The settings of a run that go with a method and a scale of images."""
 
     backbone: str
     image_size: int  # of evaluation; the views carry their own sizes
@@ -35,7 +35,7 @@ class Recipe:
     final_lr: float = 0.0  # fraction of the peak that the cosine ends at
     bias_lr: float | None = None  # of 1-D tensors at a batch of 256, where it differs from lr
     decay_1d: bool = False  # weight decay (and LARS adaptation) on biases and norms too
-    final_weight_decay: float | None = None  # that a cosine ends at, where it is not constant
+    final_weight_decay: float | None = None  # where a cosine ends, if it is not constant
     clip_each: float | None = None  # largest norm of the gradient of each tensor
     audio_backbone: str | None = None  # of methods that learn from clips
     hyper: Mapping[str, Any] = field(default_factory=dict)  # arguments of the method that differ from the paper's

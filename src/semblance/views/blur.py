@@ -1,4 +1,4 @@
-"""Gaussian blur with a sigma of its own for every image, as one band matrix per axis and image."""
+"""Gaussian blur with a separate sigma for every image, as one band matrix per axis and image."""
 
 import torch
 from torch import Tensor

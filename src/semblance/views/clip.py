@@ -30,13 +30,13 @@ class ClipView:
         return self.frames / self.fps
 
     def scaled(self, ratio: float) -> "ClipView":
-        """The same for another size of pictures."""
+        """The same view for another size of pictures."""
         return replace(self, picture=self.picture.scaled(ratio))
 
     def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
         """Frames uint8 (N, T, 3, S, S), sizes (N, 2) and sounds to normalised float32 (N, 3, T, size, size).
 
-        What View draws, it draws by dataset index: the frames of a clip share theirs, and so every choice.
+        View draws by dataset index, which the frames of a clip share, so they share every random choice.
         """
         frames, sizes = raw[:2]
         t = frames.shape[1]

@@ -1,4 +1,4 @@
-"""Colour operations on float images (N, 3, H, W) in [0, 1], with parameters of their own for every image.
+"""Colour operations on float images (N, 3, H, W) in [0, 1], with separate parameters for every image.
 
 Each equals torchvision.transforms.v2.functional on the same parameters to 1e-5 (tests/views/test_colour.py).
 """
@@ -46,7 +46,7 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and hue, in an order of its own for every image (ColorJitter).
+    """Brightness, contrast, saturation and hue, in a separate order for every image (ColorJitter).
 
     x: on any device; factors and order on the CPU.
     factors: (N, 4) brightness, contrast and saturation factors (1 = none) and the hue shift in turns (0 = none).

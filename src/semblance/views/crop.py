@@ -22,7 +22,7 @@ def random_boxes(
 ) -> Tensor:
     """Boxes (top, left, height, width) in pixels of each original picture: int64 (N, 4).
 
-    The law of torchvision's RandomResizedCrop.get_params: area fraction uniform in `scale`, log aspect uniform in
+    As torchvision's RandomResizedCrop.get_params draws them: area fraction uniform in `scale`, log aspect uniform in
     `ratio`, the first of ten candidates that fits, else the largest centred crop of allowed aspect.
     """
     u = random.uniform(key, index, 2 * TRIES + 2).double()
@@ -69,7 +69,7 @@ def interpolation_matrix(start: Tensor, length: Tensor, source: int, out: int, b
     width = scale.clamp(min=1.0)[:, None, None]
     centre = scale[:, None] * (torch.arange(out, device=start.device) + 0.5)
     centre = torch.where(flip[:, None], centre.flip(1), centre)
-    pixel = torch.arange(source, device=start.device) - start[:, None]  # counted from the box: smaller, so exacter
+    pixel = torch.arange(source, device=start.device) - start[:, None]  # relative to the box, for less rounding
     x = ((pixel[:, None] + 0.5) - centre[:, :, None]).abs_().div_(width)
     if bicubic:  # Keys' kernel with a = -0.5, as Pillow and antialiased interpolate use
         near = (1.5 * x - 2.5) * x * x + 1

@@ -1,4 +1,4 @@
-"""The jigsaw view of PIRL: patches out of the cells of a grid, shuffled."""
+"""The jigsaw view of PIRL: a patch from each cell of a grid, shuffled."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from semblance.runtime.device import send
 
 
 def cut(pictures: Tensor, grid: int, size: int, index: Tensor, key: int | Tensor) -> Tensor:
-    """A patch at a random place in each of grid x grid cells, the patches of each picture in an order of its own.
+    """A patch at a random place in each of grid x grid cells, shuffled for each picture separately.
 
     pictures: (N, C, S, S) with S a multiple of the grid; index: int64 (N,) on the CPU, which with `key` fixes every
     choice.
@@ -34,7 +34,7 @@ def mosaic(patches: Tensor, grid: int) -> Tensor:
 
 
 def pieces(mosaics: Tensor, grid: int) -> Tensor:
-    """What `mosaic` put together: (N, C, S, S) -> (N * grid^2, C, S / grid, S / grid)."""
+    """The patches of a mosaic, undoing `mosaic`: (N, C, S, S) -> (N * grid^2, C, S / grid, S / grid)."""
     n, c, side, _ = mosaics.shape
     s = side // grid
     return mosaics.reshape(n, c, grid, s, grid, s).permute(0, 2, 4, 1, 3, 5).reshape(n * grid**2, c, s, s)

@@ -20,7 +20,7 @@ RANGE = 100.0  # dB below a clip's own maximum that are kept
 class SoundView:
     """How long a window of sound is, its sampling rate, its spectrogram, and what happens to it.
 
-    The values are AVID's: power in adjacent pairs of the bins of a 1024-point transform, 100 frames a second. Its
+    The defaults are AVID's: power in adjacent pairs of the bins of a 1024-point transform, 100 frames a second. Its
     configuration says 512, which its code doubles.
     """
 
@@ -41,7 +41,7 @@ class SoundView:
         return self.mel or self.fft // 4 + 1
 
     def scaled(self, ratio: float) -> "SoundView":
-        """The same: the size of pictures does not matter to it."""
+        """The same view: the size of pictures does not matter to sound."""
         return self
 
     def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class SoundView:
 def spectrum(wave: Tensor, fft: int, hop: int) -> Tensor:
     """Power of a periodic Hann window's transform, centred, reflected at the ends: (N, L) -> (N, L // hop, fft/2 + 1).
 
-    librosa's frames (before its 0.9), without the last one.
+    As librosa's frames (before 0.9), without the last one.
     """
     window = torch.hann_window(fft, device=wave.device, dtype=wave.dtype)
     waves = torch.stft(wave, fft, hop, window=window, center=True, pad_mode="reflect", return_complex=True)

@@ -66,7 +66,7 @@ class View:
         return mosaic(self._distorted(x, u), self.grid)
 
     def scaled(self, ratio: float) -> "View":
-        """The same for another size of pictures, small crops in proportion."""
+        """The same view for another size of pictures, small crops in proportion."""
         return replace(self, size=round(self.size * ratio), cell=round(self.cell * ratio))
 
     def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class View:
 
 
 def _where(chosen: Tensor, x: Tensor, operation) -> Tensor:
-    """Apply an operation to the chosen images only, given them and, on the CPU, which they are."""
+    """Apply an operation to the chosen images only, given them and their indices on the CPU."""
     at = chosen.nonzero()[:, 0]
     if len(at):
         there = send(at, x.device)
@@ -122,20 +122,20 @@ class AnyView(Protocol):
         ...
 
     def scaled(self, ratio: float) -> "AnyView":
-        """The same for another size of pictures."""
+        """The same view for another size of pictures."""
         ...
 
     def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
         """A view of each sample. raw: what the data set reads, pixels on any device and sizes on the CPU; index: int64
-        (N,) on the CPU fixes with `key`, one or a row's own, every choice."""
+        (N,) on the CPU, which with `key`, one for all or one per row, fixes every random choice."""
         ...
 
 
 def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *, seed: int, step: int) -> list[Tensor]:
     """Every view of a batch as the network takes it: a list of float32 (N, ...).
 
-    View v of a sample depends on (seed, step, dataset index, v) only. Views of one recipe are made in one go, since a
-    GPU is done with a few before it has its orders for the next.
+    View v of a sample depends on (seed, step, dataset index, v) only. Views of one recipe are made in one go:
+    one at a time, a GPU would wait for its next kernels.
     """
     made: list[Tensor] = []
     for view in views:
@@ -146,7 +146,7 @@ def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *
 
 
 def _times(t: Tensor, count: int) -> Tensor:
-    """Rows (N, ...) one after the other so many times: (count N, ...)."""
+    """All rows (N, ...), repeated `count` times: (count N, ...)."""
     return t.repeat(count, *[1] * (t.ndim - 1)) if count > 1 else t
 
 

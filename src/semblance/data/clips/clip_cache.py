@@ -43,9 +43,9 @@ def decode_clips(title: str, items: Sequence[Any], decode: Callable[[Any], Clip]
 def decode_to_disk(
     title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, canvas: int, folder: Path
 ) -> Decoded:
-    """Decode every item in threads into two files of a folder; where the folder is there, nothing is decoded.
+    """Decode every item in threads into two files of a folder; if the folder exists, nothing is decoded.
 
-    The folder is renamed into place once it is whole. What comes back is mapped from the files.
+    The folder is renamed into place once it is complete. The result is memory-mapped from the files.
     """
     if not folder.exists():
         aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
@@ -102,4 +102,4 @@ def _write(folder: Path, clips: Iterator[tuple[int, Clip]], found: Decoded) -> N
 
 
 def _mapped(path: Path, dtype: type) -> Tensor:
-    return torch.from_numpy(np.memmap(path, dtype, mode="c"))  # writes, which nobody does, would stay in memory
+    return torch.from_numpy(np.memmap(path, dtype, mode="c"))  # copy-on-write, though nothing writes

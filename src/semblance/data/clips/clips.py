@@ -25,7 +25,7 @@ class Clips:
     sizes: int32 (N, 2), the frames' heights and widths before they were put on the square canvas.
     attributes: what the clips are labelled by.
     skipped: the files that could not be read; they are not among the clips.
-    place: where windows lie when none is drawn, from 0, the beginning, to 1, the end.
+    place: where windows lie that are not drawn at random, from 0, the beginning, to 1, the end.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Clips:
     def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """A window of each clip: frames uint8 (n, T, 3, canvas, canvas), sizes (n, 2), sounds int16 (n, samples).
 
-        T is video.frames, or 1 where all clips are still pictures. Frames that are missing start again from the first,
-        sound that is missing is silence.
+        T is video.frames, or 1 where all clips are still pictures. Too short a clip starts again from its first frame,
+        too short a sound ends in silence.
         """
         index = torch.as_tensor(index)
         start, heard = self.windows(index, key)
@@ -68,8 +68,8 @@ class Clips:
     def windows(self, index: Tensor, key: int | None) -> tuple[Tensor, Tensor]:
         """First frame and first sample of the windows: int64 (n,) each.
 
-        The sound's is drawn uniformly from those that fit; then the video's from those that lie around the sound, by
-        at most half a second outside. Without a key, the sound's lies at `place` and the video's at its middle.
+        The sound's is drawn uniformly from those that fit; then the video's from those that lie at most half a second
+        outside the sound's. Without a key, the sound's lies at `place` and the video's at its middle.
         (Morgado et al. 2021; facebookresearch/AVID-CMA: datasets/video_db.py)
         """
         lengths = torch.tensor([[len(self.frames[i]), len(self.sounds[i])] for i in index.tolist()]).double()
@@ -105,7 +105,7 @@ class Clips:
         )  # fmt: skip
 
     def fingerprint(self) -> str:
-        """A hash of the clips' names in order, of rows without a name also of some sounds: whether a bank of embeddings
+        """A hash of the clips' names in order, and of some sounds where rows have no names: tells whether a memory bank
         belongs to them."""
         digest = blake2b("\0".join(map(str, self.items)).encode(errors="surrogateescape"), digest_size=8)
         if isinstance(self.items[0], int):

@@ -1,4 +1,4 @@
-"""What readers of media fill: frames picked at even times and resized, and parts of a sound mixed to one channel."""
+"""What media readers share: picking frames at even times and resizing them, and mixing sound to one channel."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semblance.data.pictures.decode import resize
 
-LONGEST = 3600  # seconds of a clip; more are of a damaged file, or too many to be held
+LONGEST = 3600  # seconds of a clip; a longer file is damaged, or too long to be held
 WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 
 
@@ -31,7 +31,7 @@ class EvenFrames:
     """Picks the frames shown at even times from the first on, and resizes only those.
 
     rate: frames per second of the stream, None or 0 where it is not known.
-    upright: a frame of the library's own as uint8 (H, W, 3), RGB.
+    upright: turns a frame of the library's into uint8 (H, W, 3), RGB.
     """
 
     def __init__(self, canvas: int, fps: float, rate: Any, upright: Callable[[Any], np.ndarray]) -> None:
@@ -40,11 +40,11 @@ class EvenFrames:
         self.chosen: list[Tensor] = []
         self.size = (0, 0)
         self.start = self.seconds = 0.0
-        self.shown: Any = None  # the last frame that has come, and the time since the first that it came at
+        self.shown: Any = None  # the last frame added, and its time since the first
         self.time = 0.0
 
     def add(self, frame: Any, time: float | None) -> None:
-        """The next frame, shown from that time on; None: a moment after the one before."""
+        """Take the next frame, shown from that time on; None: one frame's duration after the one before."""
         if self.shown is None:
             self.start = time or 0.0
         else:
@@ -56,10 +56,10 @@ class EvenFrames:
         self.shown = frame
 
     def finish(self, own: float | None, file: float | None, heard: float) -> None:
-        """Choose the last frame for as long as it is shown; raise ValueError where there is less than is declared.
+        """Choose the last frame for as long as it is shown; raise ValueError if there is less than is declared.
 
-        own: seconds of video that the head declares, where it does; file: seconds at which it says that all ends;
-        heard: seconds at which the sound has ended.
+        own: seconds of video that the header declares, if it does; file: seconds at which it says that all ends;
+        heard: seconds at which the sound ended.
         """
         if self.shown is not None:
             self.seconds = self.time + self.lasts
@@ -95,7 +95,7 @@ class SoundParts:
 def mono(parts: Sequence[np.ndarray], late: float, rate: int) -> Tensor:
     """Parts of a sound, float32 (channels, samples), as their channels' mean from the picture's beginning on.
 
-    late: seconds by which the sound begins after that, or before it. int16 (L,); raises ValueError where L is 0.
+    late: seconds by which the sound begins after it, negative if before. int16 (L,); raises ValueError where L is 0.
     """
     if late > LONGEST:
         raise ValueError(f"damaged: its sound begins {late:.0f} s late")

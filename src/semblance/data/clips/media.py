@@ -18,8 +18,8 @@ SOUNDS = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".
 def reader() -> Any:
     """The module that reads files: that of TorchCodec where it loads, else that of PyAV.
 
-    Both read a whole file from its beginning on, and on one FFmpeg give the same bits. Times of frames that carry none
-    (B-frames in AVI) are guessed otherwise by each, wrong by a frame or two.
+    Both read a whole file from its beginning on and, with the same FFmpeg, give the same bits. Missing times of frames
+    (B-frames in AVI) are guessed differently by each, wrong by a frame or two.
     """
     from semblance.data.clips import pyav, torchcodec
 
@@ -29,7 +29,7 @@ def reader() -> Any:
 def decode_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool = False) -> Clip:
     """Frames at `fps` and sound at `rate` of a video file, resized to a square canvas and mixed to one channel.
 
-    A frame is what is shown at its moment. Where the sound is to come from elsewhere (silent), it is left empty. Raises
+    Each frame is the one shown at its time. With `silent`, the sound is left empty, to come from elsewhere. Raises
     OSError or ValueError with a short reason where the file holds no picture, no sound, or less than it declares.
     """
     with _damage_told(data):
@@ -43,7 +43,7 @@ def decode_sound(data: bytes, rate: int) -> Tensor:
 
 
 def probe(data: bytes) -> tuple[tuple[int, int], float]:
-    """Height and width, and seconds, as a video file's head declares them; raises as decode_clip does."""
+    """Height and width, and seconds, as a video file's header declares them; raises as decode_clip does."""
     with _damage_told(data):
         return reader().read_head(data)
 

@@ -24,7 +24,7 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
         streams = [video] if silent else [video, audio]
         frames, sound = EvenFrames(canvas, fps, video.average_rate, _upright), _Sound(rate)
         for stream in streams:
-            stream.codec_context.thread_count = 1  # threads of FFmpeg's own have deadlocked in workers
+            stream.codec_context.thread_count = 1  # FFmpeg's own threads have deadlocked in workers
         for packet in container.demux(*streams):
             for frame in packet.decode():
                 if packet.stream is video:
@@ -61,7 +61,7 @@ def read_head(data: bytes) -> tuple[tuple[int, int], float]:
 
 
 def pyav() -> Any:
-    """The module `av`, or how to get it."""
+    """The module `av`, or a UserError that says how to install it."""
     try:
         import av
     except ImportError as error:
@@ -73,14 +73,14 @@ def pyav() -> Any:
 
 
 def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
-    """Seconds that the head declares for the video and for the file, None where it does not."""
+    """Seconds that the header declares for the video and for the file, None where it does not."""
     own = None if video.duration is None else float(video.duration * video.time_base)
     return own, None if container.duration is None else container.duration / 1e6
 
 
 @contextmanager
 def _open(data: bytes) -> Iterator[Any]:
-    """A container that is closed at the end, FFmpeg's errors turned into ours."""
+    """A container that is closed at the end; FFmpeg's errors become ValueErrors."""
     av = pyav()
     try:
         with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
@@ -113,7 +113,7 @@ class _Sound:
         """All of it from the time `start` on, or from its own beginning: int16 (L,)."""
         if self.start is None:
             raise ValueError("no sound in it")
-        for part in self.resampler.resample(None):  # what it holds back
+        for part in self.resampler.resample(None):  # what it still holds
             self.parts.add(part.to_ndarray())
         return mono(self.parts.parts, 0.0 if start is None else self.start - start, self.rate)
 

@@ -1,7 +1,7 @@
 """Clips through TorchCodec, which takes FFmpeg's shared libraries from the system.
 
-By its parts, from a file's beginning on: its VideoDecoder looks frames up by seeking, and gives others than those asked
-for where a container has no index (MPEG program and transport streams; TorchCodec 0.17).
+By its demuxer and packet decoders, from a file's beginning on: its VideoDecoder seeks, and gives wrong frames where a
+container has no index (MPEG program and transport streams; TorchCodec 0.17).
 """
 
 from collections.abc import Iterator
@@ -90,11 +90,11 @@ def _open(data: bytes) -> tuple[Any, Any, Any]:
 
 
 def _time(frame: Any) -> float | None:
-    return frame.pts_seconds if abs(frame.pts_seconds) < 1e12 else None  # FFmpeg's "no time" in seconds is beyond
+    return frame.pts_seconds if abs(frame.pts_seconds) < 1e12 else None  # FFmpeg's "no time" is larger
 
 
 def _declared(demuxer: Any, video: Any) -> tuple[float | None, float | None]:
-    """Seconds that the head declares for the video and for the file, None where it does not."""
+    """Seconds that the header declares for the video and for the file, None where it does not."""
     return video.metadata.duration_seconds_from_header, demuxer.metadata.duration_seconds_from_header
 
 
@@ -136,7 +136,7 @@ class _Sound:
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """TorchCodec's errors, which name its own source files, as ours."""
+    """Turn TorchCodec's errors, which name its own source files, into ValueErrors."""
     try:
         yield
     except (RuntimeError, AssertionError) as error:

@@ -7,10 +7,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-Image.preinit()  # the common formats first, to be tried first
+Image.preinit()  # registers the common formats first, to be tried first
 Image.init()
 
-# Pillow hands EPS to Ghostscript, which runs what the file says; the others it registers but cannot decode.
+# Pillow hands EPS to Ghostscript, which runs code in the file; it registers the others but cannot decode them.
 _REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _FORMATS = [name for name in Image.ID if name not in _REFUSED]
 _READABLE = {*_FORMATS, "MPO"}  # MPO is opened by the JPEG reader
@@ -36,7 +36,7 @@ def decode(data: bytes, canvas: int) -> tuple[Tensor, tuple[int, int]]:
     """Picture in the bytes of an image file as uint8 (3, canvas, canvas), and its upright (height, width).
 
     Antialiased bicubic resize; a picture of canvas x canvas comes back bit for bit. EXIF orientation is applied,
-    transparency lies on white, 16-bit values are scaled to 8 bits, the first frame of an animation is taken.
+    transparency is composited on white, 16-bit values are scaled to 8 bits, the first frame of an animation is taken.
     Raises OSError or ValueError with a short reason where the bytes hold no readable picture.
     """
     try:
@@ -66,7 +66,7 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 
 def resize(pixels: np.ndarray, canvas: int) -> Tensor:
-    """uint8 (H, W) or (H, W, 1 | 3 | 4) as (3, canvas, canvas), resized as files are; alpha lies on white."""
+    """uint8 (H, W) or (H, W, 1 | 3 | 4) as (3, canvas, canvas), resized as files are; alpha composited on white."""
     image = _eight_bit(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels))
     return channels_first(np.asarray(image.resize((canvas, canvas), Image.Resampling.BICUBIC)))
 

@@ -28,7 +28,7 @@ def decode_all(
     pixels = torch.empty((len(items), 3, canvas, canvas), dtype=torch.uint8)
 
     def fill(start: int) -> list[tuple[int, int] | OSError | ValueError]:
-        """Sizes of a stretch of pictures, each put in its place, or why it could not be read."""
+        """Decode a stretch of pictures into `pixels`; gives the size of each, or why it could not be read."""
         found: list[tuple[int, int] | OSError | ValueError] = []
         for i in range(start, min(start + _STRETCH, len(items))):
             try:

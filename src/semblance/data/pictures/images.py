@@ -14,11 +14,11 @@ from semblance.data.samples import Attribute, Skipped, reason
 
 @dataclass
 class Images:
-    """A set of N pictures, read through one door whether they lie in memory or on disk.
+    """A set of N pictures, read in the same way whether they lie in memory or on disk.
 
     Every picture is stored resized to a square canvas of `canvas` pixels, whatever its aspect; `sizes` keeps the
-    original height and width, so that crops are drawn on the true shape (an affine, separable change of the same
-    resampling).
+    original height and width, so that crops are drawn on the true shape (resampling stays separable, each axis only
+    being rescaled).
 
     pixels: uint8 (N, 3, canvas, canvas), or None when pictures are decoded on demand by `decode(item, canvas)`,
         which returns the uint8 (3, canvas, canvas) picture and its (height, width).
@@ -26,7 +26,7 @@ class Images:
     sizes: int32 (N, 2) heights and widths, known when `pixels` is.
     attributes: what the pictures are labelled by; "class" where each has one label.
     skipped: the files that turned out unreadable so far. Each keeps its place, so that the order of samples does not
-        hang on whether a set fits in memory: the next readable picture stands in, for training only.
+        depend on whether a set fits in memory: the next readable picture stands in, for training only.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Images:
         return self.pixels is not None
 
     def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, Tensor]:
-        """Pictures of the given indices: uint8 (n, 3, canvas, canvas) and int32 sizes (n, 2); key draws nothing."""
+        """Pictures of the given indices: uint8 (n, 3, canvas, canvas) and int32 sizes (n, 2); key is unused."""
         index = torch.as_tensor(index)
         if self.pixels is not None and self.sizes is not None:
             return self.pixels[index], self.sizes[index]
@@ -57,12 +57,12 @@ class Images:
 
     @property
     def readable(self) -> Tensor:
-        """Indices of the pictures no other stands in for, as far as they have been read: int64 (n,)."""
+        """Indices of the pictures that have not been found unreadable so far: int64 (n,)."""
         names = {name for name, _ in self.skipped}
         return torch.tensor([i for i, item in enumerate(self.items) if not names or str(item) not in names])
 
     def fingerprint(self) -> str:
-        """A hash of the names in order and of some pictures: what the order of samples and state by index belong to."""
+        """A hash of the names in order and of some pictures, to tell whether state stored by index belongs to them."""
         digest = blake2b(digest_size=8)
         digest.update(self.read(range(0, len(self), -(-len(self) // 16)))[0].numpy().tobytes())
         for item in self.items:

@@ -36,7 +36,7 @@ def load_npy(path: Path, image_size: int, limits: Limits) -> Source[Images]:
 def load_npz(path: Path, image_size: int, limits: Limits) -> Source[Images]:
     """Pictures as in a .npy under `x`, `images` or `x_train`; labels, if any, under `y`, `labels` or `y_train`.
 
-    `x_test` and `y_test` are held out. With labels but no `x_test`, a tenth of the rows is, told by their index.
+    `x_test` and `y_test` are held out. With labels but no `x_test`, a tenth of the rows is, by a hash of their index.
     """
     try:
         with ZipFile(path) as members:
@@ -91,7 +91,7 @@ def from_arrays(
 
 
 def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.ndarray | None:
-    """Labels (N,) of N pictures, of which (N, 1) is a form, too."""
+    """Labels (N,) of N pictures, given as (N,) or (N, 1)."""
     if labels is None or labels.shape == (len(pictures),):
         return labels
     if labels.shape != (len(pictures), 1):

@@ -1,7 +1,7 @@
 """Bouncing shapes that sound where they land: the clips that need no download, drawn and encoded as MP4.
 
-What is seen and what is heard share their causes: the shape and its hue are the timbre, its size is the pitch, and it
-sounds when it lands. Ground, texture, place, tilt, specks, loudness and background noise say nothing of the other.
+Picture and sound share their causes: the shape and its hue are the timbre, its size is the pitch, and it sounds when it
+lands. Ground, texture, place, tilt, specks, loudness and background noise say nothing of the other modality.
 """
 
 import io
@@ -42,7 +42,7 @@ def clip(i: int, seed: int = 0) -> bytes:
 
 
 def encode(frames: np.ndarray, sound: np.ndarray, fps: int = FPS, rate: int = RATE) -> bytes:
-    """An MP4 of uint8 frames (T, H, W, 3) and int16 samples (L,); without samples it has no track for them."""
+    """An MP4 of uint8 frames (T, H, W, 3) and int16 samples (L,); without samples it has no sound track."""
     av = pyav()
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:

@@ -23,7 +23,7 @@ def load_clip_npz(path: Path, video: ClipView, sound: SoundView) -> Source[Clips
     """Arrays `x_train`, `sound_train` and `rate`; `x_test` and `sound_test` are held out, or a tenth of the rows.
 
     x: uint8 pictures (N, H, W) or (N, H, W, 3), or the frames of clips (N, T, H, W, 3) at video.fps. sound: int16, or
-    floats in [-1, 1], (N, L) at `rate` samples per second, resampled to sound.rate; of pictures it may be short.
+    floats in [-1, 1], (N, L) at `rate` samples per second, resampled to sound.rate; with pictures it may be short.
     Labels (N,) for the evaluation: `y_train` and `y_test`.
     """
     try:

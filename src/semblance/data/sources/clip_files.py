@@ -27,7 +27,7 @@ from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
 LABELS = "labels.csv"
-_SAMPLE = 50  # files whose heads are read to choose the canvas
+_SAMPLE = 50  # files whose headers are read to choose the canvas
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def is_media(name: str) -> bool:
 def load_clip_files(files: Files, video: ClipView, sound: SoundView, limits: Limits) -> Source[Clips]:
     """Every readable clip of the files, decoded now, once: into memory or, where that is too small, onto the disk.
 
-    A file of sounds with the stem of a video or picture is its sound. A labels.csv names the files of clips in its
-    first column, relative to itself, the sound file of each in a column `sound`, training and held-out clips in a
-    column `split` (train, test), and labels in its others. Without one, folders tell splits and classes as they do for
-    pictures; where they tell no split, a tenth is held out by the hash of its names.
+    A sound file with the stem of a video or picture is its sound. A labels.csv names the files of clips in its first
+    column, relative to itself, the sound file of each in a column `sound`, the split in a column `split` (train, test),
+    and labels in all others. Without one, folders tell splits and classes as they do for pictures; where they tell no
+    split, a tenth is held out by the hash of its names.
     """
     table = _read_table(files)
     pairs, skipped = _pairs_of_table(files, table) if table else _pairs_of_names(files.items)
@@ -151,7 +151,7 @@ def _pairs_of_table(files: Files, table: dict[str, dict[str, str]]) -> tuple[lis
 
 
 def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundView) -> tuple[int, int]:
-    """Side of the canvas and bytes that all clips will take, by the heads of some of them."""
+    """Side of the canvas and bytes that all clips will take, by the headers of some of them."""
     sizes, frames, samples = [], [], []
     why = ""
     for pair in pairs[:: -(-len(pairs) // _SAMPLE)]:
@@ -175,7 +175,7 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
 
 
 def _cache(files: Files, pairs: Sequence[Pair], settings: tuple) -> Path:
-    """The folder for these clips decoded this way: named by their names, sizes and times of change."""
+    """The folder for these clips decoded this way, named by a hash of settings, names, sizes and times of change."""
 
     def stamp(item: Any) -> str:
         path = files.path / str(item) if files.path.is_dir() else files.path
@@ -229,12 +229,12 @@ def _split(
 def divide(whole: Clips, held: torch.Tensor) -> Source[Clips]:
     """Training and held-out clips; held: bool (N,)."""
     if not held.any() or held.all():
-        held = torch.arange(len(whole)) % 10 == 9  # so few that no name's hash chose one
+        held = torch.arange(len(whole)) % 10 == 9  # so few that the hashes split off none, or all
     return Source[Clips](whole.subset((~held).nonzero()[:, 0]), whole.subset(held.nonzero()[:, 0]))
 
 
 def attribute(values: Sequence[str]) -> Attribute | None:
-    """A column of labels; none where it does not group the clips."""
+    """A column of labels; None where it does not group the clips."""
     classes = sorted(set(values))
     if not 1 < len(classes) <= len(values) // 2:
         return None

@@ -26,7 +26,7 @@ class Files:
     """Image files to be split and decoded.
 
     items: one per file; str(item) is its name, relative, with `/` between folders.
-    read: the bytes of an item's file; can be pickled where on_disk.
+    read: the bytes of an item's file; can be pickled if on_disk.
     on_disk: whether files can be read again later, so that they need not fit in memory.
     """
 
@@ -56,7 +56,7 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
     fits = count * 3 * canvas**2 <= limits.bytes
     if not fits and not files.on_disk:
         raise too_large(files.path, count * 3 * canvas**2, limits, "unpack it and give the folder")
-    if parts.test and not fits:  # what is decoded now is known to be readable or not
+    if parts.test and not fits:  # what fits is decoded, which shows what is readable
         try:
             _sample_sizes(files, [by_name[name] for name in parts.test.names])
         except UserError as error:

@@ -18,11 +18,11 @@ from semblance.views.view import View
 class DeepCluster(Method):
     """Caron et al. 2018, "Deep Clustering for Unsupervised Learning of Visual Features"; facebookresearch/deepcluster.
 
-    The suffix -sobel of a backbone gives it their fixed Sobel filters in front. Deviations: a ResNet-50 and a projector
-    in the place of their AlexNet and VGG-16 with their fully connected layers, which `imagenet` has the rest of; no
-    dropout; the rate falls by a cosine (theirs is constant); an empty cluster of k-means takes half of the largest
-    (faiss draws one by size); the last, incomplete batch of an epoch is left out (theirs kept); batch norms see the
-    whole batch (theirs each device's).
+    The suffix -sobel puts their fixed Sobel filters in front of a backbone. Deviations: a ResNet-50 and a projector
+    instead of their AlexNet and VGG-16 with fully connected layers (the rest of `imagenet` is theirs); no dropout; the
+    learning rate falls by a cosine (theirs is constant); an empty cluster of k-means takes half of the largest (faiss
+    draws one by size); the last, incomplete batch of an epoch is left out (theirs kept); batch norms see the whole
+    batch (theirs each device's).
     """
 
     family = "clustering"
@@ -34,7 +34,7 @@ image ─── view ─ backbone ─ projector ─ top layer ─── cross-en
 every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
 """
     guards = {"uniform_sampling": "an epoch visits every cluster equally often, so that none can win by its size"}
-    no_momentum = ("top",)  # its classes mean something else in each epoch
+    no_momentum = ("top",)  # its classes change with each epoch
 
     labels: Tensor  # (pictures,)
 
@@ -44,7 +44,7 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
         without: Collection[str] = (),
         *,
         clusters: Count = 10_000,
-        components: Count = 256,  # of the features, whitened, that are clustered
+        components: Count = 256,  # principal components that are whitened and clustered
         iterations: Count = 20,  # of k-means
         hidden: Count = 4096,  # widths of the projector
     ) -> None:
@@ -71,7 +71,7 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
             self.top.bias.zero_()
 
     def order(self, samples: int, clock: Clock) -> Tensor:
-        """As many pictures of each cluster, drawn again where it has too few."""
+        """The same number of pictures from each cluster, with repeats where it has too few."""
         if not self.has("uniform_sampling"):
             return super().order(samples, clock)
         key, labels = random.key(clock.seed, "clusters", clock.epoch), self.labels.cpu()

@@ -1,4 +1,4 @@
-"""DeepCluster-v2: the prototypes are the centroids of last epoch's embeddings, and every crop must find its own."""
+"""DeepCluster-v2: prototypes are centroids of last epoch's embeddings, and every crop predicts its picture's."""
 
 from collections.abc import Collection
 from math import log
@@ -21,8 +21,8 @@ class DeepClusterV2(Method):
     facebookresearch/swav: main_deepclusterv2.py.
 
     Deviations: pictures that an epoch left out keep the embeddings they had (theirs are left out of the next epoch's
-    loss); red is divided by 0.229 (theirs 0.228); the rate warms up from 0 (theirs from 0.3 of 4.8); batch norms see
-    the whole batch (theirs groups of 8 devices); blur is a Gaussian (theirs Pillow's).
+    loss); red is divided by 0.229 (theirs 0.228); the learning rate warms up from 0 (theirs from 0.3, to 4.8); batch
+    norms see the whole batch (theirs groups of 8 devices); blur is a Gaussian (theirs Pillow's).
     """
 
     family = "clustering"
@@ -48,8 +48,8 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         *,
         temperature: Positive = 0.1,
         clusters: Count = 3000,  # of each head
-        heads: Count = 3,  # clusterings, each of one crop's memory in turn
-        crops: Count = 2,  # large ones that are remembered
+        heads: Count = 3,  # clusterings, which take the crops' memories in turn
+        crops: Count = 2,  # large crops that are remembered
         iterations: Count = 10,  # of k-means
         hidden: Count = 2048,
         dim: Count = 128,
@@ -85,7 +85,7 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         prototypes.copy_(centroids)
 
     def _remembered(self, views: list[Tensor]) -> Tensor:
-        """Embeddings (b, crops, dim) of the large crops, each in a forward of its own as theirs (init_memory)."""
+        """Embeddings (b, crops, dim) of the large crops, each in its own forward pass, as in their init_memory."""
         return torch.cat([self.embed([view])["z"] for view in views[: self.crops]], 1)
 
     def embed(self, views: list[Tensor]) -> Embeddings:

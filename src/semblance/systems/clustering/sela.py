@@ -18,12 +18,12 @@ class SeLa(Method):
     """Asano et al. 2020, "Self-labelling via simultaneous clustering and representation learning";
     yukimasano/self-label.
 
-    Like theirs, the pass over the whole set takes augmented pictures with the model in training mode. Deviations: a
-    plain ResNet (theirs with activations first); the rate falls by a cosine (theirs by steps); where two assignments
-    are due at one step, one is made (theirs makes the second at the next step); the first is of all heads, also where
-    the others take turns (theirs begins with random labels); a transport that does not converge ends after 1,000
-    iterations (theirs goes on); jitter comes before greyscale (theirs after); the last, incomplete batch of an epoch is
-    left out (theirs kept); batch norms see the whole batch (theirs each device's).
+    As in theirs, the pass over the whole set takes augmented pictures with the model in training mode. Deviations: a
+    plain ResNet (theirs is pre-activation); the learning rate falls by a cosine (theirs by steps); of two assignments
+    due at one step, one is made (theirs makes the second at the next step); the first assigns all heads, even if later
+    ones take turns (theirs begins with random labels); a transport that does not converge ends after 1,000 iterations
+    (theirs goes on); jitter comes before greyscale (theirs after); the last, incomplete batch of an epoch is left out
+    (theirs kept); batch norms see the whole batch (theirs each device's).
     """
 
     family = "clustering"
@@ -49,7 +49,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         heads: Count = 10,
         sharpness: Positive = 25.0,  # lambda of the optimal transport; 10 for CIFAR-10
         tolerance: Positive = 0.1,  # of its convergence; 0.01 for CIFAR-10
-        assignments: Natural = 100,  # over the run; 0: one an epoch, as the 400 in 400 epochs for CIFAR-10
+        assignments: Natural = 100,  # over the run; 0: one per epoch, as for CIFAR-10 (400 in 400 epochs)
         spacing: Positive = 2.0,  # exponent of their times: dense at first; 1 for CIFAR-10
         in_turn: bool = False,  # one head at a time instead of all, as for CIFAR-10
     ) -> None:
@@ -62,7 +62,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         self.register_buffer("labels", torch.zeros(self.heads, samples, dtype=torch.long))
 
     def assigned(self, clock: Clock, step: int) -> int:
-        """Assignments that are due up to a step: at (i / (n - 1)) ** spacing of the run, and a little after its end."""
+        """Assignments due up to a step: i at (i / (n - 1)) ** spacing of the run, the last just after its end."""
         if step < 0:
             return 0
         if not self.assignments:
@@ -102,7 +102,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
 
     recipes = {
         "imagenet": Recipe(
-            backbone="resnet50", image_size=224, batch_size=256, epochs=401, warmup_epochs=0,  # theirs: 0 to 400
+            backbone="resnet50", image_size=224, batch_size=256, epochs=401, warmup_epochs=0,  # theirs count 0 to 400
             views=(View(224, jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0),),
             optimizer="sgd", lr=0.08, weight_decay=1e-5, decay_1d=True,
         ),

@@ -1,4 +1,4 @@
-"""SeLa-v2: DeepCluster-v2 with labels by optimal transport, and prototypes that are trained."""
+"""SeLa-v2: DeepCluster-v2 with labels by optimal transport and trained prototypes."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -15,13 +15,13 @@ from semblance.views.view import View
 
 
 class SeLaV2(DeepClusterV2):
-    """Asano et al. 2020 as improved by Caron et al. 2020; no code is public. By the author's words (facebookresearch/
-    swav, issue 59) it is main_deepclusterv2.py with Sinkhorn-Knopp for k-means and prototypes trained as SwAV's, here
-    from the first step on.
+    """Asano et al. 2020 as improved by Caron et al. 2020; no code is public. According to the author
+    (facebookresearch/swav, issue 59) it is main_deepclusterv2.py with Sinkhorn-Knopp instead of k-means and prototypes
+    trained as in SwAV, here from the first step on.
 
-    Its best published run has 400 epochs of 2 x 160 + 4 x 96 px (README.md). Not stated, hence SwAV's: the sharpness of
-    the transport, 1 / 0.05; hence DeepCluster-v2's: the rest. The prototypes of all heads are one tensor, with one norm
-    for LARC.
+    Its best published run has 400 epochs of 2 x 160 + 4 x 96 px (their README.md). What they do not state is SwAV's
+    (the sharpness of the transport, 1 / 0.05) or DeepCluster-v2's (the rest). The prototypes of all heads are one
+    tensor, with one norm for LARC.
     """
 
     title = "SeLa-v2"
@@ -41,8 +41,8 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         epsilon: Positive = 0.05,  # of the optimal transport
         tolerance: Positive = 0.1,  # of its convergence
         clusters: Count = 3000,  # of each head
-        heads: Count = 3,  # each takes one crop's memory in turn
-        crops: Count = 2,  # large ones that are remembered
+        heads: Count = 3,  # which take the crops' memories in turn
+        crops: Count = 2,  # large crops that are remembered
         hidden: Count = 2048,
         dim: Count = 128,
     ) -> None:

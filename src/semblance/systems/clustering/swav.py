@@ -20,9 +20,9 @@ class SwAV(Method):
     """Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments";
     facebookresearch/swav.
 
-    The views of the largest size are the ones whose codes are computed. Deviations: the queue holds `queue` embeddings
-    in all, whatever the number of ranks; red is divided by 0.229 (theirs 0.228); the rate warms up from 0 (theirs from
-    0.3 of 4.8); batch norms see the whole batch (theirs groups of 8 devices); blur is a Gaussian (theirs Pillow's).
+    Codes are computed for views of the largest size. Deviations: the queue holds `queue` embeddings in all, whatever
+    the number of ranks; red is divided by 0.229 (theirs 0.228); the learning rate warms up from 0 (theirs from 0.3, to
+    4.8); batch norms see the whole batch (theirs groups of 8 devices); blur is a Gaussian (theirs Pillow's).
     """
 
     family = "clustering"
@@ -48,7 +48,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         prototypes: Count = 3000,
         hidden: Count = 2048,
         dim: Count = 128,
-        freeze_epochs: Amount = 1.0,  # while which the prototypes stay as they are (theirs: 313 steps, of 312 an epoch)
+        freeze_epochs: Amount = 1.0,  # for which the prototypes are frozen (theirs: 313 steps, 312 being an epoch)
         queue: Natural = 0,  # embeddings of past batches that help to balance the codes; 3840 for batches of 256
         queue_epoch: Natural = 15,
     ) -> None:

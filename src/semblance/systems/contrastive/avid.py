@@ -1,4 +1,4 @@
-"""AVID: the sound of a clip picks the clip's picture out of a bank of all clips, and the picture its sound."""
+"""AVID: a clip's sound finds the clip's picture in a memory bank of all clips, and the picture its sound."""
 
 from collections.abc import Collection
 from math import log
@@ -25,9 +25,9 @@ class AVID(ClipMethod):
     """Morgado et al. 2021, "Audio-Visual Instance Discrimination with Cross-Modal Agreement";
     facebookresearch/AVID-CMA. Cross-AVID as published; within=1, cross=0 is Self-AVID, both 1 Joint-AVID.
 
-    Deviations: an epoch visits every file once (theirs 5 or 10 times: compare passes); banks change after the
-    optimiser's step (theirs before it, by the same embeddings); a window of video ends with its file at the latest
-    (theirs may run over it and start again); the rate of `small` falls by a cosine (theirs by a step).
+    Deviations: an epoch visits every file once (theirs 5 or 10 times: compare passes over the data); banks are updated
+    after the optimiser's step (theirs before it, by the same embeddings); a window of video lies within its file
+    (theirs may run past the end and start again); the learning rate of `small` falls by a cosine (theirs by a step).
     """
 
     family = "contrastive"
@@ -44,7 +44,7 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
 
     video_bank: MemoryBank
     audio_bank: MemoryBank
-    log_partition: Tensor  # log of the mean of exp(score) of negatives, from the first step on; NaN before
+    log_partition: Tensor  # log of the mean of exp(score) of negatives, set at the first step; NaN before
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
         negatives: Count = 1024,  # drawn from the banks for each clip, the same for all terms
         momentum: Share = 0.5,  # of the banks
         cross: Amount = 1.0,  # weight of v against the bank of sounds and a against that of pictures
-        within: Amount = 0.0,  # weight of each against the bank of its own kind
+        within: Amount = 0.0,  # weight of each against the bank of its own modality
         hidden: Count = 512,  # widths of the projectors
         dim: Count = 128,
         norm: bool = False,  # batch norm in the projectors and at their end: small sets spread out sooner
@@ -89,8 +89,8 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
     def weigh(
         self, z: Embeddings, index: Tensor, terms: dict[str, tuple[float, Tensor, Tensor]]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean of the terms by their weights. A term: its weight, rows of positives (B, P) and of negatives (B, K); the
-        bank is that of the other modality where its name begins with "cross"."""
+        """Weighted mean of the terms. A term: its weight, rows of positives (B, P) and of negatives (B, K); its bank is
+        the other modality's if its name begins with "cross"."""
         losses = {
             name: self._term(z, name.startswith("cross"), positive, negative)
             for name, (weight, positive, negative) in terms.items()
@@ -163,7 +163,7 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
 
 
 def projector(network: Any, hidden: int, dim: int, norm: bool) -> nn.Module:
-    """The head of a network: of each of its parts of time where it keeps any, dim in all."""
+    """The head of a network with `dim` outputs, shared by its parts of time if it keeps any."""
     parts = getattr(network, "parts", 1)
     if dim % parts:
         raise UserError(f"An embedding of {dim} numbers has no {parts} equal parts: try --hyper.dim {16 * parts}.")
@@ -174,7 +174,7 @@ def projector(network: Any, hidden: int, dim: int, norm: bool) -> nn.Module:
 
 
 def random_level(k: int, temperature: float, dim: int) -> float:
-    """The expected loss of one positive and k negatives when all directions are random, Z being that of them."""
+    """The expected loss of one positive and k negatives when all directions are random, and Z is theirs."""
     cosine = torch.linspace(-1, 1, 20_001, dtype=torch.float64)[1:-1]
     density = (1 - cosine.square()).pow((dim - 3) / 2)
     density /= density.sum()

@@ -15,11 +15,11 @@ from semblance.systems.recipe import Amount, Count, Positive, Share
 
 class CMA(AVID):
     """Morgado et al. 2021, "Audio-Visual Instance Discrimination with Cross-Modal Agreement";
-    facebookresearch/AVID-CMA. Meant to go on from a run of AVID (--from RUN), with its weights, banks and partition
-    constant; without one, the run is AVID's up to `start`, and the positives are mined then.
+    facebookresearch/AVID-CMA. Meant to continue a run of AVID (--from RUN), with its weights, banks and partition
+    constant; without one, it trains AVID up to `start`, and the positives are mined then.
 
-    Deviations beside AVID's: a clip is left out of its own negatives and, by its number instead of its rank, of its own
-    positives; the within-modal instance term, which their class computes as the cross-modal one, is what its name says.
+    Deviations besides AVID's: a clip is left out of its own negatives and, by its index (theirs by its rank), of its
+    own positives; the within-modal instance term is within-modal (their class computes the cross-modal one).
     """
 
     title = "AVID-CMA"
@@ -45,11 +45,11 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
         within: Amount = 0.0,  # and against its own
         cross_positives: Amount = 0.0,  # weights of the terms of the mined clips: against the other modality's bank,
         within_positives: Amount = 1.0,  # and against its own
-        within_negatives: Count = 64,  # of the negatives, those that the last term takes
+        within_negatives: Count = 64,  # how many of the negatives the last term takes
         positives: Count = 32,  # mined for each clip
         agreement: Agreement = "consensus",
         refresh_epochs: Count = 50,
-        start: Share = 0.5,  # of the run is AVID's, where it does not go on from a run of AVID
+        start: Share = 0.5,  # of the run trained as AVID, unless it continues one
         hidden: Count = 512,
         dim: Count = 128,
         norm: bool = False,
@@ -78,7 +78,7 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
     def start_step(self, whole: WholeSet, clock: Clock) -> None:
         if not clock.starts_epoch:
             return
-        trained = clock.step == 0 and not self.log_partition.isnan()  # by the run of AVID it goes on from
+        trained = clock.step == 0 and not self.log_partition.isnan()  # by the run of AVID it continues
         due = clock.epoch % self.refresh_epochs == 0 if self.mined else trained or clock.progress >= self.start
         if due:
             self.positive_set.copy_(

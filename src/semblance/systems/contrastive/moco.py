@@ -1,4 +1,4 @@
-"""MoCo: a query finds its key, of a slowly moving encoder, among a long queue of past keys."""
+"""MoCo: a query finds its key, made by a momentum encoder, among a long queue of past keys."""
 
 from collections.abc import Collection
 from copy import deepcopy
@@ -20,12 +20,12 @@ class MoCo(Method):
     """He et al. 2020, "Momentum Contrast for Unsupervised Visual Representation Learning", and its v2 (the defaults),
     Chen et al. 2020, arXiv:2003.04297; facebookresearch/moco. v1 has mlp_head=False and a temperature of 0.07.
 
-    Batch norms take their statistics from `groups` parts of the batch, as on so many devices: queries from blocks of
-    neighbours, keys from every so many-th sample. That is what the authors' shuffling of keys between devices is for:
-    the pictures that share statistics with a query are others than those that share them with its key.
+    Batch norms take statistics over `groups` parts of the batch, as if on as many devices: for queries, blocks of
+    neighbours; for keys, every `groups`-th sample. So a query shares its batch statistics with other pictures than its
+    key does, which is what the authors shuffle keys between devices for.
 
     Deviations: the regrouping is fixed (theirs a new permutation at each step; which pictures meet is random anyway);
-    the queue may be any multiple or none of the batch; the cosine of the rate is taken per step (theirs per epoch; by
+    the queue need not be a multiple of the batch; the learning rate follows its cosine per step (theirs per epoch; by
     steps in v1); blur is a Gaussian (theirs Pillow's). The views of v1 are NPID's.
     """
 

@@ -1,4 +1,4 @@
-"""MoCo v3: a predictor's queries find their own key, of a slowly moving encoder, among the keys of the batch."""
+"""MoCo v3: a predictor's queries find their own key, made by a momentum encoder, among the keys of the batch."""
 
 from collections.abc import Collection
 from copy import deepcopy
@@ -72,7 +72,7 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own k
         return rising_momentum(self.momentum, clock) if self.has("ema") else 0.0
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
-        following = replace(clock, step=clock.step + 1)  # theirs comes before the keys of a step, with its momentum
+        following = replace(clock, step=clock.step + 1)  # theirs updates before a step's keys, by that step's momentum
         ema(self.target, nn.Sequential(self.backbone, self.projector), self.tau(following))
 
     def constants(self, batch_size: int) -> dict[str, float]:

@@ -18,9 +18,9 @@ class NPID(Method):
     """Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination";
     zhirongw/lemniscate.pytorch.
 
-    Deviations: the rate falls by a cosine (theirs by steps); the last, incomplete batch of an epoch is left out (theirs
-    kept); jitter comes before greyscale (theirs after); a picture's own row is never among its negatives (theirs may
-    be); nce lacks their 1e-7; batch norms see the whole batch (theirs each device's).
+    Deviations: the learning rate falls by a cosine (theirs by steps); the last, incomplete batch of an epoch is left
+    out (theirs kept); jitter comes before greyscale (theirs after); a picture's own row is never among its negatives
+    (theirs may be); nce lacks their 1e-7; batch norms see the whole batch (theirs each device's).
     """
 
     family = "contrastive"

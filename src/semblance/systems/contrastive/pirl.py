@@ -1,4 +1,4 @@
-"""PIRL: a picture and the shuffled patches of it must both find the picture's row of a memory bank."""
+"""PIRL: a picture and its shuffled patches must both find the picture's row of a memory bank."""
 
 from collections.abc import Collection
 from math import log
@@ -24,9 +24,9 @@ class PIRL(Method):
     first form has nce=True, mlp_head=False and a temperature of 0.07.
 
     Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices); the
-    cosine of the rate is taken per step (theirs per epoch); a picture's own row is never among its negatives (theirs
-    may be); nce lacks their 1.2e-7; blur is a Gaussian (theirs Pillow's); views have no posterize, sharpness and
-    autocontrast (only those of their first form do); batch norms see the whole batch (theirs each device's).
+    learning rate follows its cosine per step (theirs per epoch); a picture's own row is never among its negatives
+    (theirs may be); nce lacks their 1.2e-7; blur is a Gaussian (theirs Pillow's); views have no posterize, sharpness
+    and autocontrast (only those of their first form do); batch norms see the whole batch (theirs each device's).
     """
 
     family = "contrastive"
@@ -89,7 +89,7 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
         }  # fmt: skip
 
     def _term(self, z: Tensor, purpose: str, index: Tensor, clock: Clock) -> Tensor:
-        """InfoNCE or NCE of embeddings (B, D) with the bank rows of their pictures, among draws of its own."""
+        """InfoNCE or NCE of embeddings (B, D) with their pictures' bank rows, each term with its own negatives."""
         positive = self.bank.own(z, index) / self.temperature
         if not self.has("negatives"):
             return -positive.mean()

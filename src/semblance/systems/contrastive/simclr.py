@@ -16,12 +16,12 @@ from semblance.views.view import View
 
 class SimCLR(Method):
     """Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations";
-    google-research/simclr. The rate and decay are the paper's, the three layers of the projector their later code's.
+    google-research/simclr. Learning rate and decay are the paper's, the projector's three layers their later code's.
 
     Deviations: images are normalised by mean and deviation (the authors keep [0, 1]); blur draws its sigma per image
     (theirs per batch) and reflects at the borders (theirs pads zeros); crops are antialiased (theirs not); contrast is
     about the mean grey (theirs each channel's mean); the loss is the mean over the 2N anchors, half of the authors' sum
-    (LARS does not see it, but biases and norms do).
+    (which LARS cancels, except on biases and norms).
     """
 
     family = "contrastive"

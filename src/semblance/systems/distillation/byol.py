@@ -1,4 +1,4 @@
-"""BYOL: predict what a slowly moving copy of the network says of another view; no negatives."""
+"""BYOL: predict what a moving average of the network makes of another view; no negatives."""
 
 from collections.abc import Collection
 from copy import deepcopy
@@ -16,7 +16,7 @@ from semblance.views.view import View
 class BYOL(Method):
     """Grill et al. 2020, "Bootstrap Your Own Latent"; google-deepmind/deepmind-research: byol/.
 
-    Deviations: the target starts as a copy of the online network (theirs from a draw of its own); brightness jitter is
+    Deviations: the target starts as a copy of the online network (theirs has its own weights); brightness jitter is
     multiplicative (theirs additive), contrast is about the mean grey (theirs each channel's mean), and blur reflects at
     the borders (theirs pads zeros).
     """

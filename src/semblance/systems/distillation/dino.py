@@ -1,4 +1,4 @@
-"""DINO: a student predicts the centred, sharpened output of its own slow average, small crops that of large ones."""
+"""DINO: from any crop, a student predicts the centred, sharpened output of its moving average on the large crops."""
 
 from collections.abc import Collection
 from copy import deepcopy
@@ -46,7 +46,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         *,
         student_temperature: Positive = 0.1,
         teacher_temperature: Positive = 0.07,  # 0.04 in the plain runs
-        first_temperature: Positive = 0.04,  # of the teacher, rising over the next
+        first_temperature: Positive = 0.04,  # of the teacher at first, rising over temperature_epochs
         temperature_epochs: Natural = 30,
         momentum: Share = 0.996,  # of the teacher at first; it rises to 1
         centre_momentum: Share = 0.9,
@@ -54,7 +54,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         hidden: Count = 2048,
         dim: Count = 256,
         norm_last: bool = True,  # whether rows of the last layer keep unit length; False lets their lengths learn
-        freeze_epochs: Amount = 1.0,  # while which the last layer stays as it is
+        freeze_epochs: Amount = 1.0,  # for which the last layer is frozen
     ) -> None:
         super().__init__(backbone, without)
         self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
@@ -96,14 +96,14 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         return loss, {"embedding_std": embedding_std(z["student"][:, 0]), "teacher_entropy": entropy}
 
     def temperature_at(self, clock: Clock) -> float:
-        """The teacher's, rising once an epoch."""
+        """The teacher's temperature, which rises once per epoch."""
         if not self.has("sharpening"):
             return 1.0
         share = min(1.0, clock.epoch / max(1, self.temperature_epochs - 1)) if self.temperature_epochs else 1.0
         return self.first_temperature + share * (self.teacher_temperature - self.first_temperature)
 
     def _teacher(self, z: Embeddings) -> Tensor:
-        """Outputs (B, large crops, outputs)."""
+        """The teacher's outputs (B, large crops, outputs)."""
         return self.target[2](z["teacher"])
 
     @torch.no_grad()

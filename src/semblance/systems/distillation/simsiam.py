@@ -14,8 +14,8 @@ from semblance.views.view import View
 class SimSiam(Method):
     """Chen & He 2021, "Exploring Simple Siamese Representation Learning"; facebookresearch/simsiam.
 
-    The predictor keeps its learning rate (their --fix-pred-lr). Deviations: the cosine of the rate is taken per step
-    (theirs per epoch); the hidden layers of the projector are as wide as its output (theirs as the backbone's features,
+    The predictor keeps its learning rate (their --fix-pred-lr). Deviations: the learning rate follows its cosine per
+    step (theirs per epoch); the projector's hidden layers are as wide as its output (theirs as the backbone's features,
     which is the same for a ResNet-50); blur is a Gaussian (theirs Pillow's).
     """
 

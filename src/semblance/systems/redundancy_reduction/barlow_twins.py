@@ -16,7 +16,7 @@ class BarlowTwins(Method):
     facebookresearch/barlowtwins.
 
     Deviations: the gradient of the global batch is exact; the authors' is 1/world_size of it on biases and norms,
-    since their collective carries no gradient. Blur is a Gaussian (theirs Pillow's); the last, incomplete batch of an
+    since their all-reduce carries no gradient. Blur is a Gaussian (theirs Pillow's); the last, incomplete batch of an
     epoch is left out (theirs kept).
     """
 

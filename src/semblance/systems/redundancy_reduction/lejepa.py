@@ -17,11 +17,11 @@ from semblance.views.view import View
 
 class LeJEPA(Method):
     """Balestriero & LeCun 2025, "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics";
-    rbalestr-lab/lejepa (views, rate and decay of its README.md; lambda, warm-up and projector of its MINIMAL.md).
+    rbalestr-lab/lejepa (views, learning rate and decay of its README.md; lambda, warm-up and projector of MINIMAL.md).
 
-    The views agree with the mean of the large ones. The regulariser grows with the batch, and lambda_ is tied to it.
+    All views approach the mean of the large ones. The regulariser grows with the batch, so lambda_ depends on its size.
     Deviations: small crops have 96 px (theirs 98, which patches of 16 do not fill); the backbone has no drop-path
-    (theirs 0.1); the projector stands on the backbone's features (theirs on 512 numbers of a linear layer).
+    (theirs 0.1); the projector takes the backbone's features (theirs 512 outputs of a linear layer).
     """
 
     family = "redundancy reduction"
