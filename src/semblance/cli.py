@@ -18,14 +18,17 @@ _HEADINGS = {
 }
 
 
-def train(*arguments: Any, **flags: Any) -> Any:
+def train(*method: str, **flags: Any) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report."""
-    resume = flags.pop("resume", None)  # [] of --resume alone, [RUN] of --resume RUN
-    if resume is not None:
+    from semblance.commands import train as command
+
+    if method:  # positional
+        flags["method"] = method[0]
+    if (resume := flags.pop("resume", None)) is not None:  # [] of --resume alone, [RUN] of --resume RUN
         if len(resume) > 1:
             raise UserError(f"--resume takes one folder, not {len(resume)}: {' '.join(resume)}.")
         flags["resume"] = resume[0] if resume else True
-    return api.train(*arguments, **flags)
+    return command.train(TrainOptions.of(flags))
 
 
 def _flag(argument: Argument) -> Argument:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-BLOCK = 1 << 24  # similarities of a batch with itself that are held at once
+SIMILARITIES_AT_ONCE = 1 << 24  # similarities of a batch with itself that are held at once
 
 
 def summed_in_blocks(loss: Callable[[slice], Tensor], n: int, width: int) -> Tensor:
@@ -18,7 +18,7 @@ def summed_in_blocks(loss: Callable[[slice], Tensor], n: int, width: int) -> Ten
 
     Blocks are recomputed in the backward pass, so that memory does not grow with n * width.
     """
-    size = max(1, BLOCK // width)
+    size = max(1, SIMILARITIES_AT_ONCE // width)
     if size >= n:
         return loss(slice(0, n))
     blocks = [slice(i, i + size) for i in range(0, n, size)]

@@ -302,7 +302,7 @@ def test_resume_takes_what_does_not_change_the_run(
             sb.train(resume=run, **flags)
     capsys.readouterr()
     assert sb.train("SimCLR", resume=run) == json.loads(json.dumps(finished[1]))
-    assert "is finished, after 3 steps" in capsys.readouterr().err
+    assert "is finished, at step 3" in capsys.readouterr().err
     monkeypatch.chdir(pets.parent)
     assert sb.train(resume=run, epochs=3, lr=0.01, data="pets")["steps"] == 9
     config = TrainConfig.load(run / "config.yaml")

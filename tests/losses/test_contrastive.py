@@ -68,7 +68,7 @@ def test_in_blocks_as_whole(loss, block, monkeypatch):
     inputs = [normal(15, 4), normal(15, 4, seed=1)]
     whole = [x.clone().requires_grad_() for x in inputs]
     expected = torch.autograd.grad(loss(*whole, 0.2), whole)
-    monkeypatch.setattr("semblance.losses.BLOCK", block)
+    monkeypatch.setattr("semblance.losses.SIMILARITIES_AT_ONCE", block)
     parts = [x.clone().requires_grad_() for x in inputs]
     held = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semblance.engine import gradients
 from semblance.errors import UserError
-from semblance.nets.batchnorm import GlobalBatchNorm, place, split, synchronise
+from semblance.nets.batchnorm import GlobalBatchNorm, group_statistics, place, synchronise
 from semblance.runtime.ranks import own_rows
 
 SHAPES = [(6, 5), (7, 5), (7, 5, 3, 2)]
@@ -66,7 +66,7 @@ def test_ranks_normalise_as_one(world: int, shape: tuple, affine: bool, one_rank
 
 def on_rank_with_activation(by: str | None) -> dict[str, Tensor]:
     norm, x, gradient = activated()
-    synchronise(norm) if by is None else split(norm, 3, by)
+    synchronise(norm) if by is None else group_statistics(norm, 3, by)
     rows = own_rows(len(x))
     with place(rows.start, len(x)):
         return use(norm, x[rows], gradient[rows])
@@ -106,13 +106,13 @@ def test_unknown_norms_are_refused() -> None:
     with pytest.raises(UserError, match="Special"):
         synchronise(nn.Sequential(Special(3)))
     with pytest.raises(UserError, match="Special"):
-        split(nn.Sequential(Special(3)), 2, "blocks")
+        group_statistics(nn.Sequential(Special(3)), 2, "blocks")
 
 
 def grouped(shape: tuple[int, ...], by: str, affine: bool) -> dict[str, Tensor]:
     """The rows of this rank, normalised in three groups of the whole batch."""
     norm, x, gradient = example(shape, affine)
-    split(norm, 3, by)
+    group_statistics(norm, 3, by)
     rows = own_rows(len(x))
     with place(rows.start, len(x)):
         return use(norm, x[rows], gradient[rows])
@@ -149,5 +149,5 @@ def test_blocks_and_residues_meet_in_one_sample() -> None:
 def test_too_few_samples_for_the_groups_are_one_group() -> None:
     norm, x, gradient = example((3, 5), True)
     expected = use(deepcopy(norm), x, gradient)
-    split(norm, 3, "blocks")
+    group_statistics(norm, 3, "blocks")
     torch.testing.assert_close(use(norm, x, gradient), expected)

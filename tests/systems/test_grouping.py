@@ -18,7 +18,7 @@ def blobs(noise, centres: int = 4, each: int = 50) -> torch.Tensor:
 
 @pytest.fixture(params=[2**24, 16], ids=["one-block", "many-blocks"])
 def block(request, monkeypatch) -> None:
-    monkeypatch.setattr(grouping, "BLOCK", request.param)
+    monkeypatch.setattr(grouping, "SCORES_AT_ONCE", request.param)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_whitening_is_the_authors(wave, block):
 
 @pytest.mark.parametrize("block", [1, 2**24])
 def test_rows_in_half_precision_are_grouped_as_the_numbers_they_are(noise, block, monkeypatch):
-    monkeypatch.setattr(grouping, "BLOCK", block)
+    monkeypatch.setattr(grouping, "SCORES_AT_ONCE", block)
     x, centroids = noise(60, 8).bfloat16(), noise(5, 8, seed=1)
     torch.testing.assert_close(whiten(x, 4), whiten(x.float(), 4), rtol=0, atol=0)
     assert whiten(x, 4).dtype == torch.float32

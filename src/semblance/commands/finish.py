@@ -56,9 +56,8 @@ def finish(
         folder.write(folder.summary, summary)
         print_tables(modality.tables(summary), f"{summary[f'test_{key}']:,} held-out {modality.samples}")
         print_skipped(summary["skipped"])
-        written = " and ".join(sorted(path.name for path in folder.path.glob("*backbone.safetensors")))
-        say(
-            f"{summary['samples_per_second']:,.0f} {modality.samples}/s; {summary['seconds']:.0f} s in all. "
-            f"Look at {folder.report}; {written} beside it is what was trained.", result=True,
-        )  # fmt: skip
+        written = sorted(path.name for path in folder.path.glob("*backbone.safetensors"))
+        what = f"the backbone{'s are' if len(written) > 1 else ' is'} {' and '.join(written)} beside it"
+        speed = f"{summary['samples_per_second']:,.0f} {modality.samples}/s; {summary['seconds']:.0f} s in all"
+        say(f"{speed}. Look at {folder.report}; {what}.", result=True)
     return summary

@@ -41,8 +41,14 @@ def train(options: TrainOptions) -> dict[str, Any]:
         stored = TrainConfig.load(old.config)
         config = given_anew(stored, options)
         if not options.dry_run and (summary := finished(old, config)):
-            say(f"{old.path} is finished, after {summary['steps']:,} steps: look at {old.report}. To train on, add "
-                f"--epochs with more than {config.epochs}.")  # fmt: skip
+            limit = (
+                f"--epochs above {config.epochs}"
+                if config.max_steps is None
+                else f"--max-steps above {config.max_steps}"
+            )
+            say(
+                f"{old.path} is finished, at step {summary['steps']:,}: look at {old.report}. To train on, give {limit}."
+            )
             return summary
         modality = modalities.of(config.method)
         source = modality.load(config)

@@ -33,9 +33,9 @@ class Divergence:
         bad = ranks.any_rank(*torch.stack(finite).logical_not().tolist())
         if any(bad):
             first = bad.index(True)
-            raise self._told(steps[first], float(losses[first]), samples[first])
+            raise self._error(steps[first], float(losses[first]), samples[first])
 
-    def _told(self, step: int, loss: float, index: Tensor) -> UserError:
+    def _error(self, step: int, loss: float, index: Tensor) -> UserError:
         weights = [
             name for name, p in fsdp.full(dict(self.method.named_parameters())).items() if not p.isfinite().all()
         ]

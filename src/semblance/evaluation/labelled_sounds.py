@@ -49,7 +49,7 @@ def load_sounds(files: Files, view: SoundView) -> Recordings:
     """
     windows, told, skipped = [], [], []
     for item in files.items:
-        place = _told(str(item))
+        place = _class_and_fold(str(item))
         if place is None:
             skipped.append((str(item), "neither named as ESC's files are nor in the folder of a class"))
             continue
@@ -73,7 +73,7 @@ def load_sounds(files: Files, view: SoundView) -> Recordings:
     return Recordings(torch.stack(windows), labels, folds, classes, skipped)
 
 
-def _told(name: str) -> tuple[str, int] | None:
+def _class_and_fold(name: str) -> tuple[str, int] | None:
     """Class and fold of a file by its name."""
     path = PurePosixPath(name)
     if match := _ESC.match(path.stem):

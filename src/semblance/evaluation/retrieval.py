@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 RANKS = (1, 5, 10)
-BLOCK = 2**24  # similarities held at once
+SIMILARITIES_AT_ONCE = 2**24  # similarities held at once
 
 
 def retrieval(video: Tensor, audio: Tensor) -> dict[str, dict[str, float]]:
@@ -23,7 +23,7 @@ def chance(n: int) -> dict[str, float]:
 def ranks(query: Tensor, candidates: Tensor) -> Tensor:
     """The rank of each query's own candidate, 1 where it is the most similar: float64 (N,)."""
     found = []
-    for rows in torch.arange(len(query)).split(max(1, BLOCK // len(candidates))):
+    for rows in torch.arange(len(query)).split(max(1, SIMILARITIES_AT_ONCE // len(candidates))):
         similarity = query[rows].double() @ candidates.double().T
         own = similarity.gather(1, rows[:, None])
         better, equal = (similarity > own + 1e-9).sum(1), ((similarity - own).abs() <= 1e-9).sum(1)

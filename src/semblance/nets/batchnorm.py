@@ -162,7 +162,7 @@ def synchronise(module: nn.Module) -> None:
         norm.__class__ = GlobalBatchNorm if type(norm) in _PLAIN else GlobalBatchNormAct
 
 
-def split(module: nn.Module, groups: int, by: Literal["blocks", "residues"]) -> None:
+def group_statistics(module: nn.Module, groups: int, by: Literal["blocks", "residues"]) -> None:
     """Turn every batch norm of a module into one over groups of the batch, its parameters and buffers kept."""
     for norm in _norms(module):
         norm.__class__ = GroupedBatchNorm if type(norm) in _PLAIN else GroupedBatchNormAct

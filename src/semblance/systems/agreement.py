@@ -9,7 +9,7 @@ from torch import Tensor
 from semblance.errors import UserError, unknown
 from semblance.runtime.ranks import gather, own_rows
 
-BLOCK = 2**22  # similarities held at once
+SIMILARITIES_AT_ONCE = 2**22  # similarities held at once
 GRID = 2**30  # similarities are rounded to multiples of 1 / GRID, so that rounding errors decide nothing
 Track = Callable[[Sequence[Tensor]], Iterable[Tensor]]  # shows the progress of a loop
 
@@ -24,7 +24,7 @@ AGREEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @torch.no_grad()
 def mine(
-    video: Tensor, audio: Tensor, count: int, agreement: str, *, block: int = BLOCK, track: Track = iter
+    video: Tensor, audio: Tensor, count: int, agreement: str, *, block: int = SIMILARITIES_AT_ONCE, track: Track = iter
 ) -> Tensor:
     """The other samples that agree most with each sample: unit rows (N, D), (N, D) -> sorted int64 (N, count).
 

@@ -14,7 +14,7 @@ from semblance.errors import UserError
 from semblance.runtime import random
 from semblance.runtime.ranks import gather, own_rows, total, world
 
-BLOCK = 2**24  # scores (rows times groups) held at once
+SCORES_AT_ONCE = 2**24  # scores (rows times groups) held at once
 HELD = 2**27  # at most so many scores of a rank's rows are kept over the iterations of a transport
 Track = Callable[[Sequence[Any]], Iterable[Any]]  # shows the progress of a loop
 
@@ -132,7 +132,7 @@ def share_used(labels: Tensor, groups: int) -> Tensor:
 
 
 def _blocks(x: Tensor, k: int) -> Sequence[Tensor]:
-    return x.split(max(1, BLOCK // k))
+    return x.split(max(1, SCORES_AT_ONCE // k))
 
 
 def _random_rows(x: Tensor, k: int, key: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semblance.losses import info_nce
-from semblance.nets.batchnorm import split
+from semblance.nets.batchnorm import group_statistics
 from semblance.nets.heads import mlp
 from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, unit
 from semblance.systems.recipe import Count, Positive, Recipe, Share
@@ -63,8 +63,8 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
         self.temperature, self.momentum, self.symmetric = temperature, momentum, symmetric
         self.projector = mlp(self.features, *[self.features] * mlp_head, dim, norm=False)
         self.target = deepcopy(nn.Sequential(backbone, self.projector)).requires_grad_(False)
-        split(backbone, groups, "blocks")
-        split(self.target, groups, "residues" if self.has("shuffled_bn") else "blocks")
+        group_statistics(backbone, groups, "blocks")
+        group_statistics(self.target, groups, "residues" if self.has("shuffled_bn") else "blocks")
         self.register_buffer("queue", F.normalize(torch.randn(queue, dim), dim=1))
 
     def embed(self, views: list[Tensor]) -> Embeddings:
