@@ -24,7 +24,7 @@ from semblance.nets.batchnorm import synchronise
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.from_run import go_on_from
-from semblance.runs.options import TrainOptions
+from semblance.runs.options import TrainOptions, flag
 from semblance.runs.resolve import resolve
 from semblance.runtime import fsdp
 from semblance.runtime.allocator import keep_freed_memory
@@ -41,14 +41,9 @@ def train(options: TrainOptions) -> dict[str, Any]:
         stored = TrainConfig.load(old.config)
         config = given_anew(stored, options)
         if not options.dry_run and (summary := finished(old, config)):
-            limit = (
-                f"--epochs above {config.epochs}"
-                if config.max_steps is None
-                else f"--max-steps above {config.max_steps}"
-            )
-            say(
-                f"{old.path} is finished, at step {summary['steps']:,}: look at {old.report}. To train on, give {limit}."
-            )
+            limit = "epochs" if config.max_steps is None else "max_steps"
+            done = f"{old.path} is finished, at step {summary['steps']:,}: look at {old.report}."
+            say(f"{done} To train on, give a {flag(limit)} above {getattr(config, limit)}.")
             return summary
         modality = modalities.of(config.method)
         source = modality.load(config)

@@ -8,6 +8,7 @@ from semblance.data.pictures.images import Images
 from semblance.data.samples import Source
 from semblance.data.sources.files import Files, is_picture
 from semblance.errors import UserError, unknown
+from semblance.runtime.memory import Limits
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
@@ -37,19 +38,13 @@ def load(
         disk and are decoded on demand.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data.sources import arrays, files, named, tars
-    from semblance.runtime.memory import Limits
+    from semblance.data.sources import arrays, files, named
 
     limits = Limits.of_machine(memory_fraction, workers)
-    path = Path(data).expanduser()
-    if (found := find_files(path, is_picture, memory_fraction)) is not None:
+    if (found := find_files(path := Path(data).expanduser(), is_picture, memory_fraction)) is not None:
         return files.load_files(found, image_size, limits)
-    if path.exists():
-        if path.suffix.lower() == ".npy":
-            return arrays.load_npy(path, image_size, limits)
-        if path.suffix.lower() == ".npz":
-            return arrays.load_npz(path, image_size, limits)
-        raise UserError(f"{path} is not a folder, {', '.join(tars.SUFFIXES)}, .npy or .npz: unpack or convert it.")
+    if (load_arrays := _of_arrays(path, {".npy": arrays.load_npy, ".npz": arrays.load_npz})) is not None:
+        return load_arrays(path, image_size, limits)
     if data.lower() in named.NAMES:
         return named.load_named(data.lower(), image_size, Path(data_root).expanduser(), download, seed, limits)
     hint = " bounce is a set of clips, for avid and avid-cma." if data == "bounce" else ""
@@ -68,33 +63,37 @@ def load_clips(
     workers, memory_fraction: as for pictures; what does not fit in memory is decoded to the user's cache folder.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data.sources import bounce, clip_arrays, clip_files, named, tars
-    from semblance.runtime.memory import Limits
+    from semblance.data.sources import bounce, clip_arrays, clip_files, named
 
     limits = Limits.of_machine(memory_fraction, workers)
-    path = Path(data).expanduser()
-    if (found := find_files(path, clip_files.is_media, memory_fraction)) is not None:
+    found = find_files(path := Path(data).expanduser(), clip_files.is_media, memory_fraction)
+    if found is None and (load_arrays := _of_arrays(path, {".npz": clip_arrays.load_clip_npz})) is not None:
+        return load_arrays(path, video, sound, limits)
+    if found is None and data == "bounce":
+        found = Files(Path("bounce"), bounce.names(), bounce.read)
+    if found is not None:
         return clip_files.load_clip_files(found, video, sound, limits)
-    if path.exists():
-        if path.suffix.lower() == ".npz":
-            return clip_arrays.load_clip_npz(path, video, sound)
-        raise UserError(f"{path} is not a folder, {', '.join(tars.SUFFIXES)} or .npz: unpack or convert it.")
-    if data == "bounce":
-        files = Files(Path("bounce"), bounce.names(), bounce.read)
-        return clip_files.load_clip_files(files, video, sound, limits)
     hint = f" {data} is a set of pictures, without sounds." if data.lower() in named.NAMES else ""
-    raise UserError(
-        f"{unknown('set of clips', data, ['bounce'])} Nor is there a file or folder {path.absolute()}.{hint}"
-    )
+    told = unknown("set of clips", data, ["bounce"])
+    raise UserError(f"{told} Nor is there a file or folder {path.absolute()}.{hint}")
 
 
 def find_files(path: Path, wanted: Callable[[str], bool], memory_fraction: float = 0.25) -> Files | None:
     """The files in a folder or tar whose relative names are wanted; None where the path is neither."""
     from semblance.data.sources import folders, tars
-    from semblance.runtime.memory import Limits
 
     if path.is_dir():
         return folders.find_in_folder(path, wanted)
     if path.exists() and path.name.lower().endswith(tars.SUFFIXES):
         return tars.find_in_tar(path, Limits.of_machine(memory_fraction, None), wanted)
     return None
+
+
+def _of_arrays(path: Path, loaders: dict[str, Callable[..., Source]]) -> Callable[..., Source] | None:
+    """What loads a file of arrays; None where there is no file, a UserError where it is of another kind."""
+    from semblance.data.sources import tars
+
+    if path.exists() and path.suffix.lower() not in loaders:
+        kinds = f"{', '.join((*tars.SUFFIXES, *list(loaders)[:-1]))} or {list(loaders)[-1]}"
+        raise UserError(f"{path} is not a folder, {kinds}: unpack or convert it.")
+    return loaders[path.suffix.lower()] if path.exists() else None

@@ -39,33 +39,27 @@ class Samples(Protocol):
     @property
     def canvas(self) -> int | None:
         """Side in pixels at which pictures are kept; None for samples without pictures."""
-        ...
 
     @property
     def at_hand(self) -> bool:
         """Whether reading costs next to nothing, so that no workers are needed for it."""
-        ...
 
     @property
     def skipped(self) -> Skipped:
         """The files found unreadable so far."""
-        ...
 
     @property
     def readable(self) -> Tensor:
         """Indices of the samples whose own files are readable: int64 (n,)."""
-        ...
 
     def fingerprint(self) -> str:
         """A hash of the samples' names in order."""
-        ...
 
     def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, ...]:
         """Raw tensors, which views are made of; the first axis of each is the sample.
 
         key: fixes the window drawn where a sample is longer than a view; without it, the window is always the same.
         """
-        ...
 
 
 S = TypeVar("S", bound=Samples)
@@ -81,6 +75,12 @@ class Source(Generic[S]):
     train: S
     test: S | None = None
     notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def divided(cls, whole: Any, held: Tensor, notes: Sequence[str] = ()) -> "Source[S]":
+        """A set in two parts; held: bool (N,), those held out."""
+        train, test = (whole.subset(chosen.nonzero()[:, 0]) for chosen in (~held, held))
+        return cls(train, test, list(notes))
 
     @property
     def held_out(self) -> S:

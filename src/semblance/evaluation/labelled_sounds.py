@@ -15,6 +15,7 @@ from torch import Tensor
 from semblance.data.clips.media import SOUNDS, decode_sound
 from semblance.data.samples import Skipped, reason
 from semblance.data.sources.files import Files
+from semblance.data.splits import is_of_kind
 from semblance.errors import UserError
 from semblance.evaluation.clip_features import probed
 from semblance.views.sound import SoundView
@@ -38,8 +39,7 @@ class Recordings:
 
 def is_sound(name: str) -> bool:
     """Whether a file of this relative name is taken for a sound: by extension, unless hidden."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SOUNDS and not any(p.startswith(".") or p == "__MACOSX" for p in path.parts)
+    return is_of_kind(name, SOUNDS)
 
 
 def load_sounds(files: Files, view: SoundView) -> Recordings:

@@ -56,61 +56,47 @@ class Modality(Protocol):
 
     def load(self, config: TrainConfig) -> Source[Any]:
         """The samples that a configuration names."""
-        ...
 
     def networks(self, config: TrainConfig) -> list[nn.Module]:
         """The backbones that a method is given, with random weights."""
-        ...
 
     def prepare(self, method: Any, source: Source[Any], config: TrainConfig) -> None:
         """Before the first step: tell the networks what they need to know of the set."""
-        ...
 
     def measurable(self, source: Source[Any]) -> bool:
         """Whether there is anything to measure."""
-        ...
 
     def embed(self, method: Any, source: Source[Any], config: TrainConfig) -> Parts:
         """What the networks make of both parts."""
-        ...
 
     def raw(self, source: Source[Any], config: TrainConfig) -> Parts | None:
         """The raw input in the place of features; None where nothing is measured of it."""
-        ...
 
     def measure(self, parts: Parts, source: Source[Any]) -> dict[str, Any]:
         """The measures of one row of the table."""
-        ...
 
     def watch(self, method: Any, source: Source[Any], config: TrainConfig) -> dict[str, float]:
         """Numbers to log now and then."""
-        ...
 
     def numbers(
         self, method: Any, source: Source[Any], table: list[dict[str, Any]], parts: Parts | None
     ) -> dict[str, Any]:
         """What summary.json holds beside the table. parts: of the trained networks; None where nothing is measured."""
-        ...
 
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
         """What is printed of a summary."""
-        ...
 
     def save(self, folder: RunFolder, method: Any, config: TrainConfig) -> None:
         """Write the backbones."""
-        ...
 
     def show(
         self, method: Any, source: Source[Any], config: TrainConfig, parts: Parts | None, summary: dict[str, Any]
     ) -> Figures:
         """What the report shows of the samples."""
-        ...
 
     def evaluate(self, run: Path, data: str | None, data_root: str, download: bool) -> Evaluation:
         """Measure the networks of a finished run, on its own data or on other."""
-        ...
 
     def features(self, run: Path, data: str, data_root: str, download: bool) -> tuple[dict[str, Tensor], list[Any]]:
         """Features by the backbones of a finished run, (N, D) by name, and the parts of the data that they are of, one
         after the other, without what could not be read."""
-        ...

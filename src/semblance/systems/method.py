@@ -42,15 +42,12 @@ class WholeSet(Protocol):
 
     def plain(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """`embed` of the undistorted pictures (n, 3, size, size): (N, ...)."""
-        ...
 
     def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
         """`embed` of training views: (N, ...)."""
-        ...
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a progress bar."""
-        ...
 
 
 class Method(nn.Module):

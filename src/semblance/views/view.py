@@ -119,16 +119,13 @@ class AnyView(Protocol):
     @property
     def count(self) -> int:
         """How many such views of each sample."""
-        ...
 
     def scaled(self, ratio: float) -> "AnyView":
         """The same view for another size of pictures."""
-        ...
 
     def make(self, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
         """A view of each sample. raw: what the data set reads, pixels on any device and sizes on the CPU; index: int64
         (N,) on the CPU, which with `key`, one for all or one per row, fixes every random choice."""
-        ...
 
 
 def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *, seed: int, step: int) -> list[Tensor]:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor
 
 from semblance.data.clips.even_frames import Clip
+from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
-from semblance.runtime.progress import with_progress
 
 
 @dataclass
@@ -72,19 +71,12 @@ def _decoded(
     title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, found: Decoded
 ) -> Iterator[tuple[int, Clip]]:
     """Every readable clip with its number; the others are noted in found.skipped."""
-
-    def attempt(item: Any) -> Clip | OSError | ValueError:
-        try:
-            return decode(item)
-        except (OSError, ValueError) as error:
-            return error
-
-    with ThreadPoolExecutor(workers) as pool:
-        for i, clip in enumerate(with_progress(f"Reading {title}", pool.map(attempt, items), len(items))):
-            if isinstance(clip, Clip):
-                yield i, clip
-            else:
-                found.skipped.append((str(items[i]), reason(clip)))
+    clips = decode_in_threads(title, len(items), lambda i: decode(items[i]), workers)
+    for i, clip in enumerate(clips):
+        if isinstance(clip, Clip):
+            yield i, clip
+        else:
+            found.skipped.append((str(items[i]), reason(clip)))
 
 
 def _write(folder: Path, clips: Iterator[tuple[int, Clip]], found: Decoded) -> None:

@@ -2,15 +2,13 @@
 
 from bisect import bisect
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
-from semblance.runtime.progress import with_progress
 
 Decoded = tuple[Tensor, tuple[int, int]]
 
@@ -27,28 +25,19 @@ def decode_all(
     """
     pixels = torch.empty((len(items), 3, canvas, canvas), dtype=torch.uint8)
 
-    def fill(start: int) -> list[tuple[int, int] | OSError | ValueError]:
-        """Decode a stretch of pictures into `pixels`; gives the size of each, or why it could not be read."""
-        found: list[tuple[int, int] | OSError | ValueError] = []
-        for i in range(start, min(start + _STRETCH, len(items))):
-            try:
-                pixels[i], size = decode(items[i], canvas)
-                found.append(size)
-            except (OSError, ValueError) as error:
-                found.append(error)
-        return found
+    def place(i: int) -> tuple[int, int]:
+        pixels[i], size = decode(items[i], canvas)
+        return size
 
     sizes = torch.zeros(len(items), 2, dtype=torch.int32)
     readable: list[int] = []
     skipped: dict[int, tuple[str, str]] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        found = chain.from_iterable(pool.map(fill, range(0, len(items), _STRETCH)))
-        for i, size in enumerate(with_progress(f"Reading {title}", found, len(items))):
-            if isinstance(size, Exception):
-                skipped[i] = (str(items[i]), reason(size))
-            else:
-                sizes[i] = torch.tensor(size)
-                readable.append(i)
+    for i, size in enumerate(decode_in_threads(title, len(items), place, workers, _STRETCH)):
+        if isinstance(size, Exception):
+            skipped[i] = (str(items[i]), reason(size))
+        else:
+            sizes[i] = torch.tensor(size)
+            readable.append(i)
     for i in skipped if readable else ():
         stand_in = readable[bisect(readable, i) % len(readable)]
         pixels[i], sizes[i] = pixels[stand_in], sizes[stand_in]

@@ -17,7 +17,7 @@ from semblance.data.splits import is_held_out
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
 
-Labelled = tuple[np.ndarray, np.ndarray | None]
+Part = tuple[np.ndarray, np.ndarray | None]
 
 
 def load_npy(path: Path, image_size: int, limits: Limits) -> Source[Images]:
@@ -38,15 +38,7 @@ def load_npz(path: Path, image_size: int, limits: Limits) -> Source[Images]:
 
     `x_test` and `y_test` are held out. With labels but no `x_test`, a tenth of the rows is, by a hash of their index.
     """
-    try:
-        with ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > limits.bytes:
-            raise too_large(path, size, limits, "save the pictures as .npy, which can stay on disk")
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
-    except (BadZipFile, OSError, EOFError, ValueError) as error:
-        raise _unreadable(path, error) from error
+    found = read_npz(path, limits, "save the pictures as .npy, which can stay on disk")
 
     def first(*keys: str) -> np.ndarray | None:
         return next((found[key] for key in keys if key in found), None)
@@ -58,10 +50,23 @@ def load_npz(path: Path, image_size: int, limits: Limits) -> Source[Images]:
     return from_arrays(path.name, (pictures, first("y", "labels", "y_train")), test, image_size, limits)
 
 
+def read_npz(path: Path, limits: Limits, remedy: str) -> dict[str, np.ndarray]:
+    """The arrays of a .npz by name; a UserError where they are damaged or, unpacked, too large for memory."""
+    try:
+        with ZipFile(path) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > limits.bytes:
+            raise too_large(path, size, limits, remedy)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (BadZipFile, OSError, EOFError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
 def from_arrays(
     name: str,
-    train: Labelled,
-    test: Labelled | None,
+    train: Part,
+    test: Part | None,
     image_size: int,
     limits: Limits,
     classes: Sequence[str] | None = None,
@@ -87,7 +92,7 @@ def from_arrays(
     held = torch.tensor([is_held_out(str(i)) for i in whole.items])
     if not whole.attributes or not held.any() or held.all():
         return Source(whole)
-    return Source(whole.subset((~held).nonzero()[:, 0]), whole.subset(held.nonzero()[:, 0]))
+    return Source.divided(whole, held)
 
 
 def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.ndarray | None:
@@ -99,7 +104,7 @@ def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.
     return labels[:, 0]
 
 
-def _images(name: str, part: Labelled, classes: Sequence[str], image_size: int, limits: Limits) -> Images:
+def _images(name: str, part: Part, classes: Sequence[str], image_size: int, limits: Limits) -> Images:
     pictures, labels = _channels_last(part[0], name), part[1]
     canvas = _canvas(pictures, image_size)
     if (needed := len(pictures) * 3 * canvas**2) > limits.bytes:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -12,25 +11,23 @@ from semblance.data.clips.clips import Clips
 from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import resize
 from semblance.data.samples import Attribute, Source
+from semblance.data.sources.arrays import read_npz
 from semblance.data.sources.clip_files import divide
 from semblance.data.splits import is_held_out
 from semblance.errors import UserError
+from semblance.runtime.memory import Limits
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
 
-def load_clip_npz(path: Path, video: ClipView, sound: SoundView) -> Source[Clips]:
+def load_clip_npz(path: Path, video: ClipView, sound: SoundView, limits: Limits) -> Source[Clips]:
     """Arrays `x_train`, `sound_train` and `rate`; `x_test` and `sound_test` are held out, or a tenth of the rows.
 
     x: uint8 pictures (N, H, W) or (N, H, W, 3), or the frames of clips (N, T, H, W, 3) at video.fps. sound: int16, or
     floats in [-1, 1], (N, L) at `rate` samples per second, resampled to sound.rate; with pictures it may be short.
     Labels (N,) for the evaluation: `y_train` and `y_test`.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
-    except (BadZipFile, OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as plain NumPy arrays: {error}.") from error
+    found = read_npz(path, limits, "give fewer clips, or a folder of files")
     missing = [key for key in ("x_train", "sound_train", "rate") if key not in found]
     if missing:
         raise UserError(f"{path} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}.")

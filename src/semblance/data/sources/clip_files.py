@@ -20,7 +20,7 @@ from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
 from semblance.data.samples import Attribute, Skipped, Source, reason
 from semblance.data.sources.files import Files
-from semblance.data.splits import is_held_out, split
+from semblance.data.splits import is_held_out, is_of_kind, split
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
 from semblance.views.clip import ClipView
@@ -43,9 +43,8 @@ class Pair:
 
 def is_media(name: str) -> bool:
     """Whether a file of this relative name belongs to a set of clips: by extension, unless hidden or made by macOS."""
-    path = PurePosixPath(name)
-    known = path.suffix.lower() in VIDEOS | SOUNDS | EXTENSIONS or path.name == LABELS
-    return known and not any(p.startswith(".") or p == "__MACOSX" for p in path.parts)
+    labels = PurePosixPath(name).name == LABELS and is_of_kind(name, (".csv",))
+    return labels or is_of_kind(name, VIDEOS | SOUNDS | EXTENSIONS)
 
 
 def load_clip_files(files: Files, video: ClipView, sound: SoundView, limits: Limits) -> Source[Clips]:
@@ -198,6 +197,7 @@ def _split(
     names = [str(pairs[i]) for i in found.kept]
     attributes: dict[str, Attribute] = {}
     held: dict[str, bool] = {}
+    notes: list[str] = []
     if table:
         first = next(iter(table.values()))
         attributes = {
@@ -208,6 +208,7 @@ def _split(
             held = {n: not table[n]["split"].lower().startswith("train") for n in names}
     else:
         parts = split(names)
+        notes = parts.notes
         labelled = [(parts.train, False), *([(parts.test, True)] if parts.test else [])]
         of = {n: (i, test) for part, test in labelled for i, n in enumerate(part.names)}
         names = [n for n in names if n in of]
@@ -223,14 +224,14 @@ def _split(
         name, canvas, names, [found.frames[r] for r in rows], [found.sounds[r] for r in rows],
         torch.tensor(found.sizes, dtype=torch.int32)[rows], video, sound, attributes, skipped,
     )  # fmt: skip
-    return divide(whole, torch.tensor([held[n] for n in names]))
+    return divide(whole, torch.tensor([held[n] for n in names]), notes)
 
 
-def divide(whole: Clips, held: torch.Tensor) -> Source[Clips]:
+def divide(whole: Clips, held: torch.Tensor, notes: Sequence[str] = ()) -> Source[Clips]:
     """Training and held-out clips; held: bool (N,)."""
     if not held.any() or held.all():
         held = torch.arange(len(whole)) % 10 == 9  # so few that the hashes split off none, or all
-    return Source[Clips](whole.subset((~held).nonzero()[:, 0]), whole.subset(held.nonzero()[:, 0]))
+    return Source.divided(whole, held, notes)
 
 
 def attribute(values: Sequence[str]) -> Attribute | None:

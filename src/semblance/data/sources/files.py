@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
 from semblance.data.pictures.decode_all import decode_all
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Skipped, Source, labelled, reason
-from semblance.data.splits import Part, split
+from semblance.data.splits import Part, is_of_kind, split
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
 
@@ -38,8 +38,7 @@ class Files:
 
 def is_picture(name: str) -> bool:
     """Whether a file of this relative name is taken for a picture: by extension, unless hidden or made by macOS."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in EXTENSIONS and not any(p.startswith(".") or p == "__MACOSX" for p in path.parts)
+    return is_of_kind(name, EXTENSIONS)
 
 
 def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:

@@ -8,7 +8,7 @@ import numpy as np
 from semblance.data.pictures.decode import resize
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Source
-from semblance.data.sources.arrays import Labelled, from_arrays
+from semblance.data.sources.arrays import Part, from_arrays
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
 
@@ -44,7 +44,7 @@ def load_named(name: str, image_size: int, root: Path, download: bool, seed: int
 
 def _torchvision(
     name: str, set_name: str, root: Path, download: bool, arguments: dict[str, Any]
-) -> tuple[Labelled, list[str]]:
+) -> tuple[Part, list[str]]:
     from torchvision import datasets
 
     try:

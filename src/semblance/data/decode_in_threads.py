@@ -1,0 +1,30 @@
+"""Decoding many files in threads, with progress."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TypeVar
+
+from semblance.runtime.progress import with_progress
+
+T = TypeVar("T")
+Unreadable = OSError | ValueError
+
+
+def decode_in_threads(
+    title: str, count: int, decode: Callable[[int], T], workers: int, stretch: int = 1
+) -> Iterator[T | Unreadable]:
+    """decode(0), decode(1), ... in order, or why one could not be read; threads are handed stretches of them."""
+
+    def attempt(i: int) -> T | Unreadable:
+        try:
+            return decode(i)
+        except (OSError, ValueError) as error:
+            return error
+
+    def some(start: int) -> list[T | Unreadable]:
+        return [attempt(i) for i in range(start, min(start + stretch, count))]
+
+    with ThreadPoolExecutor(workers) as pool:
+        found = chain.from_iterable(pool.map(some, range(0, count, stretch)))
+        yield from with_progress(f"Reading {title}", found, count)
