@@ -13,7 +13,7 @@ def methods() -> list[str]:
     """Names of the methods that train() takes."""
 
 def train(
-    method: str = "simclr",
+    method: str | PathLike[str] = "simclr",
     *,
     recipe: str | None = None,
     hyper: dict[str, float | str] | None = None,

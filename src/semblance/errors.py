@@ -18,4 +18,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     lower = {k.lower(): k for k in known}
     close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     hint = f"Did you mean {lower[close[0]]!r}? " if close else ""
-    return UserError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(known)}.")
+    return UserError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(known) or 'none'}.")

@@ -66,3 +66,13 @@ def test_a_class_that_is_not_there_is_told(tmp_path: Path) -> None:
         sb.train(f"{HERE}/sequences.py:WaveClr")
     with pytest.raises(UserError, match="There is no file .*nowhere.py with a method Mine"):
         sb.train(f"{tmp_path}/nowhere.py:Mine")
+    for text, told in (
+        ("x = 1\ndef (:", "SyntaxError at line 2"),
+        ("\nimport nowhere", "ModuleNotFoundError at line 2"),
+    ):
+        (tmp_path / "mine.py").write_text(text)
+        with pytest.raises(UserError, match=told):
+            sb.train(tmp_path / "mine.py:Mine")
+    (tmp_path / "mine.py").write_text("class Mine: pass")
+    with pytest.raises(UserError, match="Unknown method of .*mine.py 'Mine'. Known: none"):
+        sb.train(f"{tmp_path}/mine.py:Mine")

@@ -60,8 +60,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
     if config.batch_size < 2 * fabric.world_size:
         raise UserError(f"Each of {fabric.world_size} processes wants two samples of a batch of {config.batch_size}.")
     method = _build(config, modality, source, starts_anew=old is None).to(device)
-    if old is None:
-        config = _measured(config, method, device, len(source.train), alone=fabric.world_size == 1)
+    config = _measured(config, method, device, len(source.train), alone=fabric.world_size == 1)
     if options.dry_run:
         return tell(config, method, source, modality, device)
     folder = old or _new_folder(options.out, config, fabric)
@@ -74,12 +73,11 @@ def train(options: TrainOptions) -> dict[str, Any]:
         method.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
         if config.compile:
             _compile(method)
-        measured = modality.measurable(source)
         untrained = None
-        if measured:
-            with status(f"Measuring the {before_training(modality, config)}", leader):
-                parts = modality.embed(method, source, config)
-                untrained = {"encoder": before_training(modality, config)} | modality.measure(parts, source)
+        if modality.measurable(source):
+            name = _before_training(modality, config)
+            with status(f"Measuring the {name}", leader):
+                untrained = {"encoder": name} | modality.measure(modality.embed(method, source, config), source)
         if fabric.world_size > 1:
             synchronise(method)
         if fabric.world_size > 1 and config.shard:
@@ -88,14 +86,14 @@ def train(options: TrainOptions) -> dict[str, Any]:
         def watch() -> dict[str, float]:
             return modality.watch(method, source, config)
 
-        evaluate = watch if measured else None
+        evaluate = None if untrained is None else watch
         trained = fit(method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate)
         if not trained.finished:
             raise KeyboardInterrupt(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
         return finish(method, source, config, modality, folder, trained, untrained, started, leader=leader)
 
 
-def before_training(modality: Modality, config: TrainConfig) -> str:
+def _before_training(modality: Modality, config: TrainConfig) -> str:
     """What the row of the networks before the first step is called."""
     name = modality.encoders[1]
     return name if config.from_run is None else f"{name.removeprefix('untrained ')} it began with"
@@ -125,7 +123,7 @@ def _build(config: TrainConfig, modality: Modality, source: Source[Any], *, star
 
 
 def _measured(config: TrainConfig, method: Method, device: torch.device, n: int, *, alone: bool) -> TrainConfig:
-    """The configuration with the open choices of the hardware made, so that a resumed run makes them alike."""
+    """The configuration with the open choices of the hardware made; none is open where a run is resumed."""
     precision = choose_precision(config.precision, device, clips=not method.of_pictures())
     choices: dict[str, Any] = {"precision": precision}
     if not method.of_pictures():  # untried with other networks

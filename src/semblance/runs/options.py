@@ -55,7 +55,7 @@ class Group(BaseModel):
 class What(Group):
     """What is trained"""
 
-    method: str = "simclr"
+    method: Name = "simclr"
     """The system to train with, see `semblance methods`; or FILE.py:CLASS, a method of your own."""
     recipe: str | None = None
     """quick (minutes on a CPU, the default for shapes, digits and bounce), small (32 to 96 px, or 112 for clips, the

@@ -1,6 +1,7 @@
 """The registry of methods: modules in the families' folders, found by file name, or a class in a file of your own."""
 
 import sys
+import traceback
 from hashlib import blake2b
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -72,9 +73,11 @@ def _from_file(file: str, name: str) -> type[Method]:
         sys.modules[own] = module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[own])
-        except BaseException:
+        except Exception as error:  # whatever is wrong with it
             del sys.modules[own]
-            raise
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            line = error.lineno if isinstance(error, SyntaxError) else where.lineno
+            raise UserError(f"{file} cannot be imported: {type(error).__name__} at line {line}: {error}.") from error
     classes = [c for c in vars(sys.modules[own]).values() if isinstance(c, type) and c.__module__ == own]
     known = {c.__name__: c for c in classes if issubclass(c, Method)}
     if name not in known:
