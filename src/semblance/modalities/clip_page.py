@@ -26,9 +26,7 @@ def gallery(clips: Clips, embedded: Embedded) -> Gallery:
     """Held-out clips by their middle frames, with their embeddings of video."""
     shown = clips.subset(torch.arange(len(clips))[:SHOWN])
     middle = torch.stack([frames[len(frames) // 2] for frames in shown.frames])
-    label = next(iter(shown.attributes.values()), None)
-    vectors = embedded.embeddings["video"][: len(shown)]
-    return Gallery(middle, vectors, label.values if label else None, label.classes if label else [])
+    return Gallery.of(shown, middle, embedded.embeddings["video"][: len(shown)])
 
 
 def clip_page(summary: dict[str, Any], method: ClipMethod, source: Source[Clips], test: Embedded) -> ClipPage:

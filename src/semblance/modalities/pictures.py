@@ -1,5 +1,6 @@
 """Pictures: one backbone, kNN and a linear probe beside raw pixels."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,10 @@ class Pictures:
         return bool(source.attributes)
 
     def embed(self, method: Method, source: Source[Images], config: TrainConfig) -> Parts:
-        train, test = (_features(method.backbone, part, config) for part in (source.train, source.held_out))
-        return Embedded({"pictures": train}), Embedded({"pictures": test})
+        return _parts(_features(method.backbone, part, config) for part in (source.train, source.held_out))
 
     def raw(self, source: Source[Images], config: TrainConfig) -> Parts:
-        return _raw(source)
+        return _parts(raw_pixels(source.train, source.held_out))
 
     def measure(self, parts: Parts, source: Source[Images]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -93,10 +93,7 @@ class Pictures:
         pictures = source.held_out
         shown = pictures.subset(pictures.readable[:: -(-len(pictures) // SHOWN)])
         vectors = _features(method.backbone, shown, config)
-        label = next(iter(shown.attributes.values()), None)
-        gallery = Gallery(
-            shown.read(range(len(shown)))[0], vectors, label.values if label else None, label.classes if label else []
-        )
+        gallery = Gallery.of(shown, shown.read(range(len(shown)))[0], vectors)
         last = {"knn_top1": summary["knn_top1"]} if "knn_top1" in summary else {}
         return Figures(gallery, sheet(config, source.train), last)
 
@@ -107,10 +104,9 @@ class Pictures:
                 f"{source.train.name} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
                 "pictures of each class in a folder of its own, or name a labelled set, e.g. --data cifar10."
             )
-        train, test = (
-            features(model, part, size=size, precision=precision) for part in (source.train, source.held_out)
-        )
-        rows = [_raw(source), (Embedded({"pictures": train}), Embedded({"pictures": test}))]
+        both = (source.train, source.held_out)
+        seen = (features(model, part, size=size, precision=precision) for part in both)
+        rows = [_parts(raw_pixels(*both)), _parts(seen)]
         names = (self.encoders[0], self.encoders[2])
         table = [{"encoder": name} | self.measure(parts, source) for name, parts in zip(names, rows, strict=True)]
         title = f"{len(source.held_out.readable):,} held-out pictures"
@@ -125,9 +121,9 @@ class Pictures:
         return {"features": found}, [part.subset(k) for part, k in zip(parts, kept, strict=True)]
 
 
-def _raw(source: Source[Images]) -> Parts:
-    train, test = raw_pixels(source.train, source.held_out)
-    return Embedded({"pictures": train}), Embedded({"pictures": test})
+def _parts(features: Iterable[Tensor]) -> Parts:
+    train, test = (Embedded({"pictures": rows}) for rows in features)
+    return train, test
 
 
 def _features(model: nn.Module, images: Images, config: TrainConfig) -> Tensor:

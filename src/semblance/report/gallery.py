@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from semblance.data.samples import Samples
+
 
 @dataclass
 class Gallery:
@@ -17,3 +19,9 @@ class Gallery:
     features: Tensor
     labels: Tensor | None = None
     classes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, samples: Samples, pictures: Tensor, features: Tensor) -> "Gallery":
+        """Pictures of samples, with the first of the labels that these have."""
+        label = next(iter(samples.attributes.values()), None)
+        return cls(pictures, features) if label is None else cls(pictures, features, label.values, label.classes)
