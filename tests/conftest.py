@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if session.config.getoption("--write-table") and exitstatus == 0:
-        command = " ".join(["pytest", *session.config.invocation_params.args])
+        command = shlex.join(["pytest", *session.config.invocation_params.args])
         promises.write(session.config.stash[promises.RECORD], command)
 
 
