@@ -1,5 +1,6 @@
-"""Written by tests/test_signature.py: what can be called, for editors and type checkers."""
+"""Written by tests/commands/test_signature.py: what can be called, for editors and type checkers."""
 
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from semblance.api import evaluate as evaluate
 from semblance.runs.weights import load_backbone as load_backbone
 
 __version__: str
+__all__ = ["embed", "evaluate", "load_backbone", "methods", "train"]
 
 def methods() -> list[str]:
     """Names of the methods that train() takes."""
@@ -16,7 +18,7 @@ def train(
     method: str | PathLike[str] = "simclr",
     *,
     recipe: str | None = None,
-    hyper: dict[str, float | str] | None = None,
+    hyper: Mapping[str, float | str] | None = None,
     without: list[str] | None = None,
     from_run: str | PathLike[str] | None = None,
     seed: int = 0,
@@ -81,9 +83,9 @@ def train(
         Every random choice follows from it.
     data
         A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
-        download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. For avid and avid-cma: a folder or tar of
-        videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here.
-        Labels, where there are any, serve evaluation only. Default: shapes, or bounce.
+        download), cifar10, cifar100, mnist, fashion-mnist, kmnist, usps, svhn, stl10. For avid and avid-cma: a
+        folder or tar of videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which
+        is drawn here. Labels, where there are any, serve evaluation only. Default: shapes, or bounce.
     data_root
         Folder in which torchvision's sets are looked for.
     download
@@ -162,7 +164,8 @@ def train(
         options are the run's own; given anew may be those that do not change what it is, among them --epochs and
         --devices.
     config
-        A YAML file of options, e.g. the config.yaml of a run; flags win over it.
+        A YAML file of options, or a run, whose config.yaml is one; flags win. What it gives stands: beside the lr
+        of a run, --batch-size scales none.
     dry_run
         Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill, indent
 from typing import Any
 
-from semblance.runs.options import GROUPED, TrainOptions
+from semblance.runs.options import GROUPED, TrainOptions, bare
 
 
 def train(method: str | None = None, **options: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def train(method: str | None = None, **options: Any) -> dict[str, Any]:
 def _signature() -> Signature:
     """That of train(), with every option by name."""
     first, *others = (
-        Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+        Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=bare(field.annotation))
         for name, field in ((name, TrainOptions.model_fields[name]) for name in GROUPED)
     )
     return Signature([first.replace(kind=Parameter.POSITIONAL_OR_KEYWORD), *others], return_annotation=dict[str, Any])

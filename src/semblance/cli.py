@@ -1,11 +1,21 @@
 """The command line: the public functions as commands, the options of `train` in their groups."""
 
 import json
+from collections.abc import Sequence
 from inspect import Parameter as Argument
 from inspect import signature
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter, UnknownOptionError
+from cyclopts import (
+    App,
+    CycloptsError,
+    CycloptsPanel,
+    Group,
+    Parameter,
+    Token,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from semblance import __version__, api
 from semblance.errors import UserError
@@ -45,13 +55,32 @@ def _flag(argument: Argument) -> Argument:
         told["name"] = ("--from", "--from-run")
     if name in ("without", "dry_run"):
         told["negative"] = ()
+    if name == "without":
+        told["consume_multiple"] = True
+    for number, word in ((int, INT), (float, FLOAT)):
+        if number in (kind, *get_args(kind)):
+            kind, told["converter"] = word, _as_typed
     return argument.replace(annotation=Annotated[kind, Parameter(**told)])
+
+
+class INT(str):
+    """A number as it is typed, named as help shows it; TrainOptions converts it, and tells all mistakes at once."""
+
+
+class FLOAT(str):
+    """The same of another kind."""
+
+
+def _as_typed(kind: type[str], words: Sequence[Token]) -> str:
+    return kind(words[0].value)
 
 
 def _error(error: CycloptsError) -> Any:
     """What is printed of a mistake in the arguments: of an option that there is not, what there is instead."""
     if isinstance(error, UnknownOptionError) and error.command_chain == ("train",):
         return CycloptsPanel(misnamed(str(error.token.keyword or error.token.value)))
+    if isinstance(error, UnusedCliTokensError) and error.command_chain == ("train",):
+        return CycloptsPanel(f"Not understood: {' '.join(error.unused_tokens or [])}. Data is named by --data.")
     return CycloptsPanel(error)
 
 
@@ -83,10 +112,10 @@ def list_methods(
         Print JSON, for programs.
     """
     from semblance.commands.methods import explain, list_all
-    from semblance.systems import names
+    from semblance.systems import canonical, names
     from semblance.systems.describe import about
 
-    methods = [about(n) for n in ([name] if name else names())]
+    methods = [about(n) for n in ([canonical(name)] if name else names())]
     if as_json:
         print(json.dumps(methods[0] if name else methods, indent=2, ensure_ascii=False))
         return

@@ -37,6 +37,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (("train", "--resume", "nowhere", "elsewhere"), "--resume takes one folder, not 2"),
         (("train", "--config", "nowhere.yaml"), "cannot be read: No such file"),
         (("train", "mine.py:Mine"), "There is no file"),
+        (("train", "mine.py"), "name the method as mine.py:CLASS"),
+        (("train", "simclr", "photos/"), "Not understood: photos/. Data is named by --data."),
+        (("train", "--cuda"), "A GPU is used where there is one"),
         (("train", "--without", "negative"), "Did you mean 'negatives'?"),
         (("train", "--backbone", "resnet81", "--data", "digits"), "resnet"),
         (("trian",), "Did you mean"),
@@ -54,6 +57,23 @@ def test_a_mistake_is_one_hint_and_no_traceback(
     told = "".join(capsys.readouterr())
     assert hint in " ".join(told.split()) and "Traceback" not in told
     assert not list(tmp_path.iterdir())
+
+
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--batch-size 1 --epochs 1.5 --lr -1 --image-size big --optimizer sdg --without foo negatives"
+    assert run(monkeypatch, "train", *flags.split(), "--hyper.temperature", "-1") == 2
+    lines = capsys.readouterr().err.splitlines()
+    heads = [
+        "--batch-size: ",
+        "--epochs: ",
+        "--lr: ",
+        "--image-size: ",
+        "'foo'",
+        "--hyper.temp",
+        "'sdg'",
+    ]
+    assert len(lines) == len(heads) and "pydantic" not in str(lines)
+    assert all(sum(head in line for line in lines) == 1 for head in heads)
 
 
 def test_methods_are_listed_and_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

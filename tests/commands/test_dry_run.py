@@ -8,6 +8,7 @@ import yaml
 
 import semblance as sb
 from semblance import systems
+from semblance.errors import UserError
 from semblance.runs.resolve import resolve
 
 QUIET = {"channels_last": False, "compile": False, "precision": "32"}
@@ -44,3 +45,14 @@ def test_every_method_can_be_tried(method: str, pictures: Path, capsys: pytest.C
     assert sb.train(method, dry_run=True, data=str(pictures), **flags)["steps"] > 0
     said = "Work on the whole set between steps comes on top" in capsys.readouterr().out
     assert said == (systems.get(method).start_step is not systems.Method.start_step)
+
+
+def test_it_tells_what_is_left_of_a_run(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = QUIET | {"data": str(pictures), "recipe": "quick", "image_size": 8, "backbone": "resnet10-w8-cifar"}
+    run = tmp_path / "run"
+    sb.train(out=run, batch_size=10, epochs=1, eval_every=0, **flags)
+    assert sb.train(resume=run, dry_run=True)["steps"] == 4 and "is finished" in capsys.readouterr().err
+    assert sb.train(resume=run, dry_run=True, epochs=3)["steps"] == 8
+    assert "8 steps after 4, 4 an epoch" in capsys.readouterr().out
+    with pytest.raises(UserError, match="already holds a run"):
+        sb.train(out=run, dry_run=True, batch_size=10, **flags)

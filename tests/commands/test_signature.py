@@ -1,6 +1,6 @@
 """What an editor, a person and the command line are told that train() takes: all of it from one model.
 
-`python tests/test_signature.py` writes the stub anew.
+`python tests/commands/test_signature.py` writes the stub anew.
 """
 
 import inspect
@@ -28,7 +28,7 @@ def plain(kind: Any) -> str:
         return "None"
     if isinstance(kind, type) and not get_args(kind):
         return kind.__name__
-    return str(kind).replace("typing.", "").replace("'", '"')
+    return str(kind).replace("typing.", "").replace("'", '"').replace("dict[", "Mapping[")
 
 
 def stub() -> str:
@@ -39,10 +39,11 @@ def stub() -> str:
     arguments = [f"    {name}: {plain(kinds[name])} = {words.get(given, given)}," for name, given in defaults.items()]
     arguments.insert(1, "    *,")
     return "\n".join([
-        '"""Written by tests/test_signature.py: what can be called, for editors and type checkers."""', "",
-        "from os import PathLike", "from typing import Any, Literal", "",
+        '"""Written by tests/commands/test_signature.py: what can be called, for editors and type checkers."""', "",
+        "from collections.abc import Mapping", "from os import PathLike", "from typing import Any, Literal", "",
         "from semblance.api import embed as embed", "from semblance.api import evaluate as evaluate",
-        "from semblance.runs.weights import load_backbone as load_backbone", "", "__version__: str", "",
+        "from semblance.runs.weights import load_backbone as load_backbone", "",
+        "__version__: str", f"__all__ = {json.dumps(sb.__all__)}", "",
         "def methods() -> list[str]:", '    """Names of the methods that train() takes."""', "",
         "def train(", *arguments, ") -> dict[str, Any]:", indent(f'"""{sb.train.__doc__}\n"""', "    "), "",
     ])  # fmt: skip

@@ -213,8 +213,10 @@ def test_resume_refuses_other_pictures(tmp_path: Path) -> None:
         ),
     ):
         change()
+        before = Path(out, "config.yaml").read_text()
         with pytest.raises(UserError, match="not those that the run"):
             sb.train(resume=True, out=out, epochs=2)
+        assert Path(out, "config.yaml").read_text() == before  # what is refused changes nothing
     (pictures / "cat" / "2.png").write_bytes(first)
     assert sb.train(resume=True, out=out, epochs=2)["table"]
 
@@ -309,6 +311,26 @@ def test_resume_takes_what_does_not_change_the_run(
     assert (config.epochs, config.lr, config.bias_lr, config.data) == (3, 0.01, 0.01, str(pets))
 
 
+@pytest.mark.parametrize("lost", ["report.html", "backbone.safetensors", "summary.json"])
+def test_a_finished_run_that_lost_something_makes_it_again(lost: str, run: Path) -> None:
+    (run / lost).write_text("[]") if lost == "summary.json" else (run / lost).unlink()
+    before = {p.name for p in run.iterdir()} | {lost}
+    assert sb.train(resume=run)["steps"] == 3
+    assert {p.name for p in run.iterdir()} == before and json.loads((run / "summary.json").read_text())["steps"] == 3
+
+
+def test_nothing_begins_anew_or_ends_unsaid(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sb.train(resume=run, epochs=3)
+    capsys.readouterr()
+    sb.train(resume=run, epochs=1)
+    assert "Nothing was left to train: it had step 9, and ends at 3." in capsys.readouterr().err
+    with pytest.raises(UserError, match="leave out --from"):
+        sb.train(resume=run, from_run=run)
+    RunFolder(run).checkpoint.unlink()
+    with pytest.raises(UserError, match="last.ckpt is gone: there is nothing to go on from"):
+        sb.train(resume=run, epochs=4)
+
+
 def test_resume_is_told_which_run(tmp_path: Path) -> None:
     for flags, told in (
         ({"resume": True}, "--resume needs a folder"),
@@ -326,6 +348,8 @@ def test_evaluate_and_embed_leave_unreadable_files_out(
     (run, trained), pictures = finished, pets
     assert [line["encoder"] for line in sb.evaluate(run)] == ["raw pixels", "trained backbone"]
     assert f"{trained['test_images']} held-out pictures" in capsys.readouterr().out
+    sb.embed(run, data=str(pictures))
+    assert "24 rows of 64 numbers (features); --out FILE.npz keeps them" in " ".join(capsys.readouterr().err.split())
     vectors = sb.embed(run, data=str(pictures), out=str(tmp_path / "features.npz"))
     assert "broken.png" in capsys.readouterr().out
     with pytest.raises(UserError, match="ends in .npz"):

@@ -166,6 +166,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(of: str, tmp_path: Path) 
     config = tiny_config("simclr", max_steps=2)
     train(tiny_method(config), config, tmp_path)
     (tmp_path / ".own.tmp").touch()
+    config.save(RunFolder(tmp_path).config)
     before = set(tmp_path.rglob("*"))
 
     killed = processes.Process(target=checkpoint.write_atomically, args=(getattr(RunFolder(tmp_path), of), die))

@@ -34,6 +34,10 @@ def test_a_third_modality_is_trained_by_the_command(tmp_path: Path) -> None:
     assert (summary["train_waves"], summary["test_waves"], summary["steps"]) == (64, 16, 16)
     assert "temperature: 0.3" in (run / "config.yaml").read_text() and (run / "report.html").exists()
     assert "trained encoder" in semblance(tmp_path, "evaluate", str(run))
+    assert "waves per second" not in (report := (run / "report.html").read_text()) and "samples per second" in report
+    script = f"import semblance as sb; print(type(sb.load_backbone({str(run)!r})).__name__)"  # in a process of its own
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "Encoder\n"
+    assert "WaveCLR" in semblance(tmp_path, "methods", WAVES)
 
 
 def test_a_third_modality_goes_on_and_is_embedded(tmp_path: Path) -> None:

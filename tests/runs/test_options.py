@@ -58,6 +58,27 @@ def test_views_of_a_file_follow_the_size_that_a_flag_gives(tmp_path: Path) -> No
     assert given.views == resolve({"method": "dino", "recipe": "small", "data": "pictures", "image_size": 64}).views
 
 
+def test_what_follows_from_another_value_goes_along_with_it(tmp_path: Path) -> None:
+    """Beside the configuration of a run: rates of biases with the rate, the size of stored pictures with the views."""
+    flags = {"method": "barlow-twins", "recipe": "imagenet", "data": "pictures", "hyper": {"dim": 64}}
+    resolve(flags).save(tmp_path / "config.yaml")
+    for changed in ({"lr": 0.5}, {"image_size": 160}, {"hyper": {"dim": 64, "lambda_": 0.1}}):
+        assert resolve({"config": tmp_path} | changed) == resolve(flags | changed)
+    assert resolve({"config": tmp_path, "hyper": {"lambda_": 0.1}}).hyper["dim"] == 64
+    for name, value in (("recipe", "small"), ("method", "simclr")):
+        with pytest.raises(UserError, match=f"--{name} {value} does not fit the --config"):
+            resolve({"config": tmp_path, name: value})
+
+
+def test_a_file_may_use_the_names_of_flags(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("batch-size: 32\nprecision: 32\n")
+    config = resolve({"config": tmp_path / "mine.yaml"})
+    assert (config.batch_size, config.precision) == (32, "32")
+    (tmp_path / "mine.yaml").write_text("from: nowhere\n")
+    with pytest.raises(UserError, match="No run in nowhere"):
+        resolve({"config": tmp_path / "mine.yaml"})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -12,7 +12,9 @@ from semblance.commands.printing import say
 from semblance.data import Source
 from semblance.engine.loop import optimizer_of, run_length, step
 from semblance.modalities.modality import Modality
+from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
 from semblance.runtime.ranks import own_rows, world
 from semblance.systems import Clock, Method
 
@@ -20,15 +22,23 @@ TIMED = 3  # steps, after one that allocates
 
 
 def tell(
-    config: TrainConfig, method: Method, source: Source[Any], modality: Modality, device: torch.device
+    config: TrainConfig,
+    method: Method,
+    source: Source[Any],
+    modality: Modality,
+    device: torch.device,
+    old: RunFolder | None,
 ) -> dict[str, Any]:
     """Print the configuration, how the data was understood, and steps, time and memory by a few steps on this machine.
 
-    Returns them: config, steps, seconds, bytes. Nothing is written, and the weights are not used again.
+    old: the folder of a run that would go on. Returns config, steps, seconds, bytes. Nothing is written; the method is
+    changed.
     """
     per_epoch, total = run_length(config, len(source.train))
+    done = checkpoint.load(old.checkpoint)["step"] if old is not None and old.checkpoint.exists() else 0
+    left = max(0, total - done)
     seconds, peak = _measure(config, method, source, device, per_epoch, total)
-    found = {"config": config.model_dump(), "steps": total, "seconds": seconds * total, "bytes": peak}
+    found = {"config": config.model_dump(), "steps": left, "seconds": seconds * left, "bytes": peak}
     if world()[0] > 0:
         return found
     print(config.yaml())
@@ -47,7 +57,8 @@ def tell(
     more = " Work on the whole set between steps comes on top." if _has_work_between_steps(method) else ""
     shared = f" on {world()[1]} processes" if world()[1] > 1 else ""
     say(
-        f"{total:,} steps, {per_epoch:,} an epoch. About {timedelta(seconds=round(seconds * total))} of training at "
+        f"{left:,} steps{f' after {done:,}' if done else ''}, {per_epoch:,} an epoch. "
+        f"About {timedelta(seconds=round(seconds * left))} of training at "
         f"{seconds:.3g} s a step{shared}, and {peak / 2**30:.1f} GiB of memory ({TIMED} steps measured here). "
         f"Measuring and the report come on top.{more}", result=True,
     )  # fmt: skip

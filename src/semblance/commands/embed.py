@@ -32,6 +32,9 @@ def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bo
             write_atomically(out, lambda file: np.savez(file, **arrays))
         widths = " and ".join(f"{name} of {rows.shape[1]} numbers" for name, rows in features.items())
         say(f"Wrote {widths} for {len(arrays['names']):,} {modality.samples} to {out}.", result=True)
+    else:
+        told = ", ".join(f"{len(rows):,} rows of {rows.shape[1]} numbers ({name})" for name, rows in features.items())
+        say(f"{told}; --out FILE.npz keeps them.")
     print_skipped(list(dict.fromkeys(skipped for part in parts for skipped in part.skipped)))
     return features["features"] if list(features) == ["features"] else features
 

@@ -1,14 +1,18 @@
 """Going on with a run: which one, what may be given anew, and whether anything is left to be done."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from semblance import systems
+from semblance.commands.printing import say
 from semblance.errors import UserError
 from semblance.runs.config import MAY_CHANGE, TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.options import Output, TrainOptions, flag
 from semblance.runs.resolve import absolute, absolute_path
+
+FREE = MAY_CHANGE - {"from_run", "load_size"}  # what flags may give anew; config.yaml may be moved along with its data
 
 
 def folder_to_resume(options: TrainOptions) -> RunFolder | None:
@@ -29,11 +33,13 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
     anew = {name: value for name, value in options.given.items() if name not in Output.model_fields}
     kept = {"method": systems.canonical, "data": absolute, "data_root": absolute_path}  # as they are kept
     anew |= {name: kept[name](anew[name]) for name in kept if name in anew}
-    fixed = [name for name, value in anew.items() if name not in MAY_CHANGE and value != getattr(config, name, None)]
+    if "hyper" in anew:
+        anew["hyper"] = config.hyper | anew["hyper"]
+    fixed = [name for name, value in anew.items() if name not in FREE and value != getattr(config, name, None)]
     if options.config is not None:
         fixed.append("config")
     if fixed:
-        may = ", ".join(flag(name) for name in TrainOptions.model_fields if name in MAY_CHANGE)
+        may = ", ".join(flag(name) for name in TrainOptions.model_fields if name in FREE)
         raise UserError(
             f"--resume goes on with the run as it was configured: leave out {', '.join(map(flag, fixed))}. "
             f"What may be given anew: {may}."
@@ -44,8 +50,19 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
 
 
 def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
-    """The summary of a run that is complete and was given no more to do."""
+    """The summary of a run that is complete and was given no more to do, which is said; None of another.
+
+    Raises UserError where a finished run has lost its checkpoint.
+    """
     summary = folder.read_summary()
-    complete = folder.report.exists() and folder.checkpoint.exists() and any(folder.path.glob("*backbone.safetensors"))
-    as_long = all(summary.get(name, 0) == getattr(config, name) for name in ("epochs", "max_steps"))
-    return summary if complete and as_long else None
+    if summary and not folder.checkpoint.exists():
+        raise UserError(f"{folder.path} was finished, but {folder.checkpoint} is gone: there is nothing to go on from.")
+    backbones = len(list(folder.path.glob("*backbone.safetensors")))
+    complete = folder.report.exists() and backbones == len(systems.get(config.method).streams)
+    if not complete or any(summary.get(name, 0) != getattr(config, name) for name in ("epochs", "max_steps")):
+        return None
+    limit = "max_steps" if config.max_steps is not None and config.max_steps <= summary["steps"] else "epochs"
+    if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
+        done = f"{folder.path} is finished, at step {summary['steps']:,}: look at {folder.report}."
+        say(f"{done} To train on, give a {flag(limit)} above {getattr(config, limit)}.")
+    return summary

@@ -24,7 +24,7 @@ from semblance.nets.batchnorm import synchronise
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.from_run import go_on_from
-from semblance.runs.options import TrainOptions, flag
+from semblance.runs.options import TrainOptions
 from semblance.runs.resolve import resolve
 from semblance.runtime import fsdp
 from semblance.runtime.allocator import keep_freed_memory
@@ -36,14 +36,10 @@ from semblance.systems import Method
 def train(options: TrainOptions) -> dict[str, Any]:
     """Train as the options say, or go on with a run; returns what summary.json holds."""
     started = time.perf_counter()
-    old, stored = folder_to_resume(options), None
+    old = folder_to_resume(options)
     if old is not None:
-        stored = TrainConfig.load(old.config)
-        config = given_anew(stored, options)
-        if not options.dry_run and (summary := finished(old, config)):
-            limit = "epochs" if config.max_steps is None else "max_steps"
-            done = f"{old.path} is finished, at step {summary['steps']:,}: look at {old.report}."
-            say(f"{done} To train on, give a {flag(limit)} above {getattr(config, limit)}.")
+        config = given_anew(TrainConfig.load(old.config), options)
+        if (summary := finished(old, config)) is not None:
             return summary
         modality = modalities.of(config.method)
         source = modality.load(config)
@@ -62,12 +58,14 @@ def train(options: TrainOptions) -> dict[str, Any]:
     method = _build(config, modality, source, starts_anew=old is None).to(device)
     config = _measured(config, method, device, len(source.train), alone=fabric.world_size == 1)
     if options.dry_run:
-        return tell(config, method, source, modality, device)
+        RunFolder.check_free(options.out if old is None else None)
+        _spread(method, config, fabric)
+        return tell(config, method, source, modality, device, old)
     folder = old or _new_folder(options.out, config, fabric)
     config = fabric.broadcast(config)
     with _resumable(folder, leader):
         if leader:
-            if config != stored:
+            if old is None:
                 config.save(folder.config)
             announce(config, source, modality, device)
         method.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
@@ -78,16 +76,15 @@ def train(options: TrainOptions) -> dict[str, Any]:
             name = _before_training(modality, config)
             with status(f"Measuring the {name}", leader):
                 untrained = {"encoder": name} | modality.measure(modality.embed(method, source, config), source)
-        if fabric.world_size > 1:
-            synchronise(method)
-        if fabric.world_size > 1 and config.shard:
-            fsdp.shard(method, method.backbone, device)
+        _spread(method, config, fabric)
 
         def watch() -> dict[str, float]:
             return modality.watch(method, source, config)
 
         evaluate = None if untrained is None else watch
         trained = fit(method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate)
+        if leader and old is not None and trained.began == trained.step:
+            say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
         if not trained.finished:
             raise KeyboardInterrupt(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
         return finish(method, source, config, modality, folder, trained, untrained, started, leader=leader)
@@ -124,7 +121,7 @@ def _build(config: TrainConfig, modality: Modality, source: Source[Any], *, star
 
 def _measured(config: TrainConfig, method: Method, device: torch.device, n: int, *, alone: bool) -> TrainConfig:
     """The configuration with the open choices of the hardware made; none is open where a run is resumed."""
-    precision = choose_precision(config.precision, device, clips=not method.of_pictures())
+    precision = choose_precision(config.precision, device, clips=method.modality == "clips")
     choices: dict[str, Any] = {"precision": precision}
     if not method.of_pictures():  # untried with other networks
         choices |= {"channels_last": False, "compile": bool(config.compile)}
@@ -153,6 +150,14 @@ def _new_folder(out: str | None, config: TrainConfig, fabric: Fabric) -> RunFold
         raise made
     assert made is not None
     return made
+
+
+def _spread(method: Method, config: TrainConfig, fabric: Fabric) -> None:
+    """Over the ranks: batch norms see the global batch, and with --shard each holds a part of the backbone."""
+    if fabric.world_size > 1:
+        synchronise(method)
+        if config.shard:
+            fsdp.shard(method, method.backbone, fabric.device)
 
 
 def _compile(method: Method) -> None:

@@ -35,11 +35,12 @@ LOG_EVERY = 10  # steps
 
 @dataclass
 class Trained:
-    """How a run ended: `step` of `total`, and the seconds it has trained in all."""
+    """How a run ended: `step` of `total`, and the seconds it has trained in all; it went on from step `began`."""
 
     step: int
     total: int
     seconds: float
+    began: int = 0
 
     @property
     def finished(self) -> bool:
@@ -73,7 +74,8 @@ def fit(
             trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
         if leader:
             folder.rewind(trained.step)
-    first = trained.step
+            config.save(folder.config)  # what was given anew, once the checkpoint has proved to be of this run
+    trained.began = trained.step
 
     divergence = Divergence(method, samples, folder, leader)
 
@@ -130,7 +132,7 @@ def fit(
             if due:
                 save()
                 saved = time.perf_counter()
-        if trained.step > first:  # a second SIGTERM still does nothing
+        if trained.step > trained.began:  # a second SIGTERM still does nothing
             save()
     return trained
 
@@ -163,7 +165,9 @@ def step(
     def embed(rows: slice) -> Embeddings:
         views = make_views(config.views, [t[rows] for t in raw], own[rows], seed=config.seed, step=clock.step)
         with autocast(config.precision, device):
-            return method.embed([view.to(dtype, memory_format=layout) for view in views])
+            return method.embed(
+                [v.to(dtype if v.is_floating_point() else v.dtype, memory_format=layout) for v in views]
+            )
 
     optimizer.zero_grad()
     loss, numbers, z = gradients.backward(

@@ -10,6 +10,7 @@ ACCURACIES = {
     "video_to_audio_r1": "Sound found by its picture, R@1",
     "audio_to_video_r1": "Picture found by its sound, R@1",
 }
+SAMPLES = {"train_images": "pictures", "train_clips": "clips"}  # what a run's samples are, by what its summary has
 _HEADER = {"method", "title", "family", "paper", "data", "backbone", "training_seconds", "samples_per_second"}
 _SHOWN = _HEADER | {"table", "skipped", "test_images"}
 
@@ -53,12 +54,8 @@ def facts(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[tuple[
         if values:
             found.append((write(values[-1]), name))
     if finite(summary.get("samples_per_second")):
-        found.append(
-            (
-                f"{summary['samples_per_second']:,.0f}",
-                "clips per second" if "retrieval" in summary else "pictures per second",
-            )
-        )
+        what = next((word for key, word in SAMPLES.items() if key in summary), "samples")
+        found.append((f"{summary['samples_per_second']:,.0f}", f"{what} per second"))
     if finite(summary.get("training_seconds")):
         found.append((duration(summary["training_seconds"]), "training time"))
     return found

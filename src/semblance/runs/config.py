@@ -103,7 +103,10 @@ class TrainConfig(Hardware, Time, Optimisation, Views, Network, Data, What):
             raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
         problems: list[str] = []
         try:
-            config = cls.model_validate(yaml.safe_load(path.read_text()))
+            values = yaml.safe_load(path.read_text())
+            if isinstance(values, dict) and isinstance(values.get("method"), str):
+                systems.get(values["method"])  # before the views, whose kinds it knows
+            config = cls.model_validate(values)
             check_hyper(systems.get(config.method), config.without, config.hyper, problems)
         except ValidationError as error:
             problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]

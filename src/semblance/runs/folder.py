@@ -56,11 +56,16 @@ class RunFolder:
             return str(values["method"]) if isinstance(values, dict) and "method" in values else None
         return None
 
+    @staticmethod
+    def check_free(out: str | Path | None) -> None:
+        """A UserError where there is a run in a folder that is to be a new one's."""
+        if out is not None and (Path(out) / "config.yaml").exists():
+            raise UserError(f"{out} already holds a run. Continue it with --resume, or choose another --out.")
+
     @classmethod
     def new(cls, out: str | Path | None, name: str) -> "RunFolder":
         """An empty folder: `out`, or the first of runs/NAME-1, -2, ... that is not there yet."""
-        if out is not None and (Path(out) / "config.yaml").exists():
-            raise UserError(f"{out} already holds a run. Continue it with --resume, or choose another --out.")
+        cls.check_free(out)
         paths: Iterable[Path] = [Path(out)] if out is not None else (Path("runs") / f"{name}-{i}" for i in count(1))
         for path in paths:
             try:
@@ -98,4 +103,8 @@ class RunFolder:
         write_atomically(path, lambda file: file.write(json.dumps(numbers, indent=2).encode()))
 
     def read_summary(self) -> dict[str, Any]:
-        return json.loads(self.summary.read_text()) if self.summary.exists() else {}
+        """What summary.json holds; nothing where it is missing or damaged."""
+        with suppress(OSError, ValueError):
+            summary = json.loads(self.summary.read_text())
+            return summary if isinstance(summary, dict) else {}
+        return {}

@@ -5,16 +5,21 @@ Grouped as a person thinks. None leaves a choice to the recipe of the method, or
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
 
 from semblance.errors import UserError
 
-Precision = Literal["auto", "32", "bf16", "64"]
+Precision = Annotated[
+    Literal["auto", "32", "bf16", "64"], BeforeValidator(lambda given: str(given) if type(given) is int else given)
+]
 Hyper = dict[str, float | str]
 NotNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, BeforeValidator(lambda given: fspath(given) if isinstance(given, PathLike) else given)]  # or path
@@ -35,6 +40,15 @@ HABITS = {  # what people type by habit, and what there is instead
     "bs": "The samples of a step are --batch-size.",
     "wd": "That is --weight-decay.",
     "arch": "The network is --backbone.",
+    "encoder": "The network is --backbone.",
+    "name": "The folder of the run is --out.",
+    "save": "The folder of the run is --out.",
+    "logdir": "The folder of the run is --out.",
+    "log_dir": "The folder of the run is --out.",
+    "device": "A GPU is used where there is one; --devices says how many.",
+    "cuda": "A GPU is used where there is one; --devices says how many.",
+    "gpu": "A GPU is used where there is one; --devices says how many.",
+    "cpu": "A GPU is used where there is one; CUDA_VISIBLE_DEVICES= hides it.",
     "model": "The network is --backbone; the method is named first: semblance train simclr.",
     "dataset": "That is --data.",
     "data_dir": "That is --data.",
@@ -76,9 +90,9 @@ class Data(Group):
 
     data: Name | None = None
     """A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
-    download), cifar10, cifar100, mnist, fashion-mnist, svhn, stl10. For avid and avid-cma: a folder or tar of videos
-    with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here. Labels, where
-    there are any, serve evaluation only. Default: shapes, or bounce."""
+    download), cifar10, cifar100, mnist, fashion-mnist, kmnist, usps, svhn, stl10. For avid and avid-cma: a folder or
+    tar of videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here.
+    Labels, where there are any, serve evaluation only. Default: shapes, or bounce."""
     data_root: Name = "data"
     """Folder in which torchvision's sets are looked for."""
     download: bool = False
@@ -190,7 +204,8 @@ class Output(Group):
     """Go on with a run from its last checkpoint: --resume RUN, or --resume with the folder as --out. All other options
     are the run's own; given anew may be those that do not change what it is, among them --epochs and --devices."""
     config: Name | None = None
-    """A YAML file of options, e.g. the config.yaml of a run; flags win over it."""
+    """A YAML file of options, or a run, whose config.yaml is one; flags win. What it gives stands: beside the lr of a
+    run, --batch-size scales none."""
     dry_run: bool = False
     """Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing."""
 
@@ -217,7 +232,7 @@ class TrainOptions(Output, Hardware, Time, Optimisation, ViewFields, Views, Netw
         problems = [misnamed(name) for name in given if name not in cls.model_fields]
         flags = {name: value for name, value in given.items() if name in cls.model_fields and value is not None}
         file = _read(Path(flags["config"])) if isinstance(flags.get("config"), str | PathLike) else {}
-        values = file | flags
+        values = _beside(file, flags, problems) | flags
         try:
             options = cls.model_validate(values)
         except ValidationError as error:
@@ -246,7 +261,9 @@ def flag_problem(name: str | int, error: Any) -> str:
 
 def misnamed(name: str) -> str:
     """What to say of an option that there is not."""
-    name = name.lstrip("-").replace("-", "_")
+    name = name.lstrip("-").replace("-", "_").lower()
+    if name == "views":
+        return "Views are given in a --config file, or from Python."
     if name in HABITS:
         return f"There is no {flag(name)}. {HABITS[name]}"
     from semblance import systems
@@ -254,13 +271,14 @@ def misnamed(name: str) -> str:
     owners = [method for method in systems.names() if name in systems.hyper_parameters(systems.get(method))]
     if owners:
         return f"There is no {flag(name)}. It is a hyper-parameter of {', '.join(owners)}: --hyper.{name}."
-    close = get_close_matches(name, TrainOptions.model_fields, n=1, cutoff=0.5)
+    close = get_close_matches(name, TrainOptions.model_fields, n=1, cutoff=0.6)
     hint = f" Did you mean {flag(close[0])}?" if close else " See semblance train --help."
     return f"There is no {flag(name)}.{hint}"
 
 
 def _read(path: Path) -> dict[str, Any]:
     """The options in a YAML file."""
+    path = path / "config.yaml" if path.is_dir() else path  # of a run
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -269,11 +287,40 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"--config {path} holds no options: write one a line, e.g. epochs: 50.")
-    foreign = [str(name) for name in values if name not in TrainOptions.model_fields or name in Output.model_fields]
+    values = {str(name).replace("-", "_"): value for name, value in values.items()}
+    values |= {"from_run": values.pop("from")} if "from" in values else {}
+    foreign = [name for name in values if name not in TrainOptions.model_fields or name in Output.model_fields]
     if foreign:
         told = [f"{name} is given as a flag" if name in Output.model_fields else misnamed(name) for name in foreign]
         raise UserError("\n".join(f"--config {path}: {line}" for line in told))
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """What of a file stands beside flags: what follows from another value goes along with that."""
+    kept = dict(file)
+    if isinstance(file.get("hyper"), dict) and isinstance(flags.get("hyper"), dict):
+        flags["hyper"] = file["hyper"] | flags["hyper"]
+    if "lr" in flags and "lr" in file:  # rates of biases stay in proportion: the recipe's
+        kept.pop("bias_lr", None)
+    if "image_size" in flags:
+        kept.pop("load_size", None)
+    if "views" in file:  # the whole configuration of a run, beside which another recipe would change nothing
+        problems += [
+            f"{flag(name)} {flags[name]} does not fit the --config, which has all of {name} {file[name]}: leave it out."
+            for name in ("method", "recipe")
+            if name in flags and str(flags[name]).lower() != str(file.get(name, flags[name])).lower()
+        ]
+    return kept
+
+
+def bare(kind: Any) -> Any:
+    """A type without the ranges of its values."""
+    if get_origin(kind) is Annotated:
+        return bare(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return reduce(or_, map(bare, get_args(kind)))
+    return kind
 
 
 def _place(name: str | int) -> int:

@@ -58,6 +58,7 @@ def resolve(options: TrainOptions | Mapping[str, Any], stored_size: int | None =
         "seed": options.seed, "shard": options.shard, "precision": options.precision, "download": options.download,
     } | given | {
         "data": data, "data_root": absolute_path(options.data_root), "recipe": name,
+        "from_run": None if options.from_run is None else absolute_path(options.from_run),
     }  # fmt: skip
     values["views"] = _views(cls, recipe, size, options, given, problems)
     values["hyper"] = dict(recipe.hyper) | check_hyper(cls, values["without"], given.get("hyper", {}), problems)
@@ -83,7 +84,8 @@ def resized(views: tuple[AnyView, ...], ratio: float) -> tuple[AnyView, ...]:
 def _of_the_run(run: str, cls: type[Method], given: dict[str, Any]) -> dict[str, Any]:
     """What is given, and data, networks, windows and shared hyper-parameters of the run that this one starts with."""
     old = TrainConfig.load(Path(run) / "config.yaml")
-    if systems.get(old.method).modality != cls.modality:
+    theirs = systems.get(old.method).modality
+    if theirs != cls.modality and (isinstance(theirs, str) or type(theirs) is not type(cls.modality)):
         raise UserError(f"--from {run} is of {old.method}, which learns from something else.")
     own = {name: getattr(old, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
     windows = {name: value for view in old.views for name, value in _fields(view).items()}

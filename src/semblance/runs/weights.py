@@ -10,10 +10,12 @@ from safetensors.torch import load_model
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from semblance import systems
 from semblance.errors import UserError
 from semblance.nets.audio import audio_backbone
 from semblance.nets.backbones import backbone
 from semblance.nets.video import video_backbone
+from semblance.runs.folder import RunFolder
 from semblance.runtime.atomic_files import write_atomically
 from semblance.runtime.fsdp import full
 from semblance.runtime.ranks import world
@@ -62,6 +64,8 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get("semblance", "{}"))
     except SafetensorError as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}).") from error
+    if not KINDS.keys() & about.keys() and (method := RunFolder(path.parent).method) is not None:
+        systems.get(method)  # whose file may add its own kind
     kind = next((kind for kind in KINDS if kind in about), None)
     if kind is None:
         raise UserError(f"{path} was not written by semblance train: it does not name its backbone.")

@@ -41,7 +41,7 @@ class Progress:
             self.seen.popleft()
         if speed := self.speed(step):
             left = timedelta(seconds=round((self.total - step) * self.batch_size / speed))
-            state = f"loss {self.loss:.3f}  {speed:,.0f} images/s  {left} left"
+            state = f"loss {self.loss:.3f}  {speed:,.0f} samples/s  {left} left"
             self.bar.update(self.task, completed=step, state=state)
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:

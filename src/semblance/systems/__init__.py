@@ -36,7 +36,9 @@ def canonical(name: str) -> str:
     """
     file, colon, cls = name.rpartition(".py:")
     if colon:
-        return f"{Path(file).expanduser().absolute()}.py:{cls}"
+        return f"{Path(file).expanduser().resolve()}.py:{cls}"
+    if name.endswith(".py"):
+        raise UserError(f"{name} may hold several classes: name the method as {name}:CLASS.")
     known = {_squashed(n): n for n in names()} | ALIASES
     if _squashed(name) not in known:
         raise unknown("method", name, names())
@@ -82,4 +84,7 @@ def _from_file(file: str, name: str) -> type[Method]:
     known = {c.__name__: c for c in classes if issubclass(c, Method)}
     if name not in known:
         raise unknown(f"method of {file}", name, known)
+    said = ("family", "title", "paper", "equation", "picture", "guards", "recipes")
+    if missing := [attribute for attribute in said if not hasattr(known[name], attribute)]:
+        raise UserError(f"{name} in {file} does not say its {', '.join(missing)} (semblance/systems/method.py).")
     return known[name]

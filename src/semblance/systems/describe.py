@@ -15,6 +15,7 @@ from semblance.systems.method import Method
 from semblance.systems.recipe import AnyView, Recipe
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
+from semblance.views.view import View
 
 PICTURES = 1_234_567  # stands for N, and is easily told from other sizes
 COSTS = Path(__file__).parent / "costs.json"  # written by benchmarks/costs.py
@@ -27,9 +28,10 @@ class _Backbone(nn.Module):
 def about(name: str) -> dict[str, Any]:
     """Everything that `semblance methods NAME` shows, as plain values."""
     cls = get(name)
+    published = cls.recipes.get("imagenet") or next(iter(cls.recipes.values()))
     return {
         "method": name, "title": cls.title, "family": cls.family, "paper": cls.paper, "equation": cls.equation,
-        "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(cls.recipes["imagenet"].views),
+        "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(published.views),
         "state": state(cls),
         "cost": json.loads(COSTS.read_text())["costs"].get(name),
         "defaults": {n: p.default for n, p in hyper_parameters(cls).items()},
@@ -87,6 +89,8 @@ def _views(views: tuple[AnyView, ...]) -> str:
             return f"{view.seconds:g} s of sound"
         if isinstance(view, ClipView):
             return f"{view.frames} frames of {view.size} px"
+        if not isinstance(view, View):
+            return type(view).__name__.lower()
         patches = f"{view.grid**2} patches of " if view.grid > 1 else ""
         return f"{patches}{view.size} px"
 
