@@ -13,6 +13,7 @@ import time
 import torch
 from grouping import apart, peak
 
+from semblance import modalities
 from semblance.engine import loop
 from semblance.engine.optimizers import make_optimizer
 from semblance.modalities.build import build
@@ -31,7 +32,7 @@ def measure(keep: bool, line) -> None:
     flags = {"method": "simclr", "recipe": "small", "backbone": "resnet10-w32-cifar"}
     flags |= {"batch_size": BATCH, "precision": choose_precision("auto", cpu)}
     config = resolve(flags | {"channels_last": True, "compile": False})
-    method = build(config).train().to(memory_format=torch.channels_last)
+    method = build(config, modalities.of(config.method)).train().to(memory_format=torch.channels_last)
     optimizer = make_optimizer(config.optimizer, method, weight_decay=config.weight_decay)
     pixels = torch.randint(0, 256, (BATCH, 3, 32, 32), dtype=torch.uint8)
     raw = (pixels, torch.full((BATCH, 2), 32, dtype=torch.int32), torch.arange(BATCH))

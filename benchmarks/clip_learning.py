@@ -69,7 +69,7 @@ def measure(run: Path) -> dict:
     whole, pieces = clips_of_pieces(source, Path(config.data))
     parts = source.train, source.test
     torch.manual_seed(config.seed)
-    untrained = cast(ClipMethod, build(config))
+    untrained = cast(ClipMethod, build(config, MODALITY))
     MODALITY.prepare(untrained, source, config)
     learnt = trained(run, config).to(device)
     found = {

@@ -12,6 +12,7 @@ import time
 import torch
 from grouping import apart, peak
 
+from semblance import modalities
 from semblance.engine import loop
 from semblance.engine.optimizers import make_optimizer
 from semblance.modalities.build import build
@@ -22,7 +23,7 @@ from semblance.systems import Clock
 def measure(batch: int, micro_batch: int | None, line) -> None:
     flags = {"method": "simclr", "recipe": "quick", "batch_size": batch, "micro_batch": micro_batch, "precision": "32"}
     config = resolve(flags | {"channels_last": False, "compile": False})
-    method = build(config).train()
+    method = build(config, modalities.of(config.method)).train()
     optimizer = make_optimizer(config.optimizer, method, weight_decay=config.weight_decay)
     pixels = torch.randint(0, 256, (batch, 3, 32, 32), dtype=torch.uint8)
     raw = (pixels, torch.full((batch, 2), 32, dtype=torch.int32), torch.arange(batch))

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from semblance import systems
+from semblance import modalities, systems
 from semblance.data.clips.clips import Clips
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Attribute, Samples, labelled
@@ -91,7 +91,7 @@ def tiny_samples(method: str) -> Samples:
 def tiny_method(config: TrainConfig, *, seed: int = 0, norms: bool = True) -> Method:
     """The method of a configuration; without `norms` every batch norm is left out."""
     torch.manual_seed(seed)
-    method = build(config)
+    method = build(config, modalities.of(config.method))
     method.prepare(PICTURES)
     if not norms:
         _leave_out_norms(method)

@@ -143,6 +143,20 @@ def _hyper(method: str) -> list[str]:
     return list(signature(systems.get(method)).parameters)
 
 
+def test_an_error_in_a_step_ends_the_workers_too(pets: Path, tmp_path: Path) -> None:
+    """Pictures are read from the disk by processes that leave signals to the one that trains."""
+    script = tmp_path / "script.py"
+    flags = FAST | {"data": str(pets), "out": str(tmp_path / "run"), "workers": 2, "max_steps": 5}
+    script.write_text(
+        "import semblance as sb\nfrom semblance import systems\nfrom semblance.runtime import memory\n"
+        "memory._available = lambda: 0\n"
+        "def broken(*arguments): raise RuntimeError('broken')\n"
+        f"systems.get('simclr').objective = broken\nsb.train(**{flags!r})\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and ended.stderr.strip().endswith("RuntimeError: broken")
+
+
 def test_two_devices_leave_one_run(tmp_path: Path) -> None:
     """A script that trains on two devices goes on in both processes with the same summary."""
     pictures = write_pictures(tmp_path / "pets")

@@ -98,11 +98,14 @@ def damaged(whole: bytes, chance: random.Random) -> bytes:
 
 
 MEDIA: dict[str, tuple[Callable[[], bytes], Callable[[bytes], Any], int]] = {
-    **{kind: (lambda k=kind: picture(k), lambda data: decode(data, 16), 150) for kind in Image.SAVE
-       if kind in {"PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM", "TGA", "ICO", "AVIF"}},
+    **{
+        kind: (lambda k=kind: picture(k), lambda data: decode(data, 16), 150)
+        for kind in Image.SAVE
+        if kind in {"PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM", "TGA", "ICO", "AVIF"}
+    },
     "MP4": (film, lambda data: decode_clip(data, 16, 8.0, 8000), 150),
     "WAV": (sound, lambda data: decode_sound(data, 8000), 150),
-}  # fmt: skip
+}
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about broken tags

@@ -146,10 +146,12 @@ def test_two_hosts(two_hosts: list[list[str]], pictures: Path, alone: Path, tmp_
     """One process on each, that can reach each other over the cable only."""
     rendezvous = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", HOSTS[0], "--master-port", "29517"]
     own = command(pictures, tmp_path / "run")
-    end([
-        start([*host, *TORCHRUN, *rendezvous, "--node-rank", str(i), *own], GLOO_SOCKET_IFNAME="cable0")
-        for i, host in enumerate(two_hosts)
-    ])  # fmt: skip
+    end(
+        [
+            start([*host, *TORCHRUN, *rendezvous, "--node-rank", str(i), *own], GLOO_SOCKET_IFNAME="cable0")
+            for i, host in enumerate(two_hosts)
+        ]
+    )
     assert_same_run(tmp_path / "run", alone)
 
 

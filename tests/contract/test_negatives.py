@@ -36,9 +36,11 @@ EXPECTED = {
 
 
 SWITCHED = {
-    "npid": {"negatives": 16}, "pirl": {"negatives": 16, "nce": True}, "avid": {"negatives": 16},
+    "npid": {"negatives": 16},
+    "pirl": {"negatives": 16, "nce": True},
+    "avid": {"negatives": 16},
     "avid-cma": {"negatives": 16, "positives": 5},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("method", [m for m in systems.names() if "negatives" in systems.get(m).guards])

@@ -65,9 +65,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(films: Path) -> None:
     source = load(films)
     assert whole(source) == good
     told = {Path(name).name: why for name, why in source.skipped}
-    assert set(told) == {
-        "half.mp4", "empty.mp4", "text.mkv", "short.mp4", "silent.mp4", "blind.mp4", "alone.png"
-    }  # fmt: skip
+    assert set(told) == {"half.mp4", "empty.mp4", "text.mkv", "short.mp4", "silent.mp4", "blind.mp4", "alone.png"}
     assert told["empty.mp4"] == "empty file" and told["silent.mp4"] == "no sound in it"
     assert told["blind.mp4"] == "no video in it" and told["short.mp4"].startswith("too short: 0.5")
     assert told["half.mp4"].startswith("damaged") and "without a sound file" in told["alone.png"]
@@ -145,12 +143,15 @@ def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"rate": 0}, "rate is 0"), ({"rate": [1, 2]}, "rate is .1, 2."), ({"rate": "x"}, "rate is x"),
+        ({"rate": 0}, "rate is 0"),
+        ({"rate": [1, 2]}, "rate is .1, 2."),
+        ({"rate": "x"}, "rate is x"),
         ({"x_train": np.zeros((0, 8, 8), np.uint8), "sound_train": np.zeros((0, 9))}, "x_train is empty"),
-        ({"sound_train": np.zeros((10, 0))}, "sound_train must hold"), ({"y_train": np.arange(9)}, "y_train must hold"),
+        ({"sound_train": np.zeros((10, 0))}, "sound_train must hold"),
+        ({"y_train": np.arange(9)}, "y_train must hold"),
         ({"x_test": np.zeros((3, 8, 8), np.uint8), "sound_test": np.zeros((3, 9))}, "y_test must hold one label"),
     ],
-)  # fmt: skip
+)
 def test_arrays_that_do_not_belong_together_are_refused(wrong: dict, told: str, tmp_path: Path) -> None:
     sound = {"x_train": np.zeros((10, 8, 8), np.uint8), "sound_train": np.zeros((10, 9)), "rate": 4000}
     np.savez(tmp_path / "pairs.npz", **(sound | {"y_train": np.arange(10) % 2} | wrong))
@@ -169,9 +170,12 @@ def test_rows_are_told_from_those_of_other_arrays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [(b"clip,word\n0.png,a\n1.png\n", "line 3 has more or fewer"), (b"clip,word\n0.png,a,b\n", "line 2 has more"),
-     ("clip,word\n0.png,\xe9\n".encode("latin-1"), "Save it as comma-separated UTF-8")],
-)  # fmt: skip
+    [
+        (b"clip,word\n0.png,a\n1.png\n", "line 3 has more or fewer"),
+        (b"clip,word\n0.png,a,b\n", "line 2 has more"),
+        ("clip,word\n0.png,\xe9\n".encode("latin-1"), "Save it as comma-separated UTF-8"),
+    ],
+)
 def test_a_damaged_table_is_told(text: bytes, told: str, tmp_path: Path) -> None:
     for i in range(2):
         Image.new("L", (20, 20), 30 * i).save(tmp_path / f"{i}.png")

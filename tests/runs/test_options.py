@@ -122,3 +122,9 @@ def test_what_is_typed_by_habit_is_pointed_to_what_there_is() -> None:
         assert said in misnamed(name)
     named = {word.strip(",.;") for text in HABITS.values() for word in text.split() if word.startswith("--")}
     assert named <= {*map(flag, TrainOptions.model_fields)}
+
+
+@pytest.mark.parametrize(("stored", "size"), [(None, 32), (64, 32), (65, 65), (96, 96), (300, 96)])
+def test_views_of_small_recipes_grow_to_larger_pictures(stored: int | None, size: int) -> None:
+    config = resolve({"method": "simclr", "data": "pictures"}, stored_size=stored)
+    assert (config.image_size, config.load_size, config.views[0].size) == (size, 96, size)

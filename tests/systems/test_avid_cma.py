@@ -173,8 +173,11 @@ def test_a_warm_start_mines_at_once(noise) -> None:
 def test_published_constants(defaults) -> None:
     found = defaults(CMA)
     assert {n: found[n] for n in ("cross", "within", "cross_positives", "within_positives")} == {
-        "cross": 1.0, "within": 0.0, "cross_positives": 0.0, "within_positives": 1.0
-    }  # fmt: skip
+        "cross": 1.0,
+        "within": 0.0,
+        "cross_positives": 0.0,
+        "within_positives": 1.0,
+    }
     assert (found["positives"], found["within_negatives"], found["agreement"]) == (32, 64, "consensus")
     model = cma(negatives=1024)
     level = model.constants(4)["all scores equal"]

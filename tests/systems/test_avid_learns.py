@@ -49,7 +49,7 @@ def test_held_out_pairs_find_each_other() -> None:
     )  # fmt: skip
     config = config.model_copy(update={"views": (VIDEO, SOUND)})
     torch.manual_seed(0)
-    method = build(config)
+    method = build(config, modalities.named("clips"))
     method.prepare(TRAIN)
     modalities.named("clips").prepare(method, source, config)
     optimizer = make_optimizer("muon", method, weight_decay=0.01)

@@ -87,10 +87,12 @@ def test_boxes_are_whole_pixels_inside_the_picture():
 @pytest.mark.parametrize(
     "height, width, scale, ratio",
     [
-        (224, 224, (0.08, 1.0), RATIO), (100, 300, (0.08, 1.0), RATIO), (375, 500, (0.14, 1.0), RATIO),
+        (224, 224, (0.08, 1.0), RATIO),
+        (100, 300, (0.08, 1.0), RATIO),
+        (375, 500, (0.14, 1.0), RATIO),
         (200, 180, (0.05, 0.14), (0.9, 2.0)),
     ],
-)  # fmt: skip
+)
 def test_boxes_have_the_distribution_of_torchvision(height, width, scale, ratio):
     """Area, aspect and place of 5,000 boxes, also where the fallback to a centred crop occurs."""
     ours, theirs = draw(5000, height, width, scale, ratio)

@@ -38,9 +38,7 @@ def spy(monkeypatch, name: str) -> list[tuple]:
 def test_a_view_is_torchvisions_pipeline_on_the_same_parameters(monkeypatch, grey_p, bicubic):
     """Crop, flip, jitter, greyscale, blur, solarize, in this order, each image with parameters of its own."""
     crops, jitters, blurs = (spy(monkeypatch, name) for name in ("resized_crop", "jitter", "gaussian_blur"))
-    recipe = View(
-        40, bicubic=bicubic, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=1, grey_p=grey_p, blur_p=1, solarize_p=1
-    )  # fmt: skip
+    recipe = View(40, bicubic=bicubic, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=1, grey_p=grey_p, blur_p=1, solarize_p=1)
     x, sizes, index = noise(24, 48)
     ours = recipe(x, sizes, index, 5)
     (_, boxes, _, _, flips), (_, factors, orders), (_, sigmas, taps) = crops[0], jitters[0], blurs[0]

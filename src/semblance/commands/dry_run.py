@@ -60,8 +60,9 @@ def tell(
         f"{left:,} steps{f' after {done:,}' if done else ''}, {per_epoch:,} an epoch. "
         f"About {timedelta(seconds=round(seconds * left))} of training at "
         f"{seconds:.3g} s a step{shared}, and {peak / 2**30:.1f} GiB of memory ({TIMED} steps measured here). "
-        f"Measuring and the report come on top.{more}", result=True,
-    )  # fmt: skip
+        f"Measuring and the report come on top.{more}",
+        result=True,
+    )
     return found
 
 

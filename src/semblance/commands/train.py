@@ -111,7 +111,7 @@ def _check(source: Source[Any], config: TrainConfig, modality: Modality) -> None
 def _build(config: TrainConfig, modality: Modality, source: Source[Any], *, starts_anew: bool) -> Method:
     """The method before its first step, or for a checkpoint to be loaded into."""
     torch.manual_seed(config.seed)
-    method = build(config)
+    method = build(config, modality)
     method.prepare(len(source.train))
     modality.prepare(method, source, config)
     if config.from_run is not None and starts_anew:

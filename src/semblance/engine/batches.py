@@ -1,6 +1,6 @@
 """This rank's share of each batch, in the order that the method visits the samples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ Batch = tuple[Tensor, ...]  # raw tensors of this rank's samples, then the datas
 
 def batches(
     samples: Samples, order: Callable[[int], Tensor], *, batch_size: int, start: int, stop: int, workers: int, seed: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """This rank's share of batches `start` to `stop` - 1, numbered across epochs; incomplete last ones are left out.
 
     order: an epoch's dataset indices, called when its first batch is due. seed: for random choices in reading.

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +100,12 @@ def fit(
     )  # fmt: skip
     saved = time.perf_counter()
     started = saved - trained.seconds
-    with interruptible() as interrupted, Progress(config.method, total, config.batch_size, leader) as progress:
+    title = config.method.rpartition(":")[2]
+    with (
+        interruptible() as interrupted,
+        Progress(title, total, config.batch_size, leader) as progress,
+        closing(stream),  # else its workers, which leave signals to this process, would outlive an error
+    ):
         whole = WholeSet(samples, config, device, progress, divergence)
         while trained.step < total:
             method.start_step(whole, clock_at(trained.step))

@@ -70,9 +70,12 @@ def backbone_features(video: nn.Module, audio: nn.Module, clips: Clips, config: 
 
 
 def _mean(
-    clips: Clips, rows: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, config: TrainConfig,
+    clips: Clips,
+    rows: Callable[[Sequence[Tensor], Tensor], Tensor],
+    device: torch.device,
+    config: TrainConfig,
     places: Sequence[float],
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """What `rows` makes of every clip, (N, D) on the CPU, the mean over windows at the places."""
     every = torch.arange(len(clips))
     windows = [torch.stack(clips.at(place).windows(every, None)) for place in places]

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from semblance import modalities, systems
+from semblance import systems
+from semblance.modalities.modality import Modality
 from semblance.runs.config import TrainConfig
 from semblance.systems import Method
 
 
-def build(config: TrainConfig) -> Method:
-    """The method with random weights."""
+def build(config: TrainConfig, modality: Modality) -> Method:
+    """The method with random weights; modality: what its samples are."""
     make: Callable[..., Method] = systems.get(config.method)  # methods differ in how many networks they take
-    return make(*modalities.of(config.method).networks(config), without=config.without, **config.hyper)
+    return make(*modality.networks(config), without=config.without, **config.hyper)

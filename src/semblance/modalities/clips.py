@@ -93,8 +93,9 @@ class ClipModality:
             return {}
         found = _retrieval(parts[1])
         return {
-            "retrieval": found | {"chance": chance(len(source.held_out))}, "positives": _purity(method, source),
-        } | {f"{way}_r1": numbers["r1"] for way, numbers in found.items()}  # fmt: skip
+            "retrieval": found | {"chance": chance(len(source.held_out))},
+            "positives": _purity(method, source),
+        } | {f"{way}_r1": numbers["r1"] for way, numbers in found.items()}
 
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
         return _tables(summary["retrieval"], summary["table"], summary["positives"]) if summary["table"] else []
@@ -123,7 +124,7 @@ class ClipModality:
         data = data or config.data
         files = find_files(Path(data).expanduser(), is_media)
         if files is not None and files.items and all(is_sound(str(item)) for item in files.items):
-            return evaluate_on_sounds(method, files, config)
+            return evaluate_on_sounds(method, files, config, lambda: build(config, self))
         source = load_clips(data, config.video, config.sound)
         parts = self.embed(method, source, config)
         rows = [(self.encoders[0], self.raw(source, config)), (self.encoders[2], parts)]
@@ -157,8 +158,9 @@ def _purity(method: ClipMethod, source: Source[Clips]) -> dict[str, dict[str, fl
         labels = source.train.attributes[name].values
         found = {agreement: purity(positives, labels) for agreement, positives in sets.items()}
         shares[name] = {agreement: share for agreement, (share, _) in found.items()} | {
-            "chance": found["consensus"][1], "count": count
-        }  # fmt: skip
+            "chance": found["consensus"][1],
+            "count": count,
+        }
     return shares
 
 
@@ -190,7 +192,7 @@ def trained(run: Path, config: TrainConfig) -> ClipMethod:
     path = RunFolder(run).checkpoint
     if not path.exists():
         raise UserError(f"No trained networks at {path}: finish the run first.")
-    method = build(config)
+    method = build(config, MODALITY)
     state = checkpoint.load(path)["method"]
     own = method.state_dict()
     method.load_state_dict({name: value for name, value in state.items() if name in own}, strict=False)

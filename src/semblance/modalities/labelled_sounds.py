@@ -1,22 +1,25 @@
 """The audio backbone of a run on clips, measured on labelled sounds."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from semblance.data.sources.files import Files
 from semblance.evaluation.labelled_sounds import fold_accuracies, load_sounds, mean_and_error, sound_features
-from semblance.modalities.build import build
 from semblance.modalities.modality import Evaluation
 from semblance.runs.config import TrainConfig
+from semblance.systems import Method
 from semblance.systems.clip_method import ClipMethod
 
 
-def evaluate_on_sounds(method: ClipMethod, files: Files, config: TrainConfig) -> Evaluation:
+def evaluate_on_sounds(
+    method: ClipMethod, files: Files, config: TrainConfig, untrained: Callable[[], Method]
+) -> Evaluation:
     """Untrained and trained audio backbone over the folds of labelled sounds."""
     sounds = load_sounds(files, config.sound)
     torch.manual_seed(config.seed)
-    networks: dict[str, Any] = {"untrained": build(config).audio_backbone, "trained": method.audio_backbone}
+    networks: dict[str, Any] = {"untrained": untrained().audio_backbone, "trained": method.audio_backbone}
     networks["untrained"].standardise.load_state_dict(networks["trained"].standardise.state_dict())
     table: list[dict[str, Any]] = []
     cells = []

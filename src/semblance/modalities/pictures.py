@@ -63,10 +63,11 @@ class Pictures:
             rows = Labelled.of(parts[0].features["pictures"], parts[1].features["pictures"], source, name)
             probe, of = rows.linear(), "" if name == "class" else f"{name}_"
             found |= {
-                f"{of}knn_top1": rows.knn_top1(), f"{of}linear_top1": probe.top1,
+                f"{of}knn_top1": rows.knn_top1(),
+                f"{of}linear_top1": probe.top1,
                 f"{of}linear_mean_per_class": probe.mean_per_class,
                 f"{of}probe": {"lr": probe.lr, "weight_decay": probe.weight_decay},
-            }  # fmt: skip
+            }
         return found
 
     def watch(self, method: Method, source: Source[Images], config: TrainConfig) -> dict[str, float]:

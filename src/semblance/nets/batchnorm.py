@@ -126,10 +126,12 @@ class GroupedBatchNorm(GlobalBatchNorm):
         order = group.argsort(stable=True)
         parts = (input if neighbours else input[order]).split(group.bincount().tolist())
         statistics = [self.get_buffer("running_mean").new_zeros(2, input.shape[1]) for _ in parts]
-        y = torch.cat([
-            F.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
-            for part, (mean, variance) in zip(parts, statistics, strict=True)
-        ])  # fmt: skip
+        y = torch.cat(
+            [
+                F.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+                for part, (mean, variance) in zip(parts, statistics, strict=True)
+            ]
+        )
         if self.track_running_stats:
             self._remember(*torch.stack(statistics).mean(0))
         return y if neighbours else y[order.argsort()]

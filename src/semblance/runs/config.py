@@ -20,7 +20,7 @@ from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 from semblance.views.view import View
 
-MAY_CHANGE = {  # in config.yaml of a run, or by flags beside --resume: what is not part of what a run is
+MAY_CHANGE = {  # in config.yaml of a run: what is not part of what a run is
     "data", "data_root", "download", "epochs", "max_steps", "eval_every", "devices", "shard", "workers",
     "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr", "clip_grad",
 }  # fmt: skip

@@ -14,9 +14,11 @@ def launch(devices: int) -> Fabric:
     """Fabric over `devices` of this machine or, if torchrun or Slurm started this process, over all of theirs."""
     machines, devices = _started_by_others() or (1, devices)
     fabric = Fabric(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=devices, num_nodes=machines,
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=devices,
+        num_nodes=machines,
         strategy="ddp" if machines * devices > 1 else "auto",  # joins processes; engine/gradients.py sums gradients
-    )  # fmt: skip
+    )
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banner
     fabric.launch()
     if fabric.world_size > 1:

@@ -102,10 +102,12 @@ def resized_crop(pictures: Tensor, boxes: Tensor, size: int, *, bicubic: bool, f
     canvas = pictures.shape[-1]
     if pictures.device.type == "cpu" and canvas * size > DENSE_LIMIT:
         mode = "bicubic" if bicubic else "bilinear"
-        out = torch.stack([
-            F.interpolate(p[None, :, y : y + h, x : x + w].float(), (size, size), mode=mode, antialias=True)[0]
-            for p, (y, x, h, w) in zip(pictures, boxes.tolist(), strict=True)
-        ])  # fmt: skip
+        out = torch.stack(
+            [
+                F.interpolate(p[None, :, y : y + h, x : x + w].float(), (size, size), mode=mode, antialias=True)[0]
+                for p, (y, x, h, w) in zip(pictures, boxes.tolist(), strict=True)
+            ]
+        )
         return torch.where(flip[:, None, None, None], out.flip(3), out)
     top, left, height, width = send(boxes, pictures.device).unbind(1)
     flip = send(flip, pictures.device)

@@ -201,9 +201,11 @@ def _split(
     if table:
         first = next(iter(table.values()))
         attributes = {
-            column: a for column in first if column not in ("split", "sound")
+            column: a
+            for column in first
+            if column not in ("split", "sound")
             if (a := attribute([table[n][column] for n in names])) is not None
-        }  # fmt: skip
+        }
         if "split" in first:
             held = {n: not table[n]["split"].lower().startswith("train") for n in names}
     else:

@@ -82,9 +82,11 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
             weight, bias = self.top.weight[rows], self.top.bias[rows]
             if self.has("balance"):
                 self.labels[head] = balanced_labels(
-                    x, partial(_scores, weight, bias), *self.transport,
+                    x,
+                    partial(_scores, weight, bias),
+                    *self.transport,
                     partial(whole.track, what=f"optimal transport {head + 1}, steps at most"),
-                )  # fmt: skip
+                )
             else:
                 self.labels[head] = nearest(x, weight, bias)
 

@@ -58,9 +58,12 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         prototypes = self.prototypes[head]
         if self.has("balance"):
             self.labels[head] = balanced_labels(
-                memory, lambda z: z @ prototypes.T, 1 / self.epsilon, self.tolerance,
+                memory,
+                lambda z: z @ prototypes.T,
+                1 / self.epsilon,
+                self.tolerance,
                 lambda steps: whole.track(steps, f"optimal transport {head + 1}, steps at most"),
-            )  # fmt: skip
+            )
         else:
             self.labels[head] = nearest(memory, prototypes)
 
@@ -71,10 +74,12 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
 
     recipes = DeepClusterV2.recipes | {
         "imagenet": replace(
-            DeepClusterV2.recipes["imagenet"], epochs=400, image_size=160,
+            DeepClusterV2.recipes["imagenet"],
+            epochs=400,
+            image_size=160,
             views=(
                 View(160, count=2, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
                 View(96, count=4, scale=(0.05, 0.14), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),
             ),
         ),
-    }  # fmt: skip
+    }

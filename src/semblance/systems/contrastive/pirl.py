@@ -85,8 +85,10 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
         picture = self._term(z["z"], "picture", index, clock)
         loss = self.patch_weight * patches + (1 - self.patch_weight) * picture
         return loss, {
-            "patch_loss": patches.detach(), "picture_loss": picture.detach(), "embedding_std": embedding_std(z["z"]),
-        }  # fmt: skip
+            "patch_loss": patches.detach(),
+            "picture_loss": picture.detach(),
+            "embedding_std": embedding_std(z["z"]),
+        }
 
     def _term(self, z: Tensor, purpose: str, index: Tensor, clock: Clock) -> Tensor:
         """InfoNCE or NCE of embeddings (B, D) with their pictures' bank rows, each term with its own negatives."""
