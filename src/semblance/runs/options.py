@@ -231,7 +231,7 @@ class TrainOptions(Output, Hardware, Time, Optimisation, ViewFields, Views, Netw
         """The options of some keyword arguments of `train`, those of the --config among them filled in."""
         problems = [misnamed(name) for name in given if name not in cls.model_fields]
         flags = {name: value for name, value in given.items() if name in cls.model_fields and value is not None}
-        file = _read(Path(flags["config"])) if isinstance(flags.get("config"), str | PathLike) else {}
+        file = _read(Path(flags["config"]), problems) if isinstance(flags.get("config"), str | PathLike) else {}
         values = _beside(file, flags, problems) | flags
         try:
             options = cls.model_validate(values)
@@ -276,8 +276,8 @@ def misnamed(name: str) -> str:
     return f"There is no {flag(name)}.{hint}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The options in a YAML file."""
+def _read(path: Path, problems: list[str]) -> dict[str, Any]:
+    """The options in a YAML file; what is none is added to the problems."""
     path = path / "config.yaml" if path.is_dir() else path  # of a run
     try:
         values = yaml.safe_load(path.read_text())
@@ -290,10 +290,9 @@ def _read(path: Path) -> dict[str, Any]:
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
     values |= {"from_run": values.pop("from")} if "from" in values else {}
     foreign = [name for name in values if name not in TrainOptions.model_fields or name in Output.model_fields]
-    if foreign:
-        told = [f"{name} is given as a flag" if name in Output.model_fields else misnamed(name) for name in foreign]
-        raise UserError("\n".join(f"--config {path}: {line}" for line in told))
-    return {name: value for name, value in values.items() if value is not None}
+    told = [f"{name} is given as a flag." if name in Output.model_fields else misnamed(name) for name in foreign]
+    problems += [f"--config {path}: {line}" for line in told]
+    return {name: value for name, value in values.items() if value is not None and name not in foreign}
 
 
 def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) -> dict[str, Any]:
