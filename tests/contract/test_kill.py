@@ -175,7 +175,8 @@ def test_killed_while_checkpointing(moment: str, tmp_path: Path, counts: Counter
     for part in ("method", "optimizer", "step"):
         torch.testing.assert_close(a[part], b[part], rtol=0, atol=0)
     assert losses(killed) == losses(undisturbed)
-    assert {p.name for p in killed.rglob("*")} == {"checkpoints", "last.ckpt", "metrics.jsonl"}  # and no leftovers
+    left = {"checkpoints", "last.ckpt", "metrics.jsonl", "config.yaml"}
+    assert {p.name for p in killed.rglob("*")} == left  # and nothing half written
 
 
 def mount(*arguments: str) -> None:
