@@ -135,7 +135,7 @@ def _open(run: Path, data: str | None, data_root: str, download: bool) -> tuple[
     """The backbone on the best device, its image size and precision, and the pictures."""
     model, about = weights.load_with_metadata(run)
     if "backbone" not in about:
-        raise UserError(f"{run} is one of the two backbones of a run on clips: name the run's folder instead.")
+        raise UserError(f"{run} is not a backbone of pictures: name the run's folder instead.")
     if data is None:
         config = TrainConfig.load(RunFolder(run if run.is_dir() else run.parent).config)
         data, data_root = config.data, config.data_root
