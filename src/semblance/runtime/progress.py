@@ -14,12 +14,13 @@ T = TypeVar("T")
 
 
 class Progress:
-    """Shows a run's steps on stderr; speed and time left come from the last half minute, evaluation included."""
+    """A run's steps on stderr: a bar on a terminal, else a line every half minute, of which speed and time left are."""
 
     def __init__(self, title: str, total: int, batch_size: int, shown: bool = True) -> None:
         self.total, self.batch_size, self.loss = total, batch_size, float("nan")
         self.seen: deque[tuple[float, int]] = deque()
-        console = Console(stderr=True)
+        self.console = console = Console(stderr=True)
+        self.lines, self.said = shown and not console.is_terminal, time.perf_counter()
         self.bar = Bar(
             TextColumn(f"[bold]{title}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(), console=console, disable=not (shown and console.is_terminal), refresh_per_second=4,
@@ -43,6 +44,9 @@ class Progress:
             left = timedelta(seconds=round((self.total - step) * self.batch_size / speed))
             state = f"loss {self.loss:.3f}  {speed:,.0f} samples/s  {left} left"
             self.bar.update(self.task, completed=step, state=state)
+            if self.lines and now - self.said > 30:  # where no bar can be drawn
+                self.said = now
+                self.console.print(f"step {step:,} of {self.total:,}  {state}", highlight=False, soft_wrap=True)
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a bar of their own while they last."""
