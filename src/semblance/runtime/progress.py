@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Progress:
-    """A run's steps on stderr: a bar on a terminal, else a line every half minute, of which speed and time left are."""
+    """A run's steps on stderr: a bar on a terminal, else a line every half minute. Speed is that of the last one."""
 
     def __init__(self, title: str, total: int, batch_size: int, shown: bool = True) -> None:
         self.total, self.batch_size, self.loss = total, batch_size, float("nan")
