@@ -115,7 +115,8 @@ class ClipModality:
         if parts is None:
             return Figures(views=views)
         shown = gallery(source.held_out, parts[1])
-        return Figures(shown, views, clips=clip_page(summary, method, source, parts[1]))
+        page = clip_page(summary, method, source, parts[1])  # on all ranks: mining gathers from them
+        return Figures(shown, views, clips=page)
 
     def evaluate(self, run: Path, data: str | None, data_root: str, download: bool) -> Evaluation:
         """Raw input, then the trained networks; of a folder of sounds, the untrained and the trained audio backbone."""
