@@ -1,6 +1,8 @@
 """Whole runs on clips: AVID, and CMA from it, from files to the folder they leave."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -244,3 +246,12 @@ def test_a_picture_method_has_no_audio_backbone(tmp_path: Path) -> None:
         sb.train("simclr", data="shapes", audio_backbone="conv2d-10")
     with pytest.raises(UserError, match="hyper.agreement: Input should be 'consensus'"):
         sb.train("avid-cma", data="bounce", hyper={"agreement": 3.0})
+
+
+def test_two_devices_draw_the_report_together(films: Path, tmp_path: Path) -> None:
+    """Its positives are mined by all ranks, so none may leave before."""
+    script, run = tmp_path / "script.py", tmp_path / "run"
+    flags = FAST | {"data": str(films), "out": str(run), "devices": 2, "max_steps": 1, "eval_every": 0}
+    script.write_text(f"import torch, semblance as sb\ntorch.set_num_threads(1)\nsb.train('avid', **{flags!r})\n")
+    subprocess.run([sys.executable, script], check=True, timeout=120, capture_output=True)
+    assert "Clips that agree" in (run / "report.html").read_text() and (run / "summary.json").exists()
