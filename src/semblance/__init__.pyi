@@ -50,6 +50,9 @@ def train(
     epochs: int | None = None,
     max_steps: int | None = None,
     eval_every: int | None = None,
+    eval_samples: int = 50000,
+    knn_k: int | None = None,
+    knn_temperature: float | None = None,
     devices: int | None = None,
     shard: bool = False,
     precision: Literal["auto", "32", "bf16", "64"] = "auto",
@@ -144,6 +147,13 @@ def train(
         Stop after so many steps; the schedule ends there too.
     eval_every
         Epochs between evaluations; 0 for none before the end. Default: a sixth of the run.
+    eval_samples
+        Training samples that are measured on, at most, beside a fifth as many held-out ones: a fixed sample, each
+        class with its share of it. 0 for all.
+    knn_k
+        Neighbours that vote in kNN. Default: 200, or a tenth of the training samples where that is less.
+    knn_temperature
+        Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1.
     devices
         Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it
         themselves.

@@ -3,9 +3,11 @@
 from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from textwrap import fill, indent
-from typing import Any
+from typing import Any, Literal
 
 from semblance.runs.options import GROUPED, TrainOptions, bare
+
+Network = Literal["student", "teacher"]
 
 
 def train(method: str | None = None, **options: Any) -> dict[str, Any]:
@@ -34,9 +36,13 @@ train.__doc__ = f"{cleandoc(str(train.__doc__))}\n\nParameters\n----------\n" + 
 
 
 def evaluate(
-    run: str, *, data: str | None = None, data_root: str = "data", download: bool = False
-) -> list[dict[str, Any]]:
-    """Measure a trained backbone by kNN and a linear probe, next to raw pixels; a run on clips by retrieval and probes.
+    run: str, *, data: str | None = None, data_root: str = "data", download: bool = False,
+    network: Network | None = None, knn_k: int | None = None, knn_temperature: float | None = None,
+    eval_samples: int | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Measure a run, finished or stopped: pictures by kNN and a linear probe, clips by retrieval and linear probes.
+
+    Next to raw input and to the networks before training, on the samples as the run saw them. Accuracies in [0, 1].
 
     Parameters
     ----------
@@ -49,17 +55,32 @@ def evaluate(
         Folder in which torchvision's sets are looked for.
     download
         Fetch the named set into data_root where it is missing.
+    network
+        Of a method with a slow copy of its backbone, the student or the teacher. Default: the one that its authors
+        evaluate, which backbone.safetensors holds.
+    knn_k
+        Neighbours that vote in kNN. Default, as for the next two: as in the run.
+    knn_temperature
+        Temperature of their votes.
+    eval_samples
+        Training samples that are measured on, at most, beside a fifth as many held-out ones. 0 for all.
     """
     from semblance.commands import evaluate as command
 
-    return command.evaluate(run, data=data, data_root=data_root, download=download)
+    return command.evaluate(
+        run, network=network, data=data, data_root=data_root, download=download, knn_k=knn_k,
+        knn_temperature=knn_temperature, eval_samples=eval_samples,
+    )  # fmt: skip
 
 
-def embed(run: str, *, data: str, out: str | None = None, data_root: str = "data", download: bool = False) -> Any:
+def embed(
+    run: str, *, data: str, out: str | None = None, data_root: str = "data", download: bool = False,
+    network: Network | None = None,
+) -> Any:  # fmt: skip
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
 
     Of a run on clips a dict of two such tensors, "video" and "audio": what its backbones give, the mean over windows at
-    the beginning, in the middle and at the end of each clip.
+    the beginning, in the middle and at the end of each clip. Of a stopped run, those of its last checkpoint.
 
     Parameters
     ----------
@@ -74,7 +95,11 @@ def embed(run: str, *, data: str, out: str | None = None, data_root: str = "data
         Folder in which torchvision's sets are looked for.
     download
         Fetch the named set into data_root where it is missing.
+    network
+        Of a method with a slow copy of its backbone, the student or the teacher. Default: as for evaluate.
     """
     from semblance.commands import embed as command
 
-    return command.embed(run, data=data, out=Path(out) if out else None, data_root=data_root, download=download)
+    return command.embed(
+        run, data=data, out=Path(out) if out else None, data_root=data_root, download=download, network=network
+    )

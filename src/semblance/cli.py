@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from inspect import Parameter as Argument
 from inspect import signature
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from cyclopts import (
@@ -96,6 +97,20 @@ app = App(
 app.command(train)
 app.command(api.evaluate)
 app.command(api.embed)
+
+
+@app.command
+def report(run: str) -> Path:
+    """Draw the report of a run anew, or of one that was stopped, from its last checkpoint.
+
+    Parameters
+    ----------
+    run
+        A run folder.
+    """
+    from semblance.commands import report as command
+
+    return command.report(run)
 
 
 @app.command(name="methods")

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,6 +50,10 @@ class Waves:
     def read(self, index: Any, key: int | None = None) -> tuple[Tensor]:
         return (self.waves[torch.as_tensor(index)],)
 
+    def subset(self, index: Any) -> "Waves":
+        chosen = {name: Attribute(a.values[index], a.classes) for name, a in self.attributes.items()}
+        return replace(self, waves=self.waves[index], attributes=chosen)
+
 
 @dataclass(frozen=True)
 class Shifted:
@@ -89,9 +92,6 @@ class Sequences:
     encoders = ("raw waves", "untrained encoder", "trained encoder")
 
     def load(self, config: TrainConfig) -> Source[Waves]:
-        return self._source(config.data)
-
-    def _source(self, data: str) -> Source[Waves]:
         def part(n: int, seed: int) -> Waves:
             g = torch.Generator().manual_seed(seed)
             pitch = torch.randint(0, 2, (n,), generator=g)
@@ -101,7 +101,7 @@ class Sequences:
                 torch.sin(time * (3 + 4 * pitch[:, None]) + phase), {"pitch": Attribute(pitch, ["low", "high"])}
             )
 
-        return Source(part(64, 0), part(16, 1), [f"{data} is drawn here."])
+        return Source(part(64, 0), part(16, 1), [f"{config.data} is drawn here."])
 
     def networks(self, config: TrainConfig) -> list[nn.Module]:
         return [Encoder()]
@@ -123,14 +123,14 @@ class Sequences:
     def raw(self, source: Source, config: TrainConfig | None) -> tuple[Embedded, Embedded]:
         return self._features(nn.Identity(), source)
 
-    def measure(self, parts: tuple[Embedded, Embedded], source: Source) -> dict[str, Any]:
+    def measure(self, parts: tuple[Embedded, Embedded], source: Source, config: Any) -> dict[str, Any]:
         rows = Labelled.of(parts[0].features["waves"], parts[1].features["waves"], source, "pitch")
         return {"pitch_top1": rows.knn_top1()}
 
     def watch(self, method: Method, source: Source, config: TrainConfig) -> dict[str, float]:
-        return self.measure(self.embed(method, source, config), source)
+        return self.measure(self.embed(method, source, config), source, config)
 
-    def numbers(self, method: Method, source: Source, table: list, parts: Any) -> dict[str, Any]:
+    def numbers(self, method: Method, source: Source, config: Any, table: list, parts: Any) -> dict[str, Any]:
         return {"pitch_top1": table[-1]["pitch_top1"]}
 
     def tables(self, summary: dict[str, Any]) -> list:
@@ -142,16 +142,11 @@ class Sequences:
     def show(self, method: Method, source: Source, config: TrainConfig, parts: Any, summary: dict) -> Figures:
         return Figures(last={"pitch_top1": summary["pitch_top1"]})
 
-    def evaluate(self, run: Path, data: str | None, data_root: str, download: bool) -> Evaluation:
-        source = self._source(data or "sines")
-        parts = self._features(weights.load_backbone(run), source)
-        rows = zip(self.encoders[::2], (self.raw(source, None), parts), strict=True)
-        table = [{"encoder": name} | self.measure(of, source) for name, of in rows]
-        return Evaluation(table, "16 held-out waves", self.tables({"table": table}), source.notes)
+    def otherwise(self, method: Method, config: TrainConfig) -> Evaluation | None:
+        return None
 
-    def features(self, run: Path, data: str, data_root: str, download: bool) -> tuple[dict[str, Tensor], list]:
-        source = self._source(data)
-        parts = self._features(weights.load_backbone(run), source)
+    def features(self, method: Method, source: Source, config: TrainConfig) -> tuple[dict[str, Tensor], list]:
+        parts = self.embed(method, source, config)
         return {"features": torch.cat([part.features["waves"] for part in parts])}, [source.train, source.test]
 
 

@@ -61,7 +61,7 @@ def test_a_method_on_clips_of_somebody_else(tmp_path: Path) -> None:
     summary = sb.train(CLIPS, data=tmp_path / "films", out=run, precision="32", workers=0, batch_size=4)
     assert summary["positives"] == {} and set(summary["retrieval"]) == {"video_to_audio", "audio_to_video", "chance"}
     assert "Clips that agree" not in (run / "report.html").read_text()
-    assert [line["encoder"] for line in sb.evaluate(run)] == ["raw input", "trained networks"]
+    assert [line["encoder"] for line in sb.evaluate(run)] == ["raw input", "untrained networks", "trained networks"]
     assert set(sb.embed(run, data=tmp_path / "films")) == {"video", "audio"}
 
 

@@ -9,23 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance import modalities
+from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say, status
 from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.runtime.atomic_files import write_atomically
 
 
-def embed(run: str, *, data: str, out: Path | None, data_root: str, download: bool) -> Tensor | dict[str, Tensor]:
+def embed(
+    run: str, *, data: str, out: Path | None, data_root: str, download: bool, network: str | None = None
+) -> Tensor | dict[str, Tensor]:
     """Features of every readable sample, in the order training, held out: of pictures (N, D), of clips by stream."""
     if out is not None and (out.suffix != ".npz" or out.is_dir()):
         raise UserError(f"--out {out} must be a file that ends in .npz.")
-    modality = modalities.of_run(run)
+    opened = Opened.of(run, network, data=data, data_root=data_root, download=download)
+    modality = opened.modality
     if out is not None:
         with _writing(out):  # before the work, so that it is not done in vain
             out.parent.mkdir(parents=True, exist_ok=True)
+    source = modality.load(opened.config)
+    method = opened.method()
     with status(f"Embedding {modality.samples}"):
-        features, parts = modality.features(Path(run), data, data_root, download)
+        features, parts = modality.features(method, source, opened.config)
     if out is not None:
         arrays = _arrays(features, parts)
         with _writing(out):

@@ -1,19 +1,62 @@
-"""`semblance evaluate`: the table of a finished run."""
+"""`semblance evaluate`: the table of a run, finished or stopped."""
 
-from pathlib import Path
 from typing import Any
 
-from semblance import modalities
-from semblance.commands.printing import print_skipped, print_tables, say, status
+from semblance.commands.measure import extent, first_row, table
+from semblance.commands.opened import Opened
+from semblance.commands.printing import print_skipped, print_tables, say
+from semblance.data import Source
+from semblance.engine.loop import run_length
+from semblance.errors import UserError
+from semblance.modalities.build import at_the_start
 
 
-def evaluate(run: str, *, data: str | None, data_root: str, download: bool) -> list[dict[str, Any]]:
-    """The table of a backbone on labelled pictures, beside raw pixels; of a run on clips, or on labelled sounds."""
-    modality = modalities.of_run(run)
-    with status("Measuring"):
-        found = modality.evaluate(Path(run), data, data_root, download)
-    for note in found.notes:
+def evaluate(run: str, *, network: str | None = None, **given: Any) -> list[dict[str, Any]]:
+    """The rows of raw input, of the networks before training, and of the trained ones; or on labelled sounds."""
+    opened = Opened.of(run, network, **given)
+    modality = opened.modality
+    if given.get("data") is not None and (other := modality.otherwise(opened.method(), opened.config)) is not None:
+        print_tables(other.printed, other.title)
+        print_skipped(other.skipped)
+        return other.table
+    source = modality.load(opened.config)
+    for note in source.notes:
         say(note)
-    print_tables(found.printed, found.title)
-    print_skipped(found.skipped)
-    return found.table
+    if not modality.measurable(source):
+        raise UserError(
+            f"{source.train.name} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
+            f"{modality.samples} of each class in a folder of its own, or name a labelled set with --data."
+        )
+    method = opened.method(source.train)
+    config = opened.config
+    measured = source.sampled(config.eval_samples)
+    say_where_it_stands(opened, source)
+    rows, parts = table(method, measured, config, modality, first_row_of(opened, source, measured))
+    numbers = {"table": rows} | modality.numbers(method, source, config, rows, parts)
+    print_tables(modality.tables(numbers), extent(source, measured, modality))
+    if "protocol" in numbers:
+        say(numbers["protocol"], result=True)
+    print_skipped(source.skipped)
+    return rows
+
+
+def say_where_it_stands(opened: Opened, source: Source[Any]) -> None:
+    """That a run was stopped, where it was."""
+    if opened.state and opened.is_own(source.train):
+        _, total = run_length(opened.config, len(source.train))
+        if opened.state["step"] < total:
+            say(f"Stopped after step {opened.state['step']:,} of {total:,}: measured as it stands there.")
+
+
+def first_row_of(opened: Opened, source: Source[Any], measured: Source[Any]) -> dict[str, Any] | None:
+    """The networks before training, measured now; None for a backbone by itself, and where they are no more."""
+    if opened.folder is None:
+        return None
+    try:
+        method = opened.placed(at_the_start(opened.config, opened.modality, source))
+    except UserError as error:
+        if opened.config.from_run is None:
+            raise
+        say(f"The networks it began with are not measured. {error}")
+        return None
+    return first_row(method, measured, opened.config, opened.modality)

@@ -13,17 +13,17 @@ from lightning_fabric import Fabric
 from semblance import modalities, systems
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import finish
-from semblance.commands.printing import say, status
+from semblance.commands.measure import first_row
+from semblance.commands.printing import say
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
 from semblance.engine.loop import fit
 from semblance.errors import CannotWrite, UserError
-from semblance.modalities.build import build
+from semblance.modalities.build import at_the_start
 from semblance.modalities.modality import Modality
 from semblance.nets.batchnorm import synchronise
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.from_run import go_on_from
 from semblance.runs.options import TrainOptions
 from semblance.runs.resolve import resolve
 from semblance.runtime import fsdp
@@ -55,7 +55,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
         keep_freed_memory()
     if config.batch_size < 2 * fabric.world_size:
         raise UserError(f"Each of {fabric.world_size} processes wants two samples of a batch of {config.batch_size}.")
-    method = _build(config, modality, source, starts_anew=old is None).to(device)
+    method = at_the_start(config, modality, source).to(device)
     config = _measured(config, method, device, len(source.train), alone=fabric.world_size == 1)
     if options.dry_run:
         RunFolder.check_free(options.out if old is None else None)
@@ -71,29 +71,21 @@ def train(options: TrainOptions) -> dict[str, Any]:
         method.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
         if config.compile:
             _compile(method)
-        untrained = None
-        if modality.measurable(source):
-            name = _before_training(modality, config)
-            with status(f"Measuring the {name}", leader):
-                untrained = {"encoder": name} | modality.measure(modality.embed(method, source, config), source)
+        first, measured = None, source.sampled(config.eval_samples)
+        if measures := source.test is not None and modality.measurable(source):
+            first = first_row(method, measured, config, modality, leader=leader)
         _spread(method, config, fabric)
 
         def watch() -> dict[str, float]:
-            return modality.watch(method, source, config)
+            return modality.watch(method, measured, config)
 
-        evaluate = None if untrained is None else watch
+        evaluate = watch if measures else None
         trained = fit(method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate)
         if leader and old is not None and trained.began == trained.step:
             say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
         if not trained.finished:
             raise KeyboardInterrupt(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
-        return finish(method, source, config, modality, folder, trained, untrained, started, leader=leader)
-
-
-def _before_training(modality: Modality, config: TrainConfig) -> str:
-    """What the row of the networks before the first step is called."""
-    name = modality.encoders[1]
-    return name if config.from_run is None else f"{name.removeprefix('untrained ')} it began with"
+        return finish(method, source, config, modality, folder, trained, first, started, leader=leader)
 
 
 def _check(source: Source[Any], config: TrainConfig, modality: Modality) -> None:
@@ -106,17 +98,6 @@ def _check(source: Source[Any], config: TrainConfig, modality: Modality) -> None
             f"{source.train.name} has {count} {modality.samples} to train on{unreadable}, fewer than a batch of "
             f"{config.batch_size}. Give more {modality.samples}{remedy}."
         )
-
-
-def _build(config: TrainConfig, modality: Modality, source: Source[Any], *, starts_anew: bool) -> Method:
-    """The method before its first step, or for a checkpoint to be loaded into."""
-    torch.manual_seed(config.seed)
-    method = build(config, modality)
-    method.prepare(len(source.train))
-    modality.prepare(method, source, config)
-    if config.from_run is not None and starts_anew:
-        go_on_from(config.from_run, method, source.train)
-    return method.double() if config.precision == "64" else method
 
 
 def _measured(config: TrainConfig, method: Method, device: torch.device, n: int, *, alone: bool) -> TrainConfig:
@@ -185,7 +166,7 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
     )
     for note in source.notes:
         say(note)
-    if not modality.measurable(source):
+    if source.test is None or not modality.measurable(source):
         say("Without labels on both parts no accuracy is measured.")
 
 

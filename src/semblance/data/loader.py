@@ -3,6 +3,7 @@
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -87,3 +88,14 @@ def in_parts(
     own: list[Request] = [(part[own_rows(len(part))], None) for part in parts]
     for part, (index, _), raw in zip(track(parts), own, read_ahead(samples, own, workers), strict=True):
         yield gather(embed(send_raw(raw, device), index), len(part))
+
+
+def joined(parts: Iterator[Tensor], count: int) -> Tensor:
+    """The rows of all parts, `count` in all, on the CPU; joined as they come, so that they are never held twice."""
+    first = next(parts)
+    found = torch.empty(count, *first.shape[1:], dtype=first.dtype)
+    at = 0
+    for part in chain([first], parts):
+        found[at : at + len(part)] = part
+        at += len(part)
+    return found

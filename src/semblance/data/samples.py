@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
 from torch import Tensor
+
+from semblance.runtime import random
 
 Skipped = list[tuple[str, str]]  # (name, reason) of files that could not be read
 
@@ -61,6 +64,9 @@ class Samples(Protocol):
         key: fixes the window drawn where a sample is longer than a view; without it, the window is always the same.
         """
 
+    def subset(self, index: Tensor) -> Any:
+        """The samples of the given indices as a set of their own."""
+
 
 S = TypeVar("S", bound=Samples)
 
@@ -93,10 +99,32 @@ class Source(Generic[S]):
         parts = (self.train.attributes, self.test.attributes if self.test is not None else {})
         return [name for name in parts[0] if all(name in p and len(p[name].classes) > 1 for p in parts)]
 
+    def sampled(self, most: int) -> "Source[S]":
+        """At most so many samples to train on, and a fifth as many held-out ones, to measure on; all of them for 0."""
+        if not most:
+            return self
+        test = None if self.test is None else _sample(self.test, -(-most // 5))
+        return Source(_sample(self.train, most), test)
+
     @property
     def skipped(self) -> Skipped:
         """The unreadable files of either part."""
         return list(dict.fromkeys(self.train.skipped + (self.test.skipped if self.test is not None else [])))
+
+
+def _sample(samples: Any, most: int) -> Any:
+    """A fixed sample in which every class, of the first thing that samples are labelled by, has its share."""
+    if len(samples) <= most:
+        return samples
+    order = random.permutation(random.key(0, "sample"), len(samples))
+    label = next(iter(samples.attributes.values()), None)
+    if label is None:
+        return samples.subset(order[:most].sort().values)
+    order = order[label.values[order].argsort(stable=True)]  # a class after the other
+    counts = label.values.bincount()
+    starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    share = (torch.arange(len(order)) - starts) / counts.repeat_interleave(counts)
+    return samples.subset(order[share.argsort(stable=True)[:most]].sort().values)
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -46,6 +46,9 @@ class Trained:
     def finished(self) -> bool:
         return self.step >= self.total  # a resumed run may have been shortened
 
+    def samples_per_second(self, batch_size: int) -> float:
+        return self.step * batch_size / max(self.seconds, 1e-9)
+
 
 def fit(
     method: Method,

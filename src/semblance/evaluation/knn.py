@@ -14,7 +14,9 @@ def check_features(features: Tensor, width: int | None = None) -> None:
     if features.ndim != 2 or not features.numel() or width not in (None, features.shape[1]):
         raise UserError(f"Features must be (N, {width or 'D'}) with N >= 1, got {tuple(features.shape)}.")
     if not torch.stack(torch.aminmax(features)).isfinite().all():  # extremes propagate NaN, and need no copy
-        raise UserError("Features contain NaN or infinity: the encoder has diverged. Use an earlier checkpoint.")
+        raise UserError(
+            "Features contain NaN or infinity: the network that made them has diverged, or overflows in half precision."
+        )
 
 
 def check_labels(labels: Tensor, features: Tensor, classes: int) -> None:

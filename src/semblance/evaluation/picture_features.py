@@ -1,14 +1,14 @@
 """Features of pictures by a frozen backbone, and the raw pixels they are compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semblance.data.loader import in_parts, read_ahead
+from semblance.data.loader import in_parts, joined, read_ahead
 from semblance.data.pictures.images import Images
-from semblance.runtime.precision import autocast
+from semblance.runtime.precision import as_written, autocast
 from semblance.views.view import plain_view
 
 
@@ -28,24 +28,31 @@ def features(backbone: nn.Module, images: Images, *, size: int, precision: str =
         with autocast(precision, weight.device):
             return backbone(x).float()
 
-    rows = torch.cat([part.cpu() for part in in_parts(images, embed, weight.device, workers)])
+    with as_written(backbone):
+        rows = joined(in_parts(images, embed, weight.device, workers), len(images))
     backbone.train(training)
     return rows
 
 
 def raw_pixels(train: Images, test: Images, side: int = 32, workers: int = 2) -> tuple[Tensor, Tensor]:
-    """Pixels as features, at most side x side, standardised by the training set: float32 (N, 3 side^2) each."""
+    """Pixels as features, at most side x side, standardised by the training set: float32 (N, 3 side^2) each.
 
-    def flat(images: Images) -> Tensor:
-        chunks = []
+    A colour that is the same in every pixel of the training set becomes 0.
+    """
+
+    def flat(images: Images) -> Iterator[Tensor]:
         parts = [(index, None) for index in torch.arange(len(images)).split(1000)]
         for pixels, _ in read_ahead(images, parts, workers):
             pixels = pixels.float() / 255
             if pixels.shape[-1] > side:
                 pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-            chunks.append(pixels)
-        return torch.cat(chunks)
+            yield pixels.flatten(2)
 
-    x, y = flat(train), flat(test)
-    std, mean = torch.std_mean(x, (0, 2, 3), keepdim=True)
-    return ((x - mean) / std).flatten(1), ((y - mean) / std).flatten(1)
+    sets = [joined(flat(images), len(images)) for images in (train, test)]
+    sums = [(rows.double().sum((0, 2)), rows.double().square().sum((0, 2))) for rows in sets[0].split(1000)]
+    mean, square = (torch.stack(parts).sum(0) / (len(train) * sets[0].shape[2]) for parts in zip(*sums, strict=True))
+    variance = square - mean.square()
+    scale = torch.where(variance > 1e-13, variance.rsqrt(), 0)
+    for rows in sets:
+        rows.sub_(mean.float()[:, None]).mul_(scale.float()[:, None])
+    return sets[0].flatten(1), sets[1].flatten(1)

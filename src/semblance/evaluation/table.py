@@ -10,7 +10,7 @@ from semblance.data.samples import Samples, Source
 from semblance.evaluation.knn import knn
 from semblance.evaluation.linear import LinearProbe, linear_probe
 
-NEIGHBOURS, TEMPERATURE = 200, 0.1  # of Wu et al. 2018 on CIFAR-10; a tenth of the gallery where that is smaller
+NEIGHBOURS, TEMPERATURE = 200, 0.1  # of Wu et al. 2018 on CIFAR-10
 
 
 @dataclass
@@ -37,15 +37,18 @@ class Labelled:
         """The readable samples of both parts; on a GPU where they fit."""
         assert source.test is not None
         found = [*_readable(train, source.train, attribute), *_readable(test, source.test, attribute)]
-        fits = torch.cuda.is_available() and 4 * sum(t.nbytes for t in found) < torch.cuda.mem_get_info()[0]
+        fits = torch.cuda.is_available() and 4 * sum(t.nbytes for t in found) < _free()
         rows = [t.cuda() for t in found] if fits else found
         return cls(rows[0], rows[1], rows[2], rows[3], len(source.train.attributes[attribute].classes))
 
-    def knn_top1(self) -> float:
-        """Top-1 accuracy in [0, 1] of the weighted kNN."""
-        k = min(NEIGHBOURS, max(1, len(self.train) // 10))
-        predicted = knn(self.train, self.train_labels, self.test, classes=self.classes, k=k, temperature=TEMPERATURE)
-        return (predicted == self.test_labels).float().mean().item()
+    def knn_top1(self, k: int | None = None, temperature: float | None = None) -> float:
+        """Top-1 accuracy in [0, 1] of the weighted kNN; k: 200, or a tenth of the training samples where those are few;
+        temperature: 0.1."""
+        predicted = knn(
+            self.train, self.train_labels, self.test, classes=self.classes,
+            k=k or neighbours_of(len(self.train)), temperature=temperature or TEMPERATURE,
+        )  # fmt: skip
+        return (predicted == self.test_labels).double().mean().item()
 
     def linear(self, **settings: Any) -> LinearProbe:
         """The linear probe; settings are those of linear_probe."""
@@ -54,6 +57,17 @@ class Labelled:
         )
 
 
+def neighbours_of(samples: int) -> int:
+    """How many of so many training samples vote, unless it is said."""
+    return min(NEIGHBOURS, max(1, samples // 10))
+
+
 def _readable(features: Tensor, samples: Samples, attribute: str) -> tuple[Tensor, Tensor]:
-    kept = samples.readable
-    return features[kept], samples.attributes[attribute].values[kept]
+    kept, labels = samples.readable, samples.attributes[attribute].values
+    return (features, labels) if len(kept) == len(features) else (features[kept], labels[kept])
+
+
+def _free() -> int:
+    """Bytes that a GPU has left, what torch keeps for later use among them."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info()[0]

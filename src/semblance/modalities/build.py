@@ -1,10 +1,15 @@
 """From a configuration to a method with its backbones."""
 
 from collections.abc import Callable
+from typing import Any
+
+import torch
 
 from semblance import systems
+from semblance.data import Source
 from semblance.modalities.modality import Modality
 from semblance.runs.config import TrainConfig
+from semblance.runs.from_run import go_on_from
 from semblance.systems import Method
 
 
@@ -12,3 +17,14 @@ def build(config: TrainConfig, modality: Modality) -> Method:
     """The method with random weights; modality: what its samples are."""
     make: Callable[..., Method] = systems.get(config.method)  # methods differ in how many networks they take
     return make(*modality.networks(config), without=config.without, **config.hyper)
+
+
+def at_the_start(config: TrainConfig, modality: Modality, source: Source[Any]) -> Method:
+    """The method before its first step, on the CPU: the same whenever it is asked for."""
+    torch.manual_seed(config.seed)
+    method = build(config, modality)
+    method.prepare(len(source.train))
+    modality.prepare(method, source, config)
+    if config.from_run is not None:
+        go_on_from(config.from_run, method, source.train)
+    return method.double() if config.precision == "64" else method

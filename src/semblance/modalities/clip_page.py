@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semblance.data import Clips, Source
+from semblance.data import Clips
 from semblance.evaluation.retrieval import ranks
 from semblance.evaluation.table import Embedded
 from semblance.report.clips import ClipPage, Shown, moving, playable
@@ -29,15 +29,14 @@ def gallery(clips: Clips, embedded: Embedded) -> Gallery:
     return Gallery.of(shown, middle, embedded.embeddings["video"][: len(shown)])
 
 
-def clip_page(summary: dict[str, Any], method: ClipMethod, source: Source[Clips], test: Embedded) -> ClipPage:
+def clip_page(summary: dict[str, Any], method: ClipMethod, train: Clips, clips: Clips, test: Embedded) -> ClipPage:
     """Held-out clips with the sounds nearest to what is seen, training clips with those that agree with them."""
-    clips = source.held_out
     queries = _evenly(len(clips))
     similarity = test.embeddings["video"][queries] @ test.embeddings["audio"].T
     nearest = similarity.topk(min(FOUND, len(clips)), dim=1).indices.tolist()
     sounds = [(show(clips, q), [show(clips, i, q) for i in best]) for q, best in zip(queries, nearest, strict=True)]
     recall = {way: _curve(ranks(*pair)) for way, pair in _ways(test).items()}
-    positives, chosen = _positives(method, source.train)
+    positives, chosen = _positives(method, train)
     return ClipPage(sounds, positives, recall, summary["retrieval"], summary["positives"], chosen)
 
 

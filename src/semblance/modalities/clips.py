@@ -20,10 +20,9 @@ from semblance.modalities.modality import Evaluation, Figures, Modality, Parts
 from semblance.nets.audio import audio_backbone
 from semblance.nets.video import check_windows, video_backbone
 from semblance.report.tables import Cells, of_measures
-from semblance.runs import checkpoint, weights
+from semblance.runs import weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runtime.precision import choose_precision
 from semblance.systems.agreement import AGREEMENTS, mine, purity
 from semblance.systems.clip_method import ClipMethod
 from semblance.views.view import MEAN, STD
@@ -58,7 +57,7 @@ class ClipModality:
         standardise.get_buffer("std").copy_(std)
 
     def measurable(self, source: Source[Clips]) -> bool:
-        return source.test is not None
+        return True  # that a clip finds its own sound needs no labels
 
     def embed(self, method: ClipMethod, source: Source[Clips], config: TrainConfig) -> Parts:
         """Training clips serve the probes, and are left alone where nothing is labelled."""
@@ -70,7 +69,7 @@ class ClipModality:
             return None
         return Embedded(raw_input(source.train, config)), Embedded(raw_input(source.held_out, config))
 
-    def measure(self, parts: Parts, source: Source[Clips]) -> dict[str, Any]:
+    def measure(self, parts: Parts, source: Source[Clips], config: TrainConfig) -> dict[str, Any]:
         """Retrieval at rank 1 both ways, and a linear probe of each stream's features for each attribute."""
         train, test = parts
         found = _retrieval(test) if test.embeddings else {}
@@ -87,13 +86,14 @@ class ClipModality:
         return {f"{way}_r1": numbers["r1"] for way, numbers in found.items()}
 
     def numbers(
-        self, method: ClipMethod, source: Source[Clips], table: list[dict[str, Any]], parts: Parts | None
-    ) -> dict[str, Any]:
+        self, method: ClipMethod, source: Source[Clips], config: TrainConfig, table: list[dict[str, Any]],
+        parts: Parts | None,
+    ) -> dict[str, Any]:  # fmt: skip
         if parts is None:
             return {}
         found = _retrieval(parts[1])
         return {
-            "retrieval": found | {"chance": chance(len(source.held_out))},
+            "retrieval": found | {"chance": chance(len(parts[1].embeddings["video"]))},
             "positives": _purity(method, source),
         } | {f"{way}_r1": numbers["r1"] for way, numbers in found.items()}
 
@@ -114,34 +114,24 @@ class ClipModality:
         views = sheet(config, source.train)
         if parts is None:
             return Figures(views=views)
-        shown = gallery(source.held_out, parts[1])
-        page = clip_page(summary, method, source, parts[1])  # on all ranks: mining gathers from them
+        held_out = source.sampled(config.eval_samples).held_out
+        shown = gallery(held_out, parts[1])
+        page = clip_page(summary, method, source.train, held_out, parts[1])  # on all ranks: mining gathers from them
         return Figures(shown, views, clips=page)
 
-    def evaluate(self, run: Path, data: str | None, data_root: str, download: bool) -> Evaluation:
-        """Raw input, then the trained networks; of a folder of sounds, the untrained and the trained audio backbone."""
-        config, device = here(run)
-        method = trained(run, config).to(device)
-        data = data or config.data
-        files = find_files(Path(data).expanduser(), is_media)
-        if files is not None and files.items and all(is_sound(str(item)) for item in files.items):
-            return evaluate_on_sounds(method, files, config, lambda: build(config, self))
-        source = load_clips(data, config.video, config.sound)
-        parts = self.embed(method, source, config)
-        rows = [(self.encoders[0], self.raw(source, config)), (self.encoders[2], parts)]
-        table = [{"encoder": name} | self.measure(of, source) for name, of in rows if of is not None]
-        found = _retrieval(parts[1]) | {"chance": chance(len(source.held_out))}
-        title = f"{len(source.held_out):,} held-out clips"
-        return Evaluation(table, title, _tables(found, table, {}), source.notes, source.skipped)
+    def otherwise(self, method: ClipMethod, config: TrainConfig) -> Evaluation | None:
+        """Of a folder of sounds, the untrained and the trained audio backbone."""
+        files = find_files(Path(config.data).expanduser(), is_media)
+        if files is None or not files.items or not all(is_sound(str(item)) for item in files.items):
+            return None
+        return evaluate_on_sounds(method, files, config, lambda: build(config, self))
 
-    def features(self, run: Path, data: str, data_root: str, download: bool) -> tuple[dict[str, Tensor], list[Clips]]:
-        config, device = here(run)
-        kinds = ("video", "audio")
-        video, audio = (weights.load_backbone(run / f"{kind}_backbone.safetensors").to(device) for kind in kinds)
-        source = load_clips(data, config.video, config.sound)
+    def features(
+        self, method: ClipMethod, source: Source[Clips], config: TrainConfig
+    ) -> tuple[dict[str, Tensor], list[Clips]]:
         parts = [part for part in (source.train, source.test) if part is not None]
-        found = [backbone_features(video, audio, part, config) for part in parts]
-        return {kind: torch.cat([f[kind] for f in found]) for kind in kinds}, parts
+        found = [backbone_features(method.backbone, method.audio_backbone, part, config) for part in parts]
+        return {kind: torch.cat([f[kind] for f in found]) for kind in ("video", "audio")}, parts
 
 
 def _retrieval(embedded: Embedded) -> dict[str, dict[str, float]]:
@@ -179,26 +169,6 @@ def _tables(found: dict[str, Any], table: list[dict[str, Any]], positives: dict[
         rows = [[name, *(f"{100 * shares[kind]:.1f}" for kind in kinds)] for name, shares in positives.items()]
         shown.append((["same label among positives, %", *kinds], rows))
     return shown
-
-
-def here(run: Path) -> tuple[TrainConfig, torch.device]:
-    """The run's configuration, computing as this machine's best device does."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = TrainConfig.load(RunFolder(run).config)
-    return config.model_copy(update={"precision": choose_precision("auto", device, clips=True)}), device
-
-
-def trained(run: Path, config: TrainConfig) -> ClipMethod:
-    """The method with the weights of the run's last checkpoint, without its banks."""
-    path = RunFolder(run).checkpoint
-    if not path.exists():
-        raise UserError(f"No trained networks at {path}: finish the run first.")
-    method = build(config, MODALITY)
-    state = checkpoint.load(path)["method"]
-    own = method.state_dict()
-    method.load_state_dict({name: value for name, value in state.items() if name in own}, strict=False)
-    assert isinstance(method, ClipMethod)
-    return method
 
 
 MODALITY: Modality = ClipModality()

@@ -30,4 +30,4 @@ def evaluate_on_sounds(
         each = " ".join(f"{100 * fold:.1f}" for fold in folds)
         cells.append([f"{kind} network", f"{100 * mean:.1f} ± {100 * error:.1f}", each])
     title = f"{len(sounds.labels):,} sounds of {len(sounds.classes)} classes"
-    return Evaluation(table, title, [(["audio backbone", "SVM %", "folds"], cells)], skipped=sounds.skipped)
+    return Evaluation(table, title, [(["audio backbone", "SVM %", "folds"], cells)], sounds.skipped)

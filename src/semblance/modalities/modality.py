@@ -1,7 +1,6 @@
 """What differs between kinds of samples, behind one protocol: loading, networks, measuring, showing."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -33,18 +32,17 @@ class Figures:
 
 @dataclass
 class Evaluation:
-    """An evaluated run: its rows, what they were measured on in words, the tables to be printed, what is to be told of
-    the data, and its unreadable files."""
+    """Rows, what they were measured on in words, the tables to be printed, and unreadable files."""
 
     table: list[dict[str, Any]]
     title: str
     printed: list[Cells]
-    notes: list[str] = field(default_factory=list)
     skipped: Skipped = field(default_factory=list)
 
 
 class Modality(Protocol):
-    """A kind of samples. `embed`, `watch`, `save` and `show` are called on all ranks, which share their work.
+    """A kind of samples. `embed`, `watch`, `save` and `show` are called on all ranks, which share their work. What is
+    measured is `method.encoder`. Where not said otherwise, a source is what is measured on: Source.sampled.
 
     samples: what they are called, as in "1,000 held-out pictures". key: the same in summary.json, as in train_images.
     encoders: what the rows of a table are called: of raw input, before training, after it.
@@ -72,19 +70,20 @@ class Modality(Protocol):
     def raw(self, source: Source[Any], config: TrainConfig) -> Parts | None:
         """The raw input in the place of features; None where nothing is measured of it."""
 
-    def measure(self, parts: Parts, source: Source[Any]) -> dict[str, Any]:
+    def measure(self, parts: Parts, source: Source[Any], config: TrainConfig) -> dict[str, Any]:
         """The measures of one row of the table."""
 
     def watch(self, method: Any, source: Source[Any], config: TrainConfig) -> dict[str, float]:
         """Numbers to log now and then."""
 
     def numbers(
-        self, method: Any, source: Source[Any], table: list[dict[str, Any]], parts: Parts | None
+        self, method: Any, source: Source[Any], config: TrainConfig, table: list[dict[str, Any]], parts: Parts | None
     ) -> dict[str, Any]:
-        """What summary.json holds beside the table. parts: of the trained networks; None where nothing is measured."""
+        """What summary.json holds beside the table, "protocol", how that was measured, among it. source: all samples.
+        parts: of the trained networks; None where nothing is measured."""
 
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
-        """What is printed of a summary."""
+        """What is printed of a summary, or of the table and the `numbers` of an evaluation."""
 
     def save(self, folder: RunFolder, method: Any, config: TrainConfig) -> None:
         """Write the backbones."""
@@ -92,11 +91,11 @@ class Modality(Protocol):
     def show(
         self, method: Any, source: Source[Any], config: TrainConfig, parts: Parts | None, summary: dict[str, Any]
     ) -> Figures:
-        """What the report shows of the samples."""
+        """What the report shows of the samples; source: all of them."""
 
-    def evaluate(self, run: Path, data: str | None, data_root: str, download: bool) -> Evaluation:
-        """Measure the networks of a finished run, on its own data or on other."""
+    def otherwise(self, method: Any, config: TrainConfig) -> Evaluation | None:
+        """Trained networks, measured on data of another kind than they learnt from; None where it is of their kind."""
 
-    def features(self, run: Path, data: str, data_root: str, download: bool) -> tuple[dict[str, Tensor], list[Any]]:
-        """Features by the backbones of a finished run, (N, D) by name, and the parts of the data that they are of, one
-        after the other, without what could not be read."""
+    def features(self, method: Any, source: Source[Any], config: TrainConfig) -> tuple[dict[str, Tensor], list[Any]]:
+        """Features by trained backbones, (N, D) by name, and the parts of the data that they are of, one after the
+        other, without what could not be read."""

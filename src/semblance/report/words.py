@@ -12,7 +12,7 @@ ACCURACIES = {
 }
 SAMPLES = {"train_images": "pictures", "train_clips": "clips"}  # what a run's samples are, by what its summary has
 _HEADER = {"method", "title", "family", "paper", "data", "backbone", "training_seconds", "samples_per_second"}
-_SHOWN = _HEADER | {"table", "skipped", "test_images"}
+_SHOWN = _HEADER | {"table", "skipped", "test_images", "protocol"}
 
 
 def finite(value: Any) -> bool:
@@ -61,13 +61,20 @@ def facts(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[tuple[
     return found
 
 
-def warnings(metrics: list[dict[str, Any]]) -> list[str]:
-    """What went wrong in training, as sentences."""
+def warnings(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
+    """What went wrong in training, or is not at its end, as sentences."""
     losses = [line for line in metrics if "loss" in line]
     lost = [line.get("step") for line in losses if not finite(line["loss"])]
+    done, total = (summary.get(name) or 0 for name in ("steps", "total_steps"))
+    told = []
+    if done < total:
+        told = [f"Stopped after step {done:,} of {total:,}: all of this is of that step."]
     if not lost:
-        return []
-    return [f"The loss was not a finite number in {len(lost):,} of {len(losses):,} log lines, first at step {lost[0]}."]
+        return told
+    return [
+        *told,
+        f"The loss was not a finite number in {len(lost):,} of {len(losses):,} log lines, first at step {lost[0]}.",
+    ]
 
 
 def accuracies(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, float | None]]]]:
@@ -84,6 +91,11 @@ def accuracies(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, float
     ]
 
 
+def tested(summary: dict[str, Any]) -> int | None:
+    """How many held-out samples the accuracies were measured on."""
+    return summary.get("measured", {}).get("test") or summary.get("test_images") or summary.get("test_clips")
+
+
 def verdict(summary: dict[str, Any]) -> str:
     """One sentence on how the trained encoder compares with the others; empty where it was not scored.
 
@@ -91,13 +103,13 @@ def verdict(summary: dict[str, Any]) -> str:
     measured on the same pictures, so the true interval is narrower: the sentence errs on the careful side.
     """
     if "retrieval" in summary:
-        return _found(summary["retrieval"], summary["test_clips"])
+        return _found(summary["retrieval"], tested(summary) or 0)
     table = summary.get("table") or []
     trained: dict[str, Any] = next((row for row in table if row["encoder"].startswith("trained")), {})
     key = next((key for key in ("linear_top1", "knn_top1") if finite(trained.get(key))), None)
     if key is None:
         return ""
-    count = summary.get("test_images")
+    count = tested(summary)
     subject = "A linear classifier on" if key == "linear_top1" else "Nearest neighbours in"
     of = f"{count:,} test pictures" if finite(count) else "the test pictures"
     compared = [

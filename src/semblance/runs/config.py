@@ -13,7 +13,19 @@ from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, Validatio
 
 from semblance import systems
 from semblance.errors import UserError, unknown
-from semblance.runs.options import GROUPED, Data, Hardware, Name, Network, NotNegative, Optimisation, Time, Views, What
+from semblance.runs.options import (
+    GROUPED,
+    Data,
+    Hardware,
+    Measuring,
+    Name,
+    Network,
+    NotNegative,
+    Optimisation,
+    Time,
+    Views,
+    What,
+)
 from semblance.runtime.atomic_files import write_atomically
 from semblance.systems import AnyView, Method
 from semblance.views.clip import ClipView
@@ -23,11 +35,12 @@ from semblance.views.view import View
 MAY_CHANGE = {  # in config.yaml of a run: what is not part of what a run is
     "data", "data_root", "download", "epochs", "max_steps", "eval_every", "devices", "shard", "workers",
     "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr", "clip_grad",
+    "eval_samples", "knn_k", "knn_temperature",
 }  # fmt: skip
 V = TypeVar("V", bound=AnyView)
 
 
-class TrainConfig(Hardware, Time, Optimisation, Views, Network, Data, What):
+class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data, What):
     """Everything a run depends on. Rates are those of the actual batch, after scaling."""
 
     data: Name

@@ -178,6 +178,18 @@ class Time(Group):
     """Epochs between evaluations; 0 for none before the end. Default: a sixth of the run."""
 
 
+class Measuring(Group):
+    """Measuring"""
+
+    eval_samples: Annotated[int, Field(ge=0)] = 50_000
+    """Training samples that are measured on, at most, beside a fifth as many held-out ones: a fixed sample, each class
+    with its share of it. 0 for all."""
+    knn_k: PositiveInt | None = None
+    """Neighbours that vote in kNN. Default: 200, or a tenth of the training samples where that is less."""
+    knn_temperature: AboveZero | None = None
+    """Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1."""
+
+
 class Hardware(Group):
     """Hardware"""
 
@@ -210,7 +222,7 @@ class Output(Group):
     """Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing."""
 
 
-class TrainOptions(Output, Hardware, Time, Optimisation, ViewFields, Views, Network, Data, What):
+class TrainOptions(Output, Hardware, Measuring, Time, Optimisation, ViewFields, Views, Network, Data, What):
     """Everything that `train` takes. `problems`: what is wrong with what was given, one line each; the fields that they
     are about stand at their defaults."""
 
@@ -327,5 +339,5 @@ def _place(name: str | int) -> int:
     return list(GROUPED).index(str(name))
 
 
-GROUPS = (What, Data, Network, Views, ViewFields, Optimisation, Time, Hardware, Output)
+GROUPS = (What, Data, Network, Views, ViewFields, Optimisation, Time, Measuring, Hardware, Output)
 GROUPED = {name: group for group in GROUPS for name in group.model_fields}  # every option and its group, in order

@@ -56,6 +56,7 @@ def resolve(options: TrainOptions | Mapping[str, Any], stored_size: int | None =
         "final_weight_decay": None if "weight_decay" in given else recipe.final_weight_decay,
         "eval_every": max(1, epochs // 6), "devices": 1, "workers": 2, "without": [],
         "seed": options.seed, "shard": options.shard, "precision": options.precision, "download": options.download,
+        "knn_temperature": 0.07 if name == "imagenet" else 0.1,
     } | given | {
         "data": data, "data_root": absolute_path(options.data_root), "recipe": name,
         "from_run": None if options.from_run is None else absolute_path(options.from_run),

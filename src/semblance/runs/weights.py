@@ -29,6 +29,16 @@ KINDS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 }
 
 
+SEEN = (
+    "backbone",
+    "image_size",
+    "load_size",
+    "precision",
+    "channels_last",
+    "knn_temperature",
+)  # how a run saw pictures
+
+
 def save(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
     """Write a state dict under the names of timm (or torchvision), and what rebuilds the model: a key of KINDS, ...
 

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def best_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def send(t: Tensor, device: torch.device) -> Tensor:
     """A CPU tensor on the device; the copy does not wait for a GPU's pending work."""
     return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t

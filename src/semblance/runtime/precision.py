@@ -43,6 +43,12 @@ def autocast(precision: str, device: torch.device):
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+def as_written(module: nn.Module):
+    """A context in which a compiled module runs as it is written, so that rounding does not hang on compiling."""
+    compiled = module._compiled_call_impl is not None
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
 def can_compile() -> bool:
     """Whether torch.compile has what it needs to work here."""
     return any(shutil.which(c) for c in ("g++", "clang++"))

@@ -34,6 +34,8 @@ def whiten(x: Tensor, components: int, track: Track = iter) -> Tensor:
         products += centred.T @ centred
     variances, directions = torch.linalg.eigh(total(products) / len(x))
     scale = variances.clamp(min=variances[-1] * 1e-7).rsqrt()  # directions without variance hold only rounding errors
+    varies = variances[-1] > 1e-12 * mean.double().square().sum()
+    scale = torch.where(varies, scale, 0)  # rows that are all alike become 0
     chosen = (directions * scale)[:, -components:].flip(1).to(exact)
     white = x.new_empty(len(x), chosen.shape[1], dtype=exact)
     for rows, out in zip(_blocks(x, dim), _blocks(white, dim), strict=True):

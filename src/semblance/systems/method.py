@@ -70,6 +70,7 @@ class Method(nn.Module):
     example: ClassVar[str] = "shapes"  # the data to train on if none is given
     no_momentum: ClassVar[tuple[str, ...]] = ()  # parts trained without momentum
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
+    network: str = "student"  # that is measured and handed out, or "teacher": the one that its authors evaluate
 
     def __init__(self, backbone: nn.Module, without: Collection[str] = ()) -> None:
         super().__init__()
@@ -81,6 +82,18 @@ class Method(nn.Module):
     def of_pictures(cls) -> bool:
         """Whether it learns from pictures alone."""
         return cls.modality == "pictures"
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The backbone that follows slowly; None where there is none."""
+        return None
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The backbone that is measured and handed out: `network` says which."""
+        found = self.teacher if self.network == "teacher" else self.backbone
+        assert found is not None
+        return found
 
     def has(self, guard: str) -> bool:
         """Whether a guard is on."""

@@ -20,10 +20,11 @@ class Images:
     original height and width, so that crops are drawn on the true shape (resampling stays separable, each axis only
     being rescaled).
 
-    pixels: uint8 (N, 3, canvas, canvas), or None when pictures are decoded on demand by `decode(item, canvas)`,
+    pixels: uint8 (M, 3, canvas, canvas), or None when pictures are decoded on demand by `decode(item, canvas)`,
         which returns the uint8 (3, canvas, canvas) picture and its (height, width).
+    rows: int64 (N,), which of the pixels are each picture's, so that a subset shares them; None for all in order.
     items: what `decode` takes, one per picture (a path, a member of a tar, ...); also the names shown to people.
-    sizes: int32 (N, 2) heights and widths, known when `pixels` is.
+    sizes: int32 (M, 2) heights and widths, known when `pixels` is.
     attributes: what the pictures are labelled by; "class" where each has one label.
     skipped: the files that turned out unreadable so far. Each keeps its place, so that the order of samples does not
         depend on whether a set fits in memory: the next readable picture stands in, for training only.
@@ -37,6 +38,7 @@ class Images:
     attributes: dict[str, Attribute] = field(default_factory=dict)
     decode: Callable[[Any, int], tuple[Tensor, tuple[int, int]]] | None = None
     skipped: Skipped = field(default_factory=list)
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -50,7 +52,8 @@ class Images:
         """Pictures of the given indices: uint8 (n, 3, canvas, canvas) and int32 sizes (n, 2); key is unused."""
         index = torch.as_tensor(index)
         if self.pixels is not None and self.sizes is not None:
-            return self.pixels[index], self.sizes[index]
+            rows = index if self.rows is None else self.rows[index]
+            return self.pixels[rows], self.sizes[rows]
         assert self.decode is not None
         pictures, sizes = zip(*(self._decode_or_next(int(i)) for i in index), strict=True)
         return torch.stack(pictures), torch.tensor(sizes, dtype=torch.int32)
@@ -84,10 +87,6 @@ class Images:
     def subset(self, index: Sequence[int] | Tensor) -> "Images":
         """The pictures of the given indices as a set of their own."""
         index = torch.as_tensor(index)
-
-        def pick(rows: Tensor | None) -> Tensor | None:
-            return None if rows is None else rows[index]
-
         chosen = {name: Attribute(a.values[index], a.classes) for name, a in self.attributes.items()}
         items = [self.items[i] for i in index.tolist()]
-        return replace(self, items=items, pixels=pick(self.pixels), sizes=pick(self.sizes), attributes=chosen)
+        return replace(self, items=items, rows=index if self.rows is None else self.rows[index], attributes=chosen)

@@ -120,8 +120,8 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
         self.audio_bank.update(z[AUDIO], index, self.momentum)
 
     @property
-    def banks(self) -> tuple[Tensor, Tensor]:
-        return self.video_bank.rows, self.audio_bank.rows
+    def banks(self) -> tuple[Tensor, Tensor] | None:
+        return None if not hasattr(self, "video_bank") else (self.video_bank.rows, self.audio_bank.rows)
 
     def constants(self, batch_size: int) -> dict[str, float]:
         if not self.has("negatives"):

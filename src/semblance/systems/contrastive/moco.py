@@ -67,6 +67,10 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
         group_statistics(self.target, groups, "residues" if self.has("shuffled_bn") else "blocks")
         self.register_buffer("queue", F.normalize(torch.randn(queue, dim), dim=1))
 
+    @property
+    def teacher(self) -> nn.Module:
+        return self.target[0]
+
     def embed(self, views: list[Tensor]) -> Embeddings:
         q = [self.projector(self.backbone(view)) for view in views[: 1 + self.symmetric]]
         with torch.no_grad():

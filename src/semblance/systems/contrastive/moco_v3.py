@@ -53,6 +53,10 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own k
         self.predictor = mlp(dim, hidden, dim, bias=False, output_bias=False)
         self.target = deepcopy(nn.Sequential(backbone, self.projector)).requires_grad_(False)
 
+    @property
+    def teacher(self) -> nn.Module:
+        return self.target[0]
+
     def embed(self, views: list[Tensor]) -> Embeddings:
         q1, q2 = (self.predictor(self.projector(self.backbone(view))) for view in views)
         with torch.no_grad():

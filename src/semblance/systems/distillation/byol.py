@@ -51,6 +51,10 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         self.predictor = mlp(dim, hidden, dim, output_bias=False) if self.has("predictor") else nn.Identity()
         self.target = deepcopy(nn.Sequential(backbone, self.projector)).requires_grad_(False)
 
+    @property
+    def teacher(self) -> nn.Module:
+        return self.target[0]
+
     def embed(self, views: list[Tensor]) -> Embeddings:
         z1, z2 = (self.projector(self.backbone(view)) for view in views)
         p1, p2 = self.predictor(z1), self.predictor(z2)

@@ -37,6 +37,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         "sharpening": "the teacher's temperature is below the student's, so that its output is not uniform",
     }
 
+    network = "teacher"  # eval_knn.py and eval_linear.py, --checkpoint_key
     centre: Tensor  # (outputs,)
 
     def __init__(
@@ -71,6 +72,10 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         nn.init.ones_(lengths).requires_grad_(not norm_last)
         self.target = deepcopy(nn.ModuleList([backbone, self.projector, self.last])).requires_grad_(False)
         self.register_buffer("centre", torch.zeros(outputs))
+
+    @property
+    def teacher(self) -> nn.Module:
+        return self.target[0]
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         features, large = multi_crop(self.backbone, views)

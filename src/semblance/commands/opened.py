@@ -1,0 +1,116 @@
+"""A run as it was left, finished or stopped: its configuration, and its networks on the best device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semblance import modalities
+from semblance.commands.printing import say
+from semblance.data.samples import Samples
+from semblance.errors import UserError
+from semblance.modalities.build import build
+from semblance.modalities.modality import Modality
+from semblance.runs import checkpoint, weights
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
+from semblance.runs.options import TrainOptions
+from semblance.runs.resolve import resolve
+from semblance.runtime.device import best_device
+from semblance.systems import Method
+
+
+@dataclass
+class Opened:
+    """config: the run's, with what was given anew. folder: None for a backbone by itself. state: of the checkpoint,
+    empty where there is none. file: the backbone to be measured where there is no checkpoint. network: student,
+    teacher, or None for the one that its authors evaluate."""
+
+    config: TrainConfig
+    modality: Modality
+    folder: RunFolder | None
+    state: dict[str, Any]
+    file: Path
+    network: str | None
+
+    @classmethod
+    def of(cls, run: str | Path, network: str | None = None, **given: Any) -> "Opened":
+        """A run folder, or a backbone of pictures by itself. given: data and options of measuring; None: the run's.
+
+        Raises UserError where there is nothing to be measured, and for options that cannot be.
+        """
+        if network not in (None, "student", "teacher"):
+            raise UserError(f"--network is student or teacher, not {network}.")
+        options = TrainOptions.of(given)
+        if options.problems:
+            raise UserError("\n".join(options.problems))
+        anew, path = options.given, Path(run)
+        if "data" not in anew:  # where the run's lies is written in its configuration
+            anew.pop("data_root", None)
+        if path.is_dir() and (folder := RunFolder(path)).config.exists():
+            config = TrainConfig.load(folder.config).model_copy(update=anew)
+            state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else {}
+            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network)
+            if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
+                raise UserError(
+                    f"{path} has no checkpoint to measure: it stopped before its first. Go on with --resume."
+                )
+            return opened
+        file = path / "backbone.safetensors" if path.is_dir() else path
+        return cls(_of_file(file, anew), modalities.named("pictures"), None, {}, file, network)
+
+    def method(self, samples: Samples | None = None) -> Method:
+        """The trained method, in evaluation mode on the best device; its memory banks are empty but where the samples
+        are those that it was trained on."""
+        method = self._of_checkpoint(samples) if self.state else self._of_file()
+        device = best_device()
+        if self.config.precision == "bf16" and method.modality == "clips" and device.type == "cpu":
+            say("Measured in float32: on a CPU bf16 has been seen to fail with clips.")
+            self.config = self.config.model_copy(update={"precision": "32"})
+        return self.placed(method)
+
+    def placed(self, method: Method) -> Method:
+        """A method as the run computed with it, on the best device."""
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        method = method.to(best_device(), torch.float64 if self.config.precision == "64" else torch.float32)
+        return method.to(memory_format=layout).eval()
+
+    def is_own(self, samples: Samples) -> bool:
+        """Whether the samples are those that the run was trained on."""
+        return self.state.get("samples") == samples.fingerprint()
+
+    def _of_checkpoint(self, samples: Samples | None) -> Method:
+        method = build(self.config, self.modality)
+        if samples is not None and self.is_own(samples):
+            method.prepare(len(samples))
+        own, saved = method.state_dict(), self.state["method"]
+        lost = [name for name, value in own.items() if name not in saved or saved[name].shape != value.shape]
+        if lost:
+            raise UserError(
+                f"The checkpoint of {self.folder and self.folder.path} does not hold the networks of its config.yaml: "
+                f"{len(lost)} of {len(own)} tensors are missing or of another shape, as {lost[0]}."
+            )
+        method.load_state_dict({name: saved[name] for name in own})
+        method.network = self.network or method.network
+        if method.network == "teacher" and method.teacher is None:
+            raise UserError(f"{method.title} has no teacher: leave out --network.")
+        return method
+
+    def _of_file(self) -> Method:
+        backbone, about = weights.load_with_metadata(self.file)
+        held = about.get("network", "student")
+        if self.network not in (None, held):
+            raise UserError(f"{self.file} is the {held} alone: name a run folder with its checkpoint.")
+        return Method(backbone)
+
+
+def _of_file(file: Path, anew: dict[str, Any]) -> TrainConfig:
+    """How a backbone saw pictures, by what was written about it; without data, on that of the run it lies in."""
+    _, about = weights.load_with_metadata(file)
+    if "backbone" not in about:
+        raise UserError(f"{file} is not a backbone of pictures: name the run's folder instead.")
+    if "data" not in anew:
+        config = TrainConfig.load(RunFolder(file.parent).config)
+        anew = {"data": config.data, "data_root": config.data_root} | anew
+    return resolve({name: about[name] for name in weights.SEEN if about.get(name) is not None} | anew)

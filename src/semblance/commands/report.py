@@ -1,0 +1,39 @@
+"""`semblance report`: the page of a run, drawn from its last checkpoint, finished or stopped."""
+
+from pathlib import Path
+from typing import Any
+
+from semblance.commands.evaluate import first_row_of, say_where_it_stands
+from semblance.commands.finish import draw, measured_summary
+from semblance.commands.opened import Opened
+from semblance.commands.printing import print_skipped, say
+from semblance.engine.loop import Trained, run_length
+from semblance.errors import UserError
+
+
+def report(run: str) -> Path:
+    """Draw report.html of a run anew, or for the first time; what is measured for it is returned by `evaluate` too."""
+    opened = Opened.of(run)
+    modality, folder = opened.modality, opened.folder
+    if folder is None or not opened.state:
+        raise UserError(f"{run} has no checkpoint to draw a report from.")
+    source = modality.load(opened.config)
+    if not opened.is_own(source.train):
+        raise UserError(f"The samples of {source.train.name} are not those that {run} was trained on: put those back.")
+    method = opened.method(source.train)
+    config = opened.config
+    say_where_it_stands(opened, source)
+    _, total = run_length(config, len(source.train))
+    trained = Trained(opened.state["step"], total, opened.state["seconds"])
+    measured = source.sampled(config.eval_samples)
+    summary: dict[str, Any] = folder.read_summary()
+    if summary.get("steps") == trained.step:
+        parts = modality.embed(method, measured, config) if summary["table"] else None
+    else:
+        shown = source.test is not None and modality.measurable(source)
+        first = first_row_of(opened, source, measured) if shown else None
+        summary, parts = measured_summary(method, source, config, modality, trained, first)
+    draw(method, source, config, modality, folder, summary, parts)
+    print_skipped(source.skipped)
+    say(f"Look at {folder.report}.", result=True)
+    return folder.report

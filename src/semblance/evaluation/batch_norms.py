@@ -1,0 +1,66 @@
+"""Batch norms of networks with random weights, given the statistics of the data: what training measures itself against.
+
+A new batch norm has mean 0 and variance 1 in its memory; in evaluation it would normalise by those, and an untrained
+network would be measured with a handicap that no trained one has.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from semblance.data.loader import read_ahead
+from semblance.data.samples import Samples
+from semblance.runs.config import TrainConfig
+from semblance.runtime import random
+from semblance.runtime.device import send_raw
+from semblance.runtime.precision import as_written, autocast
+from semblance.systems import Method
+from semblance.views.view import make_views
+
+BATCHES, SAMPLES = 40, 256  # of training, and in each at most
+
+
+@contextmanager
+def batch_norms_of_the_data(method: Method, samples: Samples, config: TrainConfig) -> Iterator[None]:
+    """Within, the batch norms of a method know the mean and variance over batches of its views; nothing else changes.
+
+    Every rank sees the same samples. Afterwards they are as they were.
+    """
+    norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = [m for m in norms if m.weight is None or m.weight.requires_grad]  # moving averages are not measured here
+    before = [({name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in norms]
+    training = method.training
+    method.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    if norms:
+        _look(method, samples, config)
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm, (buffers, momentum) in zip(norms, before, strict=True):
+            norm.load_state_dict(buffers, strict=False)
+            norm.momentum = momentum
+        method.train(training)
+
+
+@torch.no_grad()
+def _look(method: Method, samples: Samples, config: TrainConfig) -> None:
+    weight = next(method.parameters())
+    size = min(config.batch_size, SAMPLES)
+    order = random.permutation(random.key(config.seed, "batch norms"), len(samples))
+    visits = order[: BATCHES * size].split(size)[: max(1, len(order) // size)]  # without the last, incomplete one
+    requests = [(index, random.key(config.seed, "window", n)) for n, index in enumerate(visits)]
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    raws = read_ahead(samples, requests, config.workers)
+    for n, (raw, index) in enumerate(zip(raws, visits, strict=True)):
+        views = make_views(config.views, send_raw(raw, weight.device), index, seed=config.seed, step=n)
+        views = [v.to(weight.dtype if v.is_floating_point() else v.dtype, memory_format=layout) for v in views]
+        with autocast(config.precision, weight.device), as_written(method.backbone):
+            method.embed(views)
