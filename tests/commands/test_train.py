@@ -360,7 +360,7 @@ def test_evaluate_and_embed_leave_unreadable_files_out(
     finished: tuple[Path, dict], pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run, trained), pictures = finished, pets
-    assert [line["encoder"] for line in sb.evaluate(run)] == ["raw pixels", "trained backbone"]
+    assert [line["encoder"] for line in sb.evaluate(run)] == ["raw pixels", "untrained backbone", "trained backbone"]
     assert f"{trained['test_images']} held-out pictures" in capsys.readouterr().out
     sb.embed(run, data=str(pictures))
     assert "24 rows of 64 numbers (features); --out FILE.npz keeps them" in " ".join(capsys.readouterr().err.split())

@@ -1,6 +1,7 @@
 """Whole runs on clips: AVID, and CMA from it, from files to the folder they leave."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,15 +171,22 @@ def test_parts_of_time_are_kept_from_training_to_exported_backbones(films: Path,
 def test_a_run_is_measured_on_its_own_clips_and_on_others(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:
     out, summary = avid
     own = sb.evaluate(str(out))
-    assert [line["encoder"] for line in own] == ["raw input", "trained networks"]
-    trained = summary["table"][-1]
-    assert {name: own[-1][name] for name in trained if name != "encoder"} == pytest.approx(
-        {name: value for name, value in trained.items() if name != "encoder"}
-    )
+    assert [line["encoder"] for line in own] == ["raw input", "untrained networks", "trained networks"]
+    assert own == summary["table"]
     for path in sorted(films.glob("*/*.mp4"))[:12]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    (without_labels,) = sb.evaluate(str(out), data=str(tmp_path))
+    _, without_labels = sb.evaluate(str(out), data=str(tmp_path))  # the untrained and the trained ones
     assert set(without_labels) == {"encoder", "video_to_audio_r1", "audio_to_video_r1"}
+
+
+def test_weights_of_clips_are_loaded_whole_or_not_at_all(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(avid[0], tmp_path / "run"))
+    state = checkpoint.load(RunFolder(run).checkpoint)
+    state["method"] = {n: v for n, v in state["method"].items() if "backbone" not in n}
+    checkpoint.save(RunFolder(run).checkpoint, state)
+    for measured in (lambda: sb.evaluate(run), lambda: sb.embed(run, data=str(films))):
+        with pytest.raises(UserError, match="does not hold the networks of its config.yaml"):
+            measured()
 
 
 @pytest.mark.filterwarnings("error")

@@ -61,7 +61,7 @@ def test_npz_labels_of_any_kind_become_classes(tmp_path: Path) -> None:
     assert source.train.attributes["class"].classes == ["ant", "owl"] and source.test is not None
     for part in (source.train, source.test):
         assert part.attributes["class"].names == [y[i] for i in part.items]
-        assert torch.equal(part.pixels[:, 0], torch.from_numpy(GREY[list(part.items)]))
+        assert torch.equal(part.read(range(len(part)))[0][:, 0], torch.from_numpy(GREY[list(part.items)]))
     assert sorted([*source.train.items, *source.test.items]) == list(range(50))
     assert 1 <= len(source.test) <= 12
 

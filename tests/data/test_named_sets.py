@@ -19,9 +19,10 @@ def test_digits_are_scikit_learns_enlarged() -> None:
     assert 100 < len(source.test) < 260 and source.train.canvas == 32
     digits = load_digits()
     for part in (source.train, source.test):
-        assert part.pixels.shape[1:] == (3, 32, 32)
+        pixels, _ = part.read(range(len(part)))
+        assert pixels.shape[1:] == (3, 32, 32)
         assert part.attributes["class"].values.tolist() == digits.target[list(part.items)].tolist()
-        grey = torch.nn.functional.avg_pool2d(part.pixels[:, 0].float(), 4) * 16 / 255
+        grey = torch.nn.functional.avg_pool2d(pixels[:, 0].float(), 4) * 16 / 255
         assert (grey - torch.from_numpy(digits.images[list(part.items)])).abs().mean() < 1  # of 16 levels
 
 

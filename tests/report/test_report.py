@@ -278,3 +278,18 @@ def test_a_broken_run_is_named_as_such(tmp_path: Path) -> None:
     assert "The loss was not a finite number in 1 of 2 log lines, first at step 2." in text
     assert "1 of 60 gallery pictures have features that are not finite." in text
     assert "The encoder has collapsed" in text
+
+
+@pytest.mark.parametrize("spread", [(0.2, 0.26), (0.5, 0.503), (0.0, 0.9), (0.31, 0.31), (0.05, 0.0625)])
+def test_labels_of_an_axis_are_as_even_as_its_ticks(spread: tuple[float, float], tmp_path: Path) -> None:
+    metrics = [{"step": 10 * i, "knn_top1": spread[0] + (spread[1] - spread[0]) * i / 9} for i in range(10)]
+    html = report(tmp_path, metrics=metrics, gallery=None, summary={})
+    told = [float(word[:-1].replace("−", "-")) for word in re.findall(r">([\d.−-]+%)</text>", html)]
+    assert len(told) >= 2 and np.ptp(np.diff(told)) <= 1e-6 * max(np.diff(told))
+    assert len(set(told)) == len(told)
+
+
+def test_a_stopped_run_says_so_first(tmp_path: Path) -> None:
+    html = report(tmp_path, gallery=None, summary=SUMMARY | {"steps": 20, "total_steps": 100})
+    assert "Stopped after step 20 of 100" in Page(html).text
+    assert "Stopped" not in report(tmp_path, gallery=None, summary=SUMMARY | {"steps": 100, "total_steps": 100})

@@ -1,10 +1,12 @@
-"""Which number format a run computes in."""
+"""Which number format and which layout of memory a run computes in."""
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from semblance.errors import UserError
-from semblance.runtime.precision import choose_precision
+from semblance.runtime import precision
+from semblance.runtime.precision import choose_precision, fastest_layout
 
 CPU = torch.device("cpu")
 
@@ -16,3 +18,33 @@ def test_clips_on_a_cpu_are_float32() -> None:
     with pytest.raises(UserError, match="Leave --precision out"):
         choose_precision("bf16", CPU, clips=True)
     assert choose_precision("auto", CPU) in ("bf16", "32")
+
+
+class Clocked(nn.Module):
+    """A convolution whose steps take as long as it is told, by a clock of its own."""
+
+    now, seen = 0.0, 0
+
+    def __init__(self, seconds: dict[bool, float]) -> None:
+        super().__init__()
+        self.convolution, self.seconds = nn.Conv2d(3, 4, 1), seconds
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        Clocked.now += self.seconds[last]
+        Clocked.seen = max(Clocked.seen, len(x))
+        return self.convolution(x)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "chosen"), [(1.0, 0.5, True), (0.5, 1.0, False), (1.0, 0.95, False), (60.0, 20.0, True)]
+)
+def test_the_faster_layout_is_chosen_in_bounded_time(
+    first: float, last: float, chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clocked.now = Clocked.seen = 0
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: Clocked.now)
+    network = Clocked({False: first, True: last})
+    found = fastest_layout(network, size=8, precision="32", device=CPU, views=1, at_once=6)
+    assert found == (chosen, False) and Clocked.seen == 6
+    assert Clocked.now <= precision.PATIENCE + 2 * (first + last)  # the steps on the way, and no more

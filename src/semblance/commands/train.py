@@ -14,7 +14,7 @@ from semblance import modalities, systems
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import finish
 from semblance.commands.measure import first_row
-from semblance.commands.printing import say
+from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
 from semblance.engine.loop import fit
@@ -30,6 +30,7 @@ from semblance.runtime import fsdp
 from semblance.runtime.allocator import keep_freed_memory
 from semblance.runtime.launch import launch
 from semblance.runtime.precision import choose_precision, fastest_layout
+from semblance.runtime.ranks import world
 from semblance.systems import Method
 
 
@@ -110,7 +111,12 @@ def _measured(config: TrainConfig, method: Method, device: torch.device, n: int,
         seen = min(config.epochs * n, config.batch_size * (config.max_steps or config.epochs * n))
         views = seen * sum(view.count for view in config.views)
         size = config.image_size
-        measured = fastest_layout(method.backbone, size=size, precision=precision, device=device, views=views)
+        own = config.batch_size // world()[1]
+        with status("Timing the layout of memory", world()[0] == 0):
+            measured = fastest_layout(
+                method.backbone, size=size, precision=precision, device=device, views=views,
+                at_once=min(own, config.micro_batch or own),
+            )  # fmt: skip
         if config.channels_last is None:
             choices["channels_last"] = measured[0]
         if config.compile is None:

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from semblance.report.levels import draw_levels, within_reach
 from semblance.report.words import finite, number, percent
@@ -82,20 +82,17 @@ def _dress(axes: Axes, write: Callable[[Any], str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(_Exact(100, "%") if write is percent else _Exact())
+    scale, sign = (100, "%") if write is percent else (1, "")
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: _even(scale * value, scale * np.array(axes.get_yticks())) + sign)
+    )
 
 
-class _Exact(Formatter):
-    """Numbers with as many decimals as all ticks need, so that even spacing reads as even."""
-
-    def __init__(self, scale: float = 1, unit: str = "") -> None:
-        self.scale, self.unit = scale, unit
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        ticks = self.scale * np.array(self.locs)
-        near = 1e-3 * np.ptp(ticks)
-        decimals = next((d for d in range(12) if (np.abs(ticks.round(d) - ticks) <= near).all()), 12)
-        return f"{round(self.scale * x, decimals) + 0.0:,.{decimals}f}{self.unit}"
+def _even(value: float, ticks: np.ndarray) -> str:
+    """A number with as many decimals as all ticks need, so that even spacing reads as even."""
+    near = 1e-3 * np.ptp(ticks)
+    decimals = next((d for d in range(12) if (np.abs(ticks.round(d) - ticks) <= near).all()), 12)
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
 def _plot(axes: Axes, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,8 @@ from torch import nn
 
 from semblance.errors import UserError
 
+PATIENCE = 10.0  # seconds that the layouts are timed for
+
 
 def choose_precision(name: str, device: torch.device, clips: bool = False) -> str:
     """Turn "auto" into "bf16" where the hardware computes in it, else "32".
@@ -55,15 +57,17 @@ def can_compile() -> bool:
 
 
 def fastest_layout(
-    backbone: nn.Module, *, size: int, precision: str, device: torch.device, views: int
+    backbone: nn.Module, *, size: int, precision: str, device: torch.device, views: int, at_once: int
 ) -> tuple[bool, bool]:
     """Whether to keep channels last and whether to compile, by timing a few steps on a copy of the backbone.
 
     Some CPUs run bf16 with channels last 4 times slower than without, others faster, so nothing is assumed.
     Compiling is tried only where the `views` of the run take more than ten minutes without. Differences under a tenth
-    are ignored, so that noise does not decide.
+    are ignored, so that noise does not decide. at_once: pictures that the run embeds at once, which bounds the memory
+    taken here. Timing ends after PATIENCE seconds, or with the first step of each where one takes longer.
     """
     n = (128 if size <= 64 else 32) * (8 if device.type == "cuda" else 1)  # small batches do not keep a GPU busy
+    n = min(n, at_once)
     pictures = torch.zeros(n, 3, size, size, device=device, dtype=next(backbone.parameters()).dtype)
 
     def stepper(channels_last: bool, compiled: bool = False) -> Callable[[], float]:
@@ -91,12 +95,20 @@ def fastest_layout(
     if min(eager) * views / n < 600 or not can_compile():
         return channels_last, False
     try:
-        (compiled,) = _fastest([stepper(channels_last, compiled=True)])
+        step = stepper(channels_last, compiled=True)
+        step()  # compiles
+        (compiled,) = _fastest([step])
     except Exception:  # whatever the compiler stumbles over, the run goes on without it
         return channels_last, False
     return channels_last, compiled < 0.9 * min(eager)
 
 
 def _fastest(steppers: list[Callable[[], float]], rounds: int = 6) -> list[float]:
-    """The shortest time of each of some steps, taken in turns."""
-    return [min(times) for times in zip(*([step() for step in steppers] for _ in range(rounds)), strict=True)]
+    """The shortest time of each of some steps, taken in turns while patience lasts."""
+    started = time.perf_counter()
+    fastest = [step() for step in steppers]
+    for _ in range(rounds - 1):
+        if time.perf_counter() - started > PATIENCE:
+            break
+        fastest = [min(seconds, step()) for seconds, step in zip(fastest, steppers, strict=True)]
+    return fastest
