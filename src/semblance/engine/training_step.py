@@ -103,10 +103,12 @@ def _checked(index: Tensor) -> int:
 
 def _rows_of(views: Sequence[Tensor], batch: int) -> Callable[[slice], list[Tensor]]:
     """A function from a slice of this rank's rows to their views."""
+    if isinstance(views, Tensor):
+        raise UserError("views is a list of tensors, one for each view, not one tensor.")
     own = ranks.shares(batch)[ranks.world()[0]]
     if wrong := [tuple(v.shape) for v in views if len(v) != own]:
         raise UserError(
             f"Each view has a row for each of this rank's {own} of the {batch} samples of index; one has the shape "
-            f"{wrong[0]}. Views of one kind are a list of tensors, not one tensor."
+            f"{wrong[0]}."
         )
     return lambda rows: [v[rows] for v in views]
