@@ -185,14 +185,13 @@ def largest(found: replay.Deviations) -> float:
 
 
 if __name__ == "__main__":
-    from recording import load
-    from test_replays import FILES, METHODS
+    from recording import FILES, load, method
 
     print("| recording | allowed | replayed | fault | deviates by |\n|---|---|---|---|---|")
-    for name, method in METHODS.items():
-        run = load(FILES[name])
+    for name in FILES:
+        run, fault = load(FILES[name]), FAULTS[method(name)]
         sound = largest(replay.replay(run))
         with MonkeyPatch.context() as patch:
-            FAULTS[method].plant(patch)
+            fault.plant(patch)
             faulty = largest(replay.replay(run))
-        print(f"| {name} | {run.meta['allowed']:.0e} | {sound:.0e} | {FAULTS[method].what} | {faulty:.0e} |")
+        print(f"| {name} | {run.meta['allowed']:.0e} | {sound:.0e} | {fault.what} | {faulty:.0e} |")

@@ -22,12 +22,18 @@ from zlib import crc32
 
 import numpy as np
 
+FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.npz"))}
 PROJECTIONS = 3  # of each tensor: one number could be blind to a change, three are not
 
 
 class Recording(NamedTuple):
     meta: dict[str, Any]
     arrays: dict[str, np.ndarray]
+
+    @property
+    def allowed(self) -> float:
+        """The largest deviation that rounding may make."""
+        return self.meta.get("allowed", 1e-8)
 
     def under(self, folder: str) -> dict[str, np.ndarray]:
         """The arrays of a folder by what follows its name."""
@@ -37,6 +43,12 @@ class Recording(NamedTuple):
         """The arrays <folder>/<letter>0, <letter>1, ..."""
         found = self.under(folder)
         return [found[f"{letter}{i}"] for i in range(sum(k.removeprefix(letter).isdigit() for k in found))]
+
+
+def method(name: str) -> str:
+    """The system that a recording of FILES is of, without reading the rest."""
+    with np.load(FILES[name]) as file:
+        return json.loads(str(file["meta"]))["method"]
 
 
 def project(name: str, values: np.ndarray) -> np.ndarray:

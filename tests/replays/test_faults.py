@@ -2,9 +2,8 @@
 
 import pytest
 from faults import EVERYWHERE, FAULTS, Fault, largest
-from recording import load
+from recording import FILES, load, method
 from replay import replay
-from test_replays import FILES, METHODS
 
 from semblance import systems
 
@@ -16,8 +15,8 @@ def test_every_system_has_a_fault_of_its_own() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_fault_of_the_system_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run = load(FILES[name])
-    FAULTS[METHODS[name]].plant(monkeypatch)
-    assert largest(replay(run)) > 10 * run.meta["allowed"]
+    FAULTS[method(name)].plant(monkeypatch)
+    assert largest(replay(run)) > 10 * run.allowed
 
 
 @pytest.mark.long
@@ -26,4 +25,4 @@ def test_a_fault_of_the_system_is_seen(name: str, monkeypatch: pytest.MonkeyPatc
 def test_a_fault_of_the_engine_is_seen(name: str, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     run = load(FILES[name])
     fault.plant(monkeypatch)
-    assert largest(replay(run)) > 10 * run.meta["allowed"]
+    assert largest(replay(run)) > 10 * run.allowed
