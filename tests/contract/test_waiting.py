@@ -17,12 +17,14 @@ from ranks import Ranks
 from tiny import CPU, PICTURES, losses, tiny_config, tiny_method, tiny_samples
 from torch import Tensor
 
+import semblance as sb
 from semblance.engine import loop
 from semblance.nets.batchnorm import synchronise
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runtime import ranks
-from semblance.systems import Method, View
+from semblance.systems import Clock, Method, View
+from semblance.views.view import make_views
 
 STEPS = 4
 ASKED = "a value is asked for"
@@ -133,6 +135,25 @@ def test_log_mel_spectrograms_do_not_wait(tmp_path: Path) -> None:
     config = config_of("avid")
     views = (config.video, replace(config.sound, mel=8))
     assert_waits_for_nothing(config.model_copy(update={"views": views}), tmp_path)
+
+
+def test_views_from_elsewhere_are_not_waited_for() -> None:
+    """In a loop of one's own."""
+    config = config_of("byol")
+    method = tiny_method(config)
+    index = torch.arange(8)
+    views = make_views(config.views, tiny_samples("byol").read(index), index, seed=0, step=0)
+    put_there(method)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    with PretendedDevice() as mode:
+        sb.step(method, optimizer, views, index, Clock(0, 10, 3))
+    assert mode.waits == Counter()
+
+
+def test_what_is_sent_without_waiting_goes_through_one_door() -> None:
+    """A copy that need not be waited for is one only from pinned memory, which `send` sees to."""
+    source = Path(sb.__file__).parent
+    assert [p.name for p in source.rglob("*.py") if "non_blocking" in p.read_text()] == ["device.py"]
 
 
 def test_ranks_agree_without_their_gpus(two_ranks: Ranks) -> None:

@@ -53,9 +53,9 @@ def step(
 
     method: in training mode, after `method.prepare`; the number type and device of its weights are those of the step.
     optimizer: over the trainable parameters of the method.
-    views: the list that `method.embed` takes, float (b, ...) each, in the order of the views of the method's recipes;
-        b is this rank's share of B, all of it on one rank. Or a function from a slice of those rows to their views,
-        called for each micro-batch, so that only one's views are held at a time.
+    views: the list that `method.embed` takes, float (b, ...) each, on any device, in the order of the views of the
+        method's recipes; b is this rank's share of B, all of it on one rank. Or a function from a slice of those rows
+        to their views, called for each micro-batch, so that only one's views are held at a time.
     index: int64 (B,), numbers of the samples of the global batch, each below those that `method.prepare` was given.
     clock: where the training stands; schedules of the method and its random choices follow from it.
     precision: "bf16" computes embeddings under autocast; anything else in the number type of the weights.
@@ -71,7 +71,8 @@ def step(
     index = send(index, device)
 
     def embed(rows: slice) -> Embeddings:
-        own = [v.to(device, dtype if v.is_floating_point() else v.dtype) for v in make(rows)]
+        own = [send(v, device) for v in make(rows)]
+        own = [v.to(dtype) if v.is_floating_point() else v for v in own]
         with autocast(precision, device):
             return method.embed(own)
 
