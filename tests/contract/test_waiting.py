@@ -158,7 +158,7 @@ def test_what_is_sent_without_waiting_goes_through_one_door() -> None:
 
 def test_ranks_agree_without_their_gpus(two_ranks: Ranks) -> None:
     """Under NCCL as well: what it carries would wait for all that the GPU has yet to do."""
-    assert two_ranks(_agree) == [[[True, False], "cpu"]] * 2
+    assert two_ranks(_agree) == [[[True, False], "cpu", True]] * 2
 
 
 def _agree() -> list[Any]:
@@ -166,7 +166,7 @@ def _agree() -> list[Any]:
     all_reduce = dist.all_reduce
 
     def note(tensor: Tensor, *args: Any, **kwargs: Any) -> None:
-        carried.append(tensor.device.type)
+        carried.extend([tensor.device.type, kwargs.get("group") not in (None, dist.group.WORLD)])
         all_reduce(tensor, *args, **kwargs)
 
     with mock.patch.object(dist, "get_backend", lambda *of: "nccl"), mock.patch.object(dist, "all_reduce", note):
