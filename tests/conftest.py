@@ -8,6 +8,7 @@ from pathlib import Path
 import promises
 import pytest
 import torch
+from promises import PROMISES, RECORD, Keep, Measurement
 from ranks import Ranks
 
 torch.set_num_threads(1)  # the networks are tiny; threads would only wait for each other
@@ -20,13 +21,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--write-table") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--write-table gathers what one process has measured: add -n 0")
-    config.stash[promises.RECORD] = promises.Record()
+    config.stash[RECORD] = promises.Record()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if session.config.getoption("--write-table") and exitstatus == 0:
         command = shlex.join(["pytest", *session.config.invocation_params.args])
-        promises.write(session.config.stash[promises.RECORD], command)
+        promises.write(session.config.stash[RECORD], command)
+
+
+@pytest.fixture
+def keep(method: str, request: pytest.FixtureRequest) -> Keep:
+    """keep(promise, deviation, tolerance): the promise holds to the tolerance; noted for docs/correctness.md."""
+
+    def check(promise: str, deviation: float, tolerance: float) -> None:
+        assert promise in PROMISES
+        assert deviation <= tolerance, f"{promise}: {deviation} > {tolerance}"
+        request.config.stash[RECORD].measured.append(Measurement(promise, method, deviation, tolerance))
+
+    return check
 
 
 @pytest.fixture(scope="session")

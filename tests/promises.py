@@ -16,6 +16,7 @@ from semblance import systems
 
 ROOT = Path(__file__).parents[1]
 PROMISES = {
+    "authors": "losses, rates, weights and state of a recorded run of the authors' code, and of ours on its inputs",
     "gradient": "the gradient of a step, computed in the engine's two parts, is autograd's of the whole batch, float64",
     "float32": "gradients of a step in float32 and in float64; norm of the difference over the norm",
     "bf16": "the same under bf16 autocast, the objective in float32",

@@ -4,9 +4,12 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["embed", "evaluate", "load_backbone", "methods", "train"]
+__all__ = ["Method", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
 
-_HOMES = {"train": "api", "evaluate": "api", "embed": "api", "load_backbone": "runs.weights"}
+_HOMES = {
+    "Method": "systems", "train": "api", "evaluate": "api", "embed": "api", "load_backbone": "runs.weights",
+    "step": "engine.training_step",
+}  # fmt: skip
 
 
 def methods() -> list[str]:

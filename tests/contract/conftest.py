@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from promises import PROMISES, RECORD, Keep, Measurement
+from promises import RECORD
 from tiny import tiny_images
 
 from semblance import systems
@@ -22,18 +22,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(
             "method", [pytest.param(n, marks=[pytest.mark.long] if n in long else []) for n in systems.names()]
         )
-
-
-@pytest.fixture
-def keep(method: str, request: pytest.FixtureRequest) -> Keep:
-    """keep(promise, deviation, tolerance): the promise holds to the tolerance; noted for docs/correctness.md."""
-
-    def check(promise: str, deviation: float, tolerance: float) -> None:
-        assert promise in PROMISES
-        assert deviation <= tolerance, f"{promise}: {deviation} > {tolerance}"
-        request.config.stash[RECORD].measured.append(Measurement(promise, method, deviation, tolerance))
-
-    return check
 
 
 @pytest.fixture

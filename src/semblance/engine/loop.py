@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.samples import Samples
-from semblance.engine import gradients
+from semblance.engine import training_step
 from semblance.engine.batches import Batch, batches
 from semblance.engine.divergence import Divergence
 from semblance.engine.optimizers import cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
@@ -22,11 +22,9 @@ from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runtime import fsdp, ranks
 from semblance.runtime.atomic_files import clear_leftovers
-from semblance.runtime.device import send, send_raw
-from semblance.runtime.precision import autocast
+from semblance.runtime.device import send_raw
 from semblance.runtime.progress import Progress
 from semblance.systems import Clock, Method
-from semblance.systems.method import Embeddings
 from semblance.views.view import make_views
 
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -164,44 +162,30 @@ def step(
     method: Method, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig, clock: Clock,
     device: torch.device,
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
-    """One step of training on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
+    """One step of a run on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
     raw, own = send_raw(batch[:-1], device), batch[-1][ranks.own_rows(len(batch[-1]))]
-    index = send(batch[-1], device)
-    dtype = next(method.parameters()).dtype
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
 
-    def embed(rows: slice) -> Embeddings:
-        views = make_views(config.views, [t[rows] for t in raw], own[rows], seed=config.seed, step=clock.step)
-        with autocast(config.precision, device):
-            return method.embed(
-                [v.to(dtype if v.is_floating_point() else v.dtype, memory_format=layout) for v in views]
-            )
+    def views(rows: slice) -> list[Tensor]:
+        made = make_views(config.views, [t[rows] for t in raw], own[rows], seed=config.seed, step=clock.step)
+        return [view.to(memory_format=layout) for view in made]
 
-    optimizer.zero_grad()
-    loss, numbers, z = gradients.backward(
-        embed,
-        lambda z: method.objective(z, index, clock),
-        method,
-        micro_batch=config.micro_batch or len(index),
-        batch=len(index),
-    )
-    gradients.reduce_gradients(method)
-    if config.clip_grad is not None:
-        grads = [p.grad for p in method.parameters() if p.grad is not None]
-        scale = (config.clip_grad / (fsdp.total_norm(grads) + 1e-6)).clamp(max=1.0)
-        for grad in grads:
-            grad.mul_(scale)
-    if config.clip_each is not None:
-        for p in method.parameters():
-            torch.nn.utils.clip_grad_norm_([p], config.clip_each)
+    lr = set_schedule(optimizer, config, clock)
+    loss, numbers = training_step.step(
+        method, optimizer, views, batch[-1], clock, precision=config.precision, micro_batch=config.micro_batch,
+        clip_grad=config.clip_grad, clip_each=config.clip_each,
+    )  # fmt: skip
+    return loss, numbers | {"lr": lr}
+
+
+def set_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, clock: Clock) -> float:
+    """Set the learning rates and weight decay of a step; returns the rate of what follows the schedule."""
     warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 10)
     lr = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, config.final_lr)
     set_lr(optimizer, lr, fixed_lr=config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, final=1.0))
     if config.final_weight_decay is not None:
         set_weight_decay(optimizer, cosine(config.weight_decay, config.final_weight_decay, clock.progress))
-    optimizer.step()
-    method.update(z, index, clock)
-    return loss, numbers | {"lr": lr}
+    return lr
 
 
 def _due(step: int, every: int) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semblance.errors import UserError, unknown
 from semblance.nets.convolution import mend
+from semblance.runtime.device import send
 
 # "resnet10" is timm's ResNet-18 with one block per stage; suffixes as in resnet10-w32-cifar
 _NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?(?P<sobel>-sobel)?")
@@ -51,7 +52,7 @@ def sobel(x: Tensor) -> Tensor:
 
     (Caron et al. 2018; facebookresearch/deepcluster: models/alexnet.py)
     """
-    across = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], dtype=x.dtype, device=x.device)
+    across = send(torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], dtype=x.dtype), x.device)
     edges = F.conv2d(x.mean(1, keepdim=True), torch.stack([across, across.T])[:, None], padding=1)
     return torch.cat([edges, torch.zeros_like(edges[:, :1])], 1)
 

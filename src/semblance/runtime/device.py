@@ -12,8 +12,9 @@ def best_device() -> torch.device:
 
 
 def send(t: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device; the copy does not wait for a GPU's pending work."""
-    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t
+    """A CPU tensor on the device; the copy does not wait for a GPU's pending work. One that is there stays."""
+    pinned = t.pin_memory() if device.type == "cuda" and t.device.type == "cpu" else t
+    return pinned.to(device, non_blocking=True)
 
 
 def send_raw(raw: Sequence[Tensor], device: torch.device) -> list[Tensor]:

@@ -1,5 +1,8 @@
 """Ranks: the processes that train together, and which rows of a batch or of a set each of them holds."""
 
+from functools import cache
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -42,11 +45,16 @@ def total(own: Tensor) -> Tensor:
     return result
 
 
+@cache
+def _of_processors(world: dist.ProcessGroup) -> Any:
+    """All ranks, talking without their GPUs: what NCCL carries waits for the work that a GPU has yet to do."""
+    return dist.new_group(backend="gloo") if dist.get_backend(world) == "nccl" else world
+
+
 def any_rank(*flags: bool) -> list[bool]:
     """For each flag, whether it is set on any rank; all ranks must call this, and get the same answer."""
     if world()[1] == 1:
         return list(flags)
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    up = torch.tensor(flags, dtype=torch.int32, device=device)
-    dist.all_reduce(up, dist.ReduceOp.MAX)
+    up = torch.tensor(flags, dtype=torch.int32)
+    dist.all_reduce(up, dist.ReduceOp.MAX, group=_of_processors(dist.group.WORLD))
     return [bool(flag) for flag in up.tolist()]

@@ -9,11 +9,13 @@ from inspect import Parameter, signature
 from pathlib import Path
 
 from semblance.errors import UserError, unknown
-from semblance.systems.method import Clock, Method
+from semblance.systems.method import Clock, Method, WholeSet
 from semblance.systems.recipe import Recipe
 from semblance.views.view import AnyView, View
 
-__all__ = ["AnyView", "Clock", "Method", "Recipe", "View", "canonical", "get", "hyper_parameters", "names"]
+__all__ = [
+    "AnyView", "Clock", "Method", "Recipe", "View", "WholeSet", "canonical", "get", "hyper_parameters", "names",
+]  # fmt: skip
 
 ALIASES = {"wu2018": "npid", "cma": "avid-cma", "sigreg": "lejepa", "mocov2": "moco"}  # keys as _squashed writes them
 

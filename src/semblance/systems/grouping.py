@@ -43,9 +43,12 @@ def whiten(x: Tensor, components: int, track: Track = iter) -> Tensor:
     return white
 
 
-def kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track = iter) -> Tensor:
+def kmeans(x: Tensor, k: int, iterations: int, key: int | Tensor, track: Track = iter) -> Tensor:
     """Euclidean k-means from k random rows: (N, D) -> labels (N,). Empty clusters take half of the largest ones, as in
-    faiss (facebookresearch/deepcluster: clustering.py, run_kmeans)."""
+    faiss (facebookresearch/deepcluster: clustering.py, run_kmeans).
+
+    key: draws the rows; or their numbers, int64 (k,).
+    """
     centroids = _random_rows(x, k, key)
     for _ in track(range(iterations)):
         labels = nearest(x, centroids, -centroids.square().sum(1) / 2)
@@ -55,10 +58,13 @@ def kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track = iter) ->
     return nearest(x, centroids, -centroids.square().sum(1) / 2)
 
 
-def spherical_kmeans(x: Tensor, k: int, iterations: int, key: int, track: Track = iter) -> tuple[Tensor, Tensor]:
+def spherical_kmeans(
+    x: Tensor, k: int, iterations: int, key: int | Tensor, track: Track = iter
+) -> tuple[Tensor, Tensor]:
     """k-means by cosine of unit rows (N, D), from k random rows: unit centroids (k, D) and labels (N,).
 
-    An empty cluster keeps its centroid (facebookresearch/swav: main_deepclusterv2.py, cluster_memory).
+    An empty cluster keeps its centroid (facebookresearch/swav: main_deepclusterv2.py, cluster_memory). key: as in
+    `kmeans`.
     """
     centroids = _random_rows(x, k, key)
     for _ in track(range(iterations)):
@@ -137,7 +143,9 @@ def _blocks(x: Tensor, k: int) -> Sequence[Tensor]:
     return x.split(max(1, SCORES_AT_ONCE // k))
 
 
-def _random_rows(x: Tensor, k: int, key: int) -> Tensor:
+def _random_rows(x: Tensor, k: int, key: int | Tensor) -> Tensor:
+    if isinstance(key, Tensor):
+        return x[key.to(x.device)]
     if k > len(x):
         raise UserError(f"{len(x):,} pictures cannot make {k:,} clusters. Try --hyper.clusters {len(x) // 10}.")
     return x[random.permutation(key, len(x))[:k].to(x.device)]

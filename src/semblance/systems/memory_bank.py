@@ -34,9 +34,9 @@ class MemoryBank(nn.Module):
             return (z @ self.rows.T).gather(1, rows)  # with all rows: cheaper than copying the chosen ones
         return torch.einsum("bd,bkd->bk", z, self.rows[rows])
 
-    def drawn(self, z: Tensor, index: Tensor, count: int, key: int) -> Tensor:
-        """Similarity with rows of other samples, drawn uniformly, with replacement, by (key, index): (B, count)."""
-        return self.chosen(z, draw_outside(index[:, None], len(self), count, key, index))
+    def draw(self, index: Tensor, count: int, key: int) -> Tensor:
+        """Rows of other samples, drawn uniformly, with replacement, by (key, index): int64 (B, count)."""
+        return draw_outside(index[:, None], len(self), count, key, index)
 
     @torch.no_grad()
     def update(self, z: Tensor, index: Tensor, momentum: float) -> None:

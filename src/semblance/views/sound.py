@@ -54,7 +54,7 @@ class SoundView:
         """Log spectrograms of waveforms in [-1, 1]: float (N, samples) -> (N, 1, samples // hop, bins)."""
         power = spectrum(wave, self.fft, self.hop)
         if self.mel:
-            power = power @ mel_filters(self.mel, self.fft, self.rate).to(power)
+            power = power @ send(mel_filters(self.mel, self.fft, self.rate), power.device).to(power.dtype)
         else:
             power = torch.cat([power[..., :1], power[..., 1:].unflatten(-1, (-1, 2)).mean(-1)], -1)
         return decibel(power)[:, None]

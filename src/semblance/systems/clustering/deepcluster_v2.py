@@ -78,11 +78,18 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         if not self.has("refit"):
             self.labels[head] = nearest(memory, prototypes)
             return
-        key = random.key(clock.seed, "k-means", clock.epoch, head)
         centroids, self.labels[head] = spherical_kmeans(
-            memory, len(prototypes), self.iterations, key, lambda steps: whole.track(steps, f"k-means {head + 1}")
+            memory,
+            len(prototypes),
+            self.iterations,
+            self.first_rows(head, clock),
+            lambda steps: whole.track(steps, f"k-means {head + 1}"),
         )
         prototypes.copy_(centroids)
+
+    def first_rows(self, head: int, clock: Clock) -> int | Tensor:
+        """What the k-means of a head begins from: a key that draws pictures, or their numbers, int64 (clusters,)."""
+        return random.key(clock.seed, "k-means", clock.epoch, head)
 
     def _remembered(self, views: list[Tensor]) -> Tensor:
         """Embeddings (b, crops, dim) of the large crops, each in its own forward pass, as in their init_memory."""

@@ -58,6 +58,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         self.projector = mlp(self.features, hidden, dim)
         self.prototypes = nn.Linear(dim, prototypes, bias=False)
         self.register_buffer("queue", torch.zeros(2, queue, dim))
+        self._asked: tuple[Tensor | None, int, list[bool]] = (None, -1, [])
         self._normalise_prototypes()
 
     @torch.no_grad()
@@ -85,9 +86,18 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         if not self.has("sinkhorn"):
             return F.softmax(scores / self.epsilon, dim=1)
         batch, queue = len(scores), self.queue[crop]
-        if len(queue) and queue[-1].any():
+        if len(queue) and self.full[crop]:
             scores = torch.cat([queue @ self.prototypes.weight.T, scores])
         return sinkhorn(scores, self.epsilon, self.iterations)[-batch:]
+
+    @property
+    def full(self) -> list[bool]:
+        """Whether the queue of each large crop is; asked once after every change, since a GPU is waited for."""
+        queue, version, full = self._asked
+        if queue is not self.queue or version != queue._version:
+            full = self.queue[:, -1].any(1).tolist()
+            self._asked = self.queue, self.queue._version, full
+        return full
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self._normalise_prototypes()

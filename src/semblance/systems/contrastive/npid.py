@@ -69,9 +69,12 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
             return -positive.mean(), numbers
         if self.negatives == 0:
             return F.cross_entropy(z1 @ self.bank.rows.T / self.temperature, index), numbers
-        key = random.key(clock.seed, "negatives", clock.epoch)
-        negative = self.bank.drawn(z1, index, self.negatives, key) / self.temperature
+        negative = self.bank.chosen(z1, self.draw(index, clock)) / self.temperature
         return nce_once(positive, negative, self.log_partition), numbers
+
+    def draw(self, index: Tensor, clock: Clock) -> Tensor:
+        """Rows of the negatives of each picture: int64 (B, K)."""
+        return self.bank.draw(index, self.negatives, random.key(clock.seed, "negatives", clock.epoch))
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self.bank.update(z["z"], index, self.momentum)

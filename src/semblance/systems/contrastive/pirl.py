@@ -95,11 +95,14 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
         positive = self.bank.own(z, index) / self.temperature
         if not self.has("negatives"):
             return -positive.mean()
-        key = random.key(clock.seed, "negatives", purpose, clock.epoch)
-        negative = self.bank.drawn(z, index, self.negatives, key) / self.temperature
+        negative = self.bank.chosen(z, self.draw(purpose, index, clock)) / self.temperature
         if self.nce:
             return nce_once(positive, negative, self.log_partition)
         return -torch.cat([positive, negative], 1).log_softmax(1)[:, 0].mean()
+
+    def draw(self, purpose: str, index: Tensor, clock: Clock) -> Tensor:
+        """Rows of the negatives of each picture in the term of the "patches" or of the "picture": int64 (B, K)."""
+        return self.bank.draw(index, self.negatives, random.key(clock.seed, "negatives", purpose, clock.epoch))
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self.bank.update(z["z"], index, self.momentum)

@@ -10,6 +10,7 @@ from semblance.losses import sigreg
 from semblance.nets.heads import mlp
 from semblance.nets.multi_crop import multi_crop
 from semblance.runtime import random
+from semblance.runtime.device import send
 from semblance.systems.method import Clock, Embeddings, Method, embedding_std
 from semblance.systems.recipe import Count, Recipe, Share
 from semblance.views.view import View
@@ -57,7 +58,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; a
         crops = torch.cat([z["large"], z["small"]], 1)  # (B, V, D)
         invariance = (crops - z["large"].mean(1, keepdim=True)).square().mean()
         generator = torch.Generator().manual_seed(random.key(clock.seed, "directions", clock.step))
-        directions = F.normalize(torch.randn(self.dim, self.directions, generator=generator), dim=0).to(crops)
+        directions = F.normalize(torch.randn(self.dim, self.directions, generator=generator), dim=0)
+        directions = send(directions, crops.device).to(crops.dtype)
         gaussian = torch.stack([sigreg(crop, directions) for crop in crops.unbind(1)]).mean()
         weight = self.lambda_ if self.has("gaussian") else 0.0
         loss = weight * gaussian + (1 - weight) * invariance

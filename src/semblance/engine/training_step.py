@@ -1,0 +1,115 @@
+"""One training step of a method on given views: of the run's own loop, and of anybody else's (`semblance.step`)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from semblance.engine import gradients
+from semblance.errors import UserError
+from semblance.runtime import fsdp, ranks
+from semblance.runtime.device import send
+from semblance.runtime.precision import autocast
+from semblance.systems.method import Clock, Embeddings, Method
+
+Views = Sequence[Tensor] | Callable[[slice], Sequence[Tensor]]
+
+
+def step(
+    method: Method,
+    optimizer: Optimizer,
+    views: Views,
+    index: Tensor,
+    clock: Clock,
+    *,
+    precision: str = "32",
+    micro_batch: int | None = None,
+    clip_grad: float | None = None,
+    clip_each: float | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One training step of a method on views of a batch, as a run takes it; needs no run folder and no configuration.
+
+    Takes the exact gradient of the loss of the batch, moves the weights by the optimiser, then the method's own state
+    (teacher, queue, memory bank) by `method.update`. What a run does around it is left to the caller: the learning rate
+    and weight decay are those that the optimiser's groups have now (semblance.engine.optimizers has those of the
+    papers), nothing is logged, and the loss is not checked for being finite.
+
+        from semblance.systems import Clock, get
+        from semblance.nets.backbones import backbone
+
+        method = get("simclr")(backbone("resnet18"), temperature=0.5)
+        method.prepare(len(pictures))  # memory banks and labels: a row for every picture
+        optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
+        for n, (views, index) in enumerate(loader):  # two views (B, 3, 224, 224) of each picture, and its number
+            loss, numbers = semblance.step(method, optimizer, views, index, Clock(n, total, per_epoch))
+
+    DeepCluster, DeepCluster-v2, SeLa, SeLa-v2 and AVID-CMA also group or mine the whole set. Call
+    `method.start_step(whole, clock)` before every step, and before its samples are chosen; `whole` has what
+    semblance.systems.WholeSet says. The others do nothing there.
+
+    On several ranks (torch.distributed), all call it together, with the same index and clock, each with the views of
+    its own samples; batch norms see the global batch after `semblance.nets.batchnorm.synchronise(method)`.
+
+    method: in training mode, after `method.prepare`; the number type and device of its weights are those of the step.
+    optimizer: over the trainable parameters of the method.
+    views: the list that `method.embed` takes, float (b, ...) each, on any device, in the order of the views of the
+        method's recipes; b is this rank's share of B, all of it on one rank. Or a function from a slice of those rows
+        to their views, called for each micro-batch, so that only one's views are held at a time.
+    index: int64 (B,), numbers of the samples of the global batch, each below those that `method.prepare` was given.
+    clock: where the training stands; schedules of the method and its random choices follow from it.
+    precision: "bf16" computes embeddings under autocast; anything else in the number type of the weights.
+    micro_batch: samples embedded at once, by gradient caching; the gradient stays that of the batch.
+    clip_grad, clip_each: largest norm of the whole gradient, and of that of each tensor.
+
+    Returns the loss of the global batch, a scalar without gradient, and numbers worth logging, on the device: reading
+    them waits for a GPU. Raises UserError for an index or views of another shape.
+    """
+    weight, batch = next(method.parameters()), _checked(index)
+    device, dtype = weight.device, weight.dtype
+    make = views if callable(views) else _rows_of(views, batch)
+    index = send(index, device)
+
+    def embed(rows: slice) -> Embeddings:
+        own = [send(v, device) for v in make(rows)]
+        own = [v.to(dtype) if v.is_floating_point() else v for v in own]
+        with autocast(precision, device):
+            return method.embed(own)
+
+    optimizer.zero_grad()
+    loss, numbers, z = gradients.backward(
+        embed, lambda z: method.objective(z, index, clock), method, micro_batch=micro_batch or batch, batch=batch
+    )
+    gradients.reduce_gradients(method)
+    if clip_grad is not None:
+        grads = [p.grad for p in method.parameters() if p.grad is not None]
+        scale = (clip_grad / (fsdp.total_norm(grads) + 1e-6)).clamp(max=1.0)
+        for grad in grads:
+            grad.mul_(scale)
+    if clip_each is not None:
+        for p in method.parameters():
+            torch.nn.utils.clip_grad_norm_([p], clip_each)
+    optimizer.step()
+    method.update(z, index, clock)
+    return loss, numbers
+
+
+def _checked(index: Tensor) -> int:
+    """The samples of the global batch."""
+    if index.dtype != torch.int64 or index.ndim != 1:
+        got = f"{str(index.dtype).removeprefix('torch.')} {tuple(index.shape)}"
+        raise UserError(f"index holds the number of each sample of the batch, int64 (B,), not {got}.")
+    return len(index)
+
+
+def _rows_of(views: Sequence[Tensor], batch: int) -> Callable[[slice], list[Tensor]]:
+    """A function from a slice of this rank's rows to their views."""
+    if isinstance(views, Tensor):
+        raise UserError("views is a list of tensors, one for each view, not one tensor.")
+    own = ranks.shares(batch)[ranks.world()[0]]
+    if wrong := [tuple(v.shape) for v in views if len(v) != own]:
+        raise UserError(
+            f"Each view has a row for each of this rank's {own} of the {batch} samples of index; one has the shape "
+            f"{wrong[0]}."
+        )
+    return lambda rows: [v[rows] for v in views]

@@ -1,0 +1,106 @@
+"""semblance.step: a step in a loop of one's own, without a run."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from ranks import Ranks
+from tiny import BATCH, PICTURES, assert_close, tiny_config, tiny_method, tiny_samples
+from torch import Tensor
+
+import semblance as sb
+from semblance.engine.loop import optimizer_of, set_schedule, step
+from semblance.errors import UserError
+from semblance.runtime.ranks import own_rows
+from semblance.systems import Clock
+from semblance.views.view import make_views
+
+INDEX = torch.arange(3, 3 + BATCH)
+
+
+def made(name: str, **flags: Any) -> tuple[Any, Any, Any, list[Tensor]]:
+    """Configuration, method, optimiser with a rate, views of INDEX."""
+    config = tiny_config(name, precision="64", **flags)
+    method = tiny_method(config, norms=False)
+    optimizer = optimizer_of(config, method)
+    set_schedule(optimizer, config, Clock(2, 10, 3))
+    views = make_views(config.views, tiny_samples(name).read(INDEX), INDEX, seed=config.seed, step=2)
+    return config, method, optimizer, views
+
+
+@pytest.mark.parametrize("name", ["simclr", "npid", "swav", "byol", "avid"])
+def test_it_is_the_step_of_a_run(name: str) -> None:
+    config, method, optimizer, views = made(name, clip_grad=1e-3)
+    theirs = deepcopy(method)
+    loss, _ = sb.step(method, optimizer, views, INDEX, Clock(2, 10, 3), clip_grad=1e-3)
+    batch = (*tiny_samples(name).read(INDEX), INDEX)
+    expected, _ = step(theirs, optimizer_of(config, theirs), batch, config, Clock(2, 10, 3), torch.device("cpu"))
+    assert loss == expected
+    assert_close(method.state_dict(), theirs.state_dict(), 0.0)
+
+
+def test_any_optimizer_of_torch_will_do_and_keeps_its_rate() -> None:
+    _, method, _, views = made("byol")
+    before = deepcopy(method.state_dict())
+    optimizer = torch.optim.RMSprop(method.parameters(), lr=0.01)
+    loss, numbers = sb.step(method, optimizer, views, INDEX, Clock(0, 10, 3))
+    assert optimizer.param_groups[0]["lr"] == 0.01
+    assert loss.shape == () and not loss.requires_grad
+    assert all(not value.requires_grad for value in numbers.values())
+    for part in ("backbone", "target"):  # by the optimiser, and by the method after it
+        moved = [n for n, v in method.state_dict().items() if n.startswith(part) and not torch.equal(v, before[n])]
+        assert moved, part
+
+
+def test_micro_batches_ask_for_their_own_views() -> None:
+    _, method, optimizer, views = made("simclr")
+    whole, asked = deepcopy(method), []
+
+    def of(rows: slice) -> list[Tensor]:
+        asked.append((rows.start, rows.stop))
+        return [v[rows] for v in views]
+
+    sb.step(method, optimizer, of, INDEX, Clock(2, 10, 3), micro_batch=4)
+    assert asked == [(i, i + 4) for i in range(0, BATCH, 4)] * 2  # without a graph, then with one
+    config = tiny_config("simclr", precision="64")
+    optimizer = optimizer_of(config, whole)
+    set_schedule(optimizer, config, Clock(2, 10, 3))
+    sb.step(whole, optimizer, views, INDEX, Clock(2, 10, 3))
+    assert_close(method.state_dict(), whole.state_dict(), 1e-9)
+
+
+def test_ranks_hand_in_their_own_views(two_ranks: Ranks) -> None:
+    one = _stepped("npid", False)
+    for rank in two_ranks(_stepped, "npid", True):
+        assert_close(rank, one, 1e-9)
+
+
+def _stepped(name: str, apart: bool) -> dict[str, Tensor]:
+    _, method, optimizer, views = made(name)
+    own = own_rows(BATCH) if apart else slice(None)
+    sb.step(method, optimizer, [v[own] for v in views], INDEX, Clock(2, 10, 3))
+    return method.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("index", "views", "said"),
+    [
+        (INDEX.float(), slice(None), r"int64 \(B,\), not float32 \(16,\)"),
+        (INDEX[:, None], slice(None), r"not int64 \(16, 1\)"),
+        (INDEX, slice(0, 9), "each of this rank's 16 of the 16 samples"),
+        (torch.arange(PICTURES), slice(None), "this rank's 50 of the 50 samples"),
+    ],
+)
+def test_what_does_not_fit_is_told(index: Tensor, views: slice, said: str) -> None:
+    _, method, optimizer, made_views = made("simclr")
+    before = deepcopy(method.state_dict())
+    with pytest.raises(UserError, match=said):
+        sb.step(method, optimizer, [v[views] for v in made_views], index, Clock(0, 10, 3))
+    assert_close(method.state_dict(), before, 0.0)
+
+
+def test_one_tensor_is_no_list_of_views() -> None:
+    _, method, optimizer, views = made("simclr")
+    with pytest.raises(UserError, match="is a list of tensors"):
+        sb.step(method, optimizer, torch.stack(views), INDEX, Clock(0, 10, 3))
