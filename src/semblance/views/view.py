@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -11,8 +11,9 @@ from torch import Tensor
 from semblance.runtime import random
 from semblance.runtime.device import send
 from semblance.views.blur import gaussian_blur, kernel_size
+from semblance.views.boxes import LAWS, centre_boxes, on_canvas
 from semblance.views.colour import ORDERS, grey, jitter, solarize
-from semblance.views.crop import centre_boxes, on_canvas, random_boxes, resized_crop
+from semblance.views.crop import resized_crop
 from semblance.views.jigsaw import cut, mosaic
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
@@ -33,13 +34,16 @@ class View:
     count: int = 1  # how many such crops of each image
     scale: tuple[float, float] = (0.08, 1.0)  # area fraction of the crop
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    law: Literal["torchvision", "simclr", "byol"] = "torchvision"  # that boxes are drawn by (views/boxes.py)
     bicubic: bool = False
     flip_p: Annotated[float, Field(ge=0, le=1)] = 0.5
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
     jitter_p: float = 0.8
+    hsv: bool = False  # saturation is scaled in HSV (tf.image.adjust_saturation), else blended with the grey picture
     grey_p: float = 0.2
     blur_p: float = 0.0
-    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels; its kernel is a tenth of the side
+    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels
+    blur_cut: bool = False  # its kernel ends at a tenth of the side, as in SimCLR and BYOL
     solarize_p: float = 0.0
     grid: int = 1
     cell: int = 0  # side of a cell of the grid in pixels
@@ -51,7 +55,7 @@ class View:
         widths, and index: int64 (N,) dataset indices, which with `key` fix every random choice. Returns float32
         (N, 3, size, size) in [0, 1], with a grid (N, 3, grid * size, grid * size).
         """
-        boxes = random_boxes(random.key(key, "crop"), index, sizes, self.scale, self.ratio)
+        boxes = LAWS[self.law](random.key(key, "crop"), index, sizes, self.scale, self.ratio)
         boxes = on_canvas(boxes, sizes, pictures.shape[-1])
         if self.grid == 1:
             u = self._draws(key, index)
@@ -83,9 +87,9 @@ class View:
         if any(self.jitter):
             factors = self._jitter_factors(u[:, 6:10])
             orders = ORDERS[(u[:, 10] * len(ORDERS)).long()]
-            x = _where(u[:, 1] < self.jitter_p, x, lambda part, at: jitter(part, factors[at], orders[at]))
+            x = _where(u[:, 1] < self.jitter_p, x, lambda part, at: jitter(part, factors[at], orders[at], self.hsv))
         x = _where(u[:, 2] < self.grey_p, x, lambda part, at: grey(part))
-        taps = kernel_size(self.size)
+        taps = kernel_size(self.size, self.sigma[1], cut=self.blur_cut)
         sigma = self.sigma[0] + u[:, 11] * (self.sigma[1] - self.sigma[0])
         x = _where(u[:, 3] < self.blur_p, x, lambda part, at: gaussian_blur(part, sigma[at], taps))
         return _where(u[:, 4] < self.solarize_p, x, lambda part, at: solarize(part, 0.5))

@@ -75,9 +75,10 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         picture, mosaic = views
-        z = self.projector(self.backbone(picture))
+        # patches first, so that running statistics end on the picture (MULTI_INPUT_HEAD_MAPPING of the authors' config)
         patches = self.patch_projector(self.backbone(pieces(mosaic, GRID)))
         joined = self.patch_joiner(patches.view(len(picture), -1))
+        z = self.projector(self.backbone(picture))
         return {"z": unit(z), "patches": unit(joined)}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:

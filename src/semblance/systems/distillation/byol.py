@@ -77,8 +77,13 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         "imagenet": Recipe(
             backbone="resnet50", image_size=224, batch_size=4096, epochs=1000,
             views=(
-                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=1.0),
-                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.1, solarize_p=0.2),
+                View(
+                    224, law="byol", bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), hsv=True, blur_p=1.0, blur_cut=True,
+                ),
+                View(
+                    224, law="byol", bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), hsv=True, blur_p=0.1, blur_cut=True,
+                    solarize_p=0.2,
+                ),
             ),
             optimizer="lars", lr=0.2, weight_decay=1.5e-6,
         ),

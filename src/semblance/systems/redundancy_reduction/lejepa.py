@@ -74,10 +74,12 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; a
             backbone="vit_small_patch16_224", image_size=224, batch_size=512, epochs=100, warmup_epochs=1,
             views=(
                 View(
-                    224, count=2, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
+                    224, count=2, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, blur_cut=True,
+                    solarize_p=0.2,
                 ),
                 View(
-                    96, count=6, scale=(0.05, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
+                    96, count=6, scale=(0.05, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, blur_cut=True,
+                    solarize_p=0.2,
                 ),
             ),
             optimizer="adamw", lr=2.5e-4, weight_decay=5e-2, decay_1d=True, final_lr=0.001,
