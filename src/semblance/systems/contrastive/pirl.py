@@ -26,7 +26,8 @@ class PIRL(Method):
     Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices); the
     learning rate follows its cosine per step (theirs per epoch); a picture's own row is never among its negatives
     (theirs may be); nce lacks their 1.2e-7; blur is a Gaussian (theirs Pillow's); views have no posterize, sharpness
-    and autocontrast (only those of their first form do); batch norms see the whole batch (theirs each device's).
+    and autocontrast (only those of their first form do); batch norms see the whole batch (theirs each device's); an
+    epoch leaves out its last, incomplete batch (theirs trains on it).
     """
 
     family = "contrastive"

@@ -16,11 +16,15 @@ from semblance.views.view import View
 
 class SimCLR(Method):
     """Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations";
-    google-research/simclr. Learning rate and decay are the paper's, the projector's three layers their later code's.
+    google-research/simclr: tf2/. Learning rate and decay are the paper's, the projector's three layers their later
+    code's, the crops of the published run theirs (views/boxes.py), the loss their sum over both views.
 
     Deviations: images are normalised by mean and deviation (the authors keep [0, 1]); blur draws its sigma per image
     (theirs per batch) and reflects at the borders (theirs pads zeros); crops are antialiased (theirs not); contrast is
-    about the mean grey (theirs each channel's mean).
+    about the mean grey (theirs each channel's mean); convolutions start as timm's, normal by their outputs (theirs
+    truncated normal by their inputs), linear layers as torch's, uniform to the root of 1 / inputs (theirs normal of
+    deviation 0.01); max-pooling pads both sides (theirs the far one); running variances are unbiased (theirs biased);
+    incomplete batches are left out of an epoch (theirs run on into the next).
     """
 
     family = "contrastive"
