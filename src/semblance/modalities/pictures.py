@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semblance.data import Images, Source, load
+from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.evaluation.picture_features import features, raw_pixels
@@ -20,6 +21,7 @@ from semblance.report.tables import Cells, of_measures
 from semblance.runs import weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
+from semblance.runtime import random
 from semblance.runtime.fsdp import check_shardable
 from semblance.runtime.precision import choose_precision
 from semblance.systems import Method
@@ -148,8 +150,9 @@ def _open(run: Path, data: str | None, data_root: str, download: bool) -> tuple[
 def sheet(config: TrainConfig, images: Images) -> Tensor:
     """A few pictures and their views of the first epoch: uint8 (n, 1 + V, 3, S, S), small crops on a grey ground."""
     index = torch.arange(min(SHEET, len(images)))
-    pictures, sizes = images.read(index)
-    views = make_views(config.views, (pictures, sizes), index, seed=config.seed, step=0)
+    pictures, _ = images.read(index)
+    raw = as_trained(images, config.views, config.crop_from).read(index, random.key(config.seed, "view", 0))
+    views = make_views(config.views, raw, index, seed=config.seed, step=0)
     side = max(view.shape[-1] for view in views)
     mean, std = (torch.tensor(c)[:, None, None] for c in (MEAN, STD))
     cells = [F.interpolate(pictures / 255, (side, side), mode="bilinear", antialias=True)]

@@ -6,7 +6,7 @@ from functools import reduce
 from hashlib import blake2b
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, ValidationInfo, field_validator
@@ -37,6 +37,7 @@ class TrainConfig(Hardware, Time, Optimisation, Views, Network, Data, What):
     backbone: str
     image_size: Annotated[int, Field(ge=8)]
     load_size: PositiveInt
+    crop_from: Literal["original", "canvas"]
     views: tuple[AnyView, ...]
     batch_size: Annotated[int, Field(ge=2)]
     optimizer: str

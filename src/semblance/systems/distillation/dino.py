@@ -22,8 +22,8 @@ class DINO(Method):
 
     The published run is that of the ViT-S in their README.md. For views that are not of a ViT's own size, positions are
     interpolated in training as theirs (nets/positions.py). The backbone that is measured and exported is timm's, which
-    antialiases them: features of pictures of its own size are the same, of others not. For 96 px in a ViT of 224, random
-    positions, as at first, differ by 0.7 of their deviation, smooth ones (waves of 12 cells and more) by 0.08.
+    antialiases them: features of pictures of its own size are the same, of others not. For 96 px in a ViT of 224,
+    random positions, as at first, differ by 0.7 of their deviation, smooth ones (waves of 12 cells or more) by 0.08.
 
     Deviations: the backbone has no drop-path (theirs 0.1 in the student); blur is a Gaussian (theirs Pillow's); of N
     steps of warm-up, step t has t / N of the peak rate (theirs t / (N - 1)).

@@ -21,8 +21,9 @@ class LeJEPA(Method):
 
     All views approach the mean of the large ones, as in the paper (in MINIMAL.md, the mean of all views). The
     regulariser grows with the batch, so lambda_ depends on its size; it is seen along 256 slices of MINIMAL.md (1024 in
-    README.md), the same for all views, drawn by the run's seed and the step (lejepa/multivariate/slicing.py: by the step
-    alone, the same in every run; MINIMAL.md: by the generator of each device).
+    README.md), the same for all views, drawn by the run's seed and the step (in lejepa/multivariate/slicing.py by the
+    step alone, the same in every run; in MINIMAL.md by the generator of each device).
+
     Deviations: small crops have 96 px (theirs 98, which patches of 16 do not fill); the backbone has no drop-path
     (theirs 0.1); the projector takes the backbone's features (theirs 512 outputs of a linear layer); the blur's kernel
     is a tenth of the side (7 px of 128 in MINIMAL.md, README.md names none); the rate warms up from 0 (in MINIMAL.md
