@@ -3,9 +3,9 @@
 python benchmarks/crops.py clothing10_160.tar.xz [--size 224] [--pictures 500] [--collage]
 
 Energy is the mean squared difference of neighbouring pixels, over that of the same box resized once, antialiased, from
-the decoded original by torchvision: 1 where nothing is lost. Views per second are of one process with one thread, in
-turns, the median of the rounds; pictures are read as bytes from memory. --collage: six pictures side by side on 500 x
-375 pixels, as large as ImageNet's and as detailed as these.
+the decoded original by torchvision: 1 where nothing is lost. Views per second are of processor time of one thread, from
+the bytes of a file to the network's input, the ways in turns, the median of the rounds. --collage: six pictures side by
+side on 500 x 375 pixels, as large as ImageNet's and as detailed as these.
 """
 
 import argparse
@@ -78,17 +78,17 @@ def energies(files: list[bytes], kept: Images, view: View) -> None:
 
 
 def speeds(kept: Images, view: View) -> None:
-    """Views per second from the file to the network's input, beside canvases decoded in the same way and kept ones."""
+    """Views per second, beside canvases that are decoded at every step and those that lie in memory."""
     index = torch.arange(BATCH)
     memory = Images("memory", kept.canvas, range(BATCH), *kept.read(index))
     readers = {"original": Crops(kept, [view]), "canvas": kept, "canvas in memory": memory}
     taken: dict[str, list[float]] = {name: [] for name in readers}
     for step in range(ROUNDS):
         for name, reader in readers.items():
-            start = time.perf_counter()
+            start = time.process_time()
             raw = reader.read(index, random.key(0, "view", step))
             make_views([view], raw, index, seed=0, step=step)
-            taken[name].append(view.count * BATCH / (time.perf_counter() - start))
+            taken[name].append(view.count * BATCH / (time.process_time() - start))
     for name, values in taken.items():
         ratio = statistics.median(a / b for a, b in zip(taken["original"], values, strict=True))
         print(f"{name:17s} {statistics.median(values):7.1f} views/s; original {ratio:.2f} times as fast")
