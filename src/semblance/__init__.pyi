@@ -28,6 +28,7 @@ def train(
     data_root: str | PathLike[str] = "data",
     download: bool = False,
     load_size: int | None = None,
+    crop_from: Literal["original", "canvas"] | None = None,
     backbone: str | None = None,
     audio_backbone: str | None = None,
     image_size: int | None = None,
@@ -97,6 +98,10 @@ def train(
         Fetch the named set into data_root where it is missing.
     load_size
         Pictures are kept for views of up to this size. Default: image_size where it is given, else 96.
+    crop_from
+        What views are cut from: the pictures as they are, decoded at every step, or the squares that they are kept
+        as, which is faster and blurs small crops. Default: original in the recipe imagenet, unless both are the
+        same.
     backbone
         Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
     audio_backbone

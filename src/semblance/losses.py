@@ -27,11 +27,11 @@ def summed_in_blocks(loss: Callable[[slice], Tensor], n: int, width: int) -> Ten
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """NT-Xent of SimCLR, the mean over the 2N anchors: (N, D), (N, D) -> scalar.
+    """NT-Xent of SimCLR, the sum over both views of an image, mean over the N images: (N, D), (N, D) -> scalar.
 
-    Each anchor has one positive and 2N - 2 negatives; only its similarity with itself is left out. ln(2N - 1) when
-    all embeddings are equal. The authors sum the two directions, which is twice this
-    (Chen et al. 2020; google-research/simclr: objective.py).
+    Each of the 2N anchors has one positive and 2N - 2 negatives; only its similarity with itself is left out.
+    2 ln(2N - 1) when all embeddings are equal. The paper's mean over anchors is half of this
+    (Chen et al. 2020; google-research/simclr: tf2/objective.py, loss_a + loss_b).
     """
     n = len(z1)
     z = F.normalize(torch.cat([z1, z2]), dim=1)
@@ -42,7 +42,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
         logits = (z[rows] @ z.T / temperature).masked_fill(itself, float("-inf"))
         return F.cross_entropy(logits, anchor.roll(n)[rows], reduction="sum")
 
-    return summed_in_blocks(of, 2 * n, 2 * n) / (2 * n)
+    return summed_in_blocks(of, 2 * n, 2 * n) / n
 
 
 def batch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:

@@ -3,10 +3,12 @@
 from math import log
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from semblance.nets.positions import resample
 from semblance.systems import Clock
 from semblance.systems.distillation.dino import DINO
 
@@ -141,3 +143,59 @@ def test_the_projector_begins_as_the_authors_does(tiny):
     layers = [m for m in DINO(tiny, hidden=256, dim=64, outputs=9).projector if isinstance(m, torch.nn.Linear)]
     assert [layer.weight.std().item() for layer in layers[:2]] == pytest.approx([0.02, 0.02], rel=0.1)
     assert not any(layer.bias.any() for layer in layers)
+
+
+def vit(size: int = 64) -> torch.nn.Module:
+    """A ViT of 4 x 4 cells that takes views of any size, small enough to run in a blink."""
+    model = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=0, img_size=size, depth=1, embed_dim=12, num_heads=2, dynamic_img_size=True
+    )
+    return model.eval()
+
+
+def test_the_class_token_of_a_vit_begins_as_the_authors_does():
+    """timm's has a deviation of 1e-6."""
+    model = DINO(timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=1), hidden=8, dim=4, outputs=6)
+    for token in (model.backbone.cls_token, model.target[0].cls_token):
+        assert token.std().item() == pytest.approx(0.02, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("cells", "some", "total"),
+    [
+        (6, (0.13748548924922943, 0.18526297807693481, 0.5892770290374756), 4854.111328125),
+        (3, (0.31298962235450745, 0.6198669075965881, 0.03803003951907158), 338.8998107910156),
+    ],
+)
+def test_positions_of_other_grids_are_the_authors(cells, some, total):
+    """facebookresearch/dino: vision_transformer.py, interpolate_pos_encoding, run on these positions of 4 x 4 cells."""
+    positions = torch.sin(torch.arange(1.0, 17 * 12 + 1) ** 1.3).view(1, 17, 12)
+    found = resample(positions, (cells, cells), (4, 4))
+    assert found.shape == (1, cells**2 + 1, 12) and torch.equal(found[:, 0], positions[:, 0])
+    assert [found[0, 1, 0].item(), found[0, 2, 5].item(), found[0, -1, 11].item()] == pytest.approx(some, abs=1e-6)
+    weights = torch.arange(1.0, cells**2 + 2)[:, None] * torch.arange(1.0, 13)
+    assert (found[0] * weights).sum().item() == pytest.approx(total, rel=1e-5)
+
+
+def test_views_of_other_sizes_see_the_authors_positions_in_training_only():
+    """Student and teacher in training; the backbone alone, as it is measured and exported, is timm's."""
+    backbone = vit()
+    model = small(backbone).eval()
+    views = [torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(size)) for size in (96, 96, 48)]
+    own = backbone(views[0])
+    with torch.no_grad():
+        z = model.embed(views)
+        cells = resample(backbone.pos_embed, (6, 6), (4, 4))
+        other = vit(96)
+        other.load_state_dict(backbone.state_dict() | {"pos_embed": cells})
+        expected = F.normalize(model.projector(other(views[0])), dim=1)
+    torch.testing.assert_close(z["student"][:, 0], expected)
+    torch.testing.assert_close(z["teacher"][:, 0], expected)
+    assert not torch.allclose(own, other(views[0]), atol=1e-4)
+    assert torch.equal(backbone(views[0]), own)
+
+
+def test_positions_get_gradient_through_views_of_other_sizes():
+    model = small(vit())
+    model.embed([torch.randn(2, 3, 48, 48)] * 3)["student"].sum().backward()
+    assert model.backbone.pos_embed.grad[0, 1:].abs().sum() > 0

@@ -98,6 +98,14 @@ def test_patches_are_embedded_one_by_one_and_joined_in_order(tiny, crops):
     torch.testing.assert_close(z["z"], F.normalize(model.projector(model.backbone(picture)), dim=1))
 
 
+def test_running_statistics_end_on_the_picture(tiny, crops):
+    """The authors' order is patches, then picture (vissl: configs/config/pretrain/pirl, MULTI_INPUT_HEAD_MAPPING)."""
+    model, seen = small(tiny), []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    model.embed([*crops(8, 12), *crops(8, 18)])
+    assert seen == [72, 8]
+
+
 def test_the_bank_follows_whole_pictures_only(tiny, noise):
     models = [small(tiny), small(tiny)]
     models[1].bank.rows.copy_(models[0].bank.rows)

@@ -8,8 +8,10 @@ from semblance import systems
 from semblance.views.view import View
 
 BYOLS = {"bicubic": True, "jitter": (0.4, 0.4, 0.2, 0.1)}
+TENSORFLOWS = {"hsv": True, "blur_cut": True}  # saturation, and a blur whose kernel is a tenth of the side
 SIMCLRS = {"jitter": (0.8, 0.8, 0.8, 0.2), "blur_p": 0.5}
 MOCOS = {"jitter": (0.4, 0.4, 0.4, 0.1), "blur_p": 0.5}
+LEJEPAS = {"jitter": (0.4, 0.4, 0.2, 0.1), "blur_p": 0.5, "blur_cut": True, "solarize_p": 0.2}
 NPIDS = {"jitter": (0.4, 0.4, 0.4, 0.4), "jitter_p": 1.0}
 
 # rate: the peak at the batch that was published; last_lr: what the cosine ends at. The rest is as Recipe has it; what
@@ -19,7 +21,7 @@ PUBLISHED = {
     "simclr": {
         "backbone": "resnet50", "image_size": 224, "batch_size": 4096, "epochs": 1000, "warmup_epochs": 10,
         "optimizer": "lars-simclr", "rate": 4.8, "weight_decay": 1e-6,
-        "views": [View(224, count=2, bicubic=True, **SIMCLRS)],
+        "views": [View(224, count=2, law="simclr", bicubic=True, **SIMCLRS, **TENSORFLOWS)],
     },
     # zhirongw/lemniscate.pytorch: main.py
     "npid": {
@@ -76,11 +78,14 @@ PUBLISHED = {
         "backbone": "resnet50", "image_size": 224, "batch_size": 256, "epochs": 401, "warmup_epochs": 0,
         "optimizer": "sgd", "rate": 0.08, "weight_decay": 1e-5, "decay_1d": True, "views": [View(224, **NPIDS)],
     },
-    # google-deepmind/deepmind-research: byol/configs/byol.py, utils/augmentations.py
+    # google-deepmind/deepmind-research: byol/configs/byol.py, utils/augmentations.py, utils/dataset.py
     "byol": {
         "backbone": "resnet50", "image_size": 224, "batch_size": 4096, "epochs": 1000, "warmup_epochs": 10,
         "optimizer": "lars", "rate": 3.2, "weight_decay": 1.5e-6,
-        "views": [View(224, blur_p=1.0, **BYOLS), View(224, blur_p=0.1, solarize_p=0.2, **BYOLS)],
+        "views": [
+            View(224, law="byol", blur_p=1.0, **BYOLS, **TENSORFLOWS),
+            View(224, law="byol", blur_p=0.1, solarize_p=0.2, **BYOLS, **TENSORFLOWS),
+        ],
     },
     # facebookresearch/simsiam: main_simsiam.py
     "simsiam": {
@@ -116,8 +121,8 @@ PUBLISHED = {
         "backbone": "vit_small_patch16_224", "image_size": 224, "batch_size": 512, "epochs": 100, "warmup_epochs": 1,
         "optimizer": "adamw", "rate": 5e-4, "last_lr": 5e-7, "weight_decay": 0.05, "decay_1d": True,
         "views": [
-            View(224, count=2, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2),
-            View(96, count=6, scale=(0.05, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2),
+            View(224, count=2, scale=(0.3, 1.0), **LEJEPAS),
+            View(96, count=6, scale=(0.05, 0.3), **LEJEPAS),
         ],
     },
 }  # fmt: skip
@@ -142,4 +147,4 @@ def test_what_is_not_named_of_a_view_is_torchvisions_or_off() -> None:
     view = View(224)
     assert (view.count, view.scale, view.ratio, view.bicubic, view.flip_p) == (1, (0.08, 1), (3 / 4, 4 / 3), False, 0.5)
     assert (view.jitter, view.jitter_p, view.grey_p, view.blur_p, view.sigma) == ((0,) * 4, 0.8, 0.2, 0, (0.1, 2.0))
-    assert (view.solarize_p, view.grid) == (0, 1)
+    assert (view.solarize_p, view.grid, view.law, view.hsv, view.blur_cut) == (0, 1, "torchvision", False, False)

@@ -1,12 +1,13 @@
-"""Colour operations equal torchvision's on the same parameters."""
+"""Colour operations equal torchvision's on the same parameters; saturation in HSV is colorsys's."""
 
+from colorsys import hsv_to_rgb, rgb_to_hsv
 from itertools import permutations
 
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from semblance.views.colour import ORDERS, blend, grey, jitter, shift_hue, solarize
+from semblance.views.colour import ORDERS, blend, grey, jitter, saturate, shift_hue, solarize
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
@@ -73,6 +74,23 @@ def test_jitter_equals_torchvisions_operations_in_the_same_order():
         for operation in order:
             picture = adjust[operation](picture, f[operation])
         torch.testing.assert_close(y, picture, **CLOSE)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.2, 1.0, 1.8])
+def test_saturation_in_hsv(factor):
+    """Pixel by pixel through HSV, the saturation cut at 1; grey, black and white stay."""
+    x = colours()[:, :, :4, :4]
+    ours = saturate(x, torch.full((len(x),), factor))
+    for picture, y in zip(x.flatten(2), ours.flatten(2), strict=True):
+        expected = [hsv_to_rgb(h, min(1.0, s * factor), v) for h, s, v in (rgb_to_hsv(*p) for p in picture.T.tolist())]
+        torch.testing.assert_close(y.T, torch.tensor(expected), **CLOSE)
+
+
+def test_jitter_scales_saturation_in_hsv_where_it_is_asked_to():
+    x = colours()
+    factors, order = torch.tensor([[1.0, 1.0, 1.6, 0.0]]).repeat(len(x), 1), ORDERS[:1].repeat(len(x), 1)
+    torch.testing.assert_close(jitter(x, factors, order, hsv=True), saturate(x, factors[:, 2]), **CLOSE)
+    assert (jitter(x, factors, order) - saturate(x, factors[:, 2])).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from semblance.runtime import random
 from semblance.views import view
+from semblance.views.boxes import LAWS
 from semblance.views.view import View, make_views, normalise
 
 SURE = 1e-3  # the seeds are fixed, so a p-value below this is a fault and not bad luck
@@ -34,14 +35,15 @@ def spy(monkeypatch, name: str) -> list[tuple]:
     return calls
 
 
-@pytest.mark.parametrize("grey_p, bicubic", [(0.0, True), (1.0, False)])
-def test_a_view_is_torchvisions_pipeline_on_the_same_parameters(monkeypatch, grey_p, bicubic):
+@pytest.mark.parametrize("grey_p, bicubic, cut, length", [(0.0, True, True, 5), (1.0, False, False, 21)])
+def test_a_view_is_torchvisions_pipeline_on_the_same_parameters(monkeypatch, grey_p, bicubic, cut, length):
     """Crop, flip, jitter, greyscale, blur, solarize, in this order, each image with parameters of its own."""
     crops, jitters, blurs = (spy(monkeypatch, name) for name in ("resized_crop", "jitter", "gaussian_blur"))
-    recipe = View(40, bicubic=bicubic, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=1, grey_p=grey_p, blur_p=1, solarize_p=1)
+    colours = {"jitter": (0.8, 0.8, 0.8, 0.2), "jitter_p": 1, "grey_p": grey_p}
+    recipe = View(40, bicubic=bicubic, **colours, blur_p=1, blur_cut=cut, solarize_p=1)
     x, sizes, index = noise(24, 48)
     ours = recipe(x, sizes, index, 5)
-    (_, boxes, _, _, flips), (_, factors, orders), (_, sigmas, taps) = crops[0], jitters[0], blurs[0]
+    (_, boxes, _, _, flips), (_, factors, orders, _), (_, sigmas, taps) = crops[0], jitters[0], blurs[0]
     adjust = [tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue]
     mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
     for i, y in enumerate(ours):
@@ -54,7 +56,7 @@ def test_a_view_is_torchvisions_pipeline_on_the_same_parameters(monkeypatch, gre
         sure = (z - 0.5).abs() > 1e-4  # elsewhere rounding decides which side of the threshold a pixel is on
         torch.testing.assert_close(y[sure], tv.solarize(z, 0.5)[sure], rtol=0, atol=3e-5)
         assert sure.float().mean() > 0.99
-    assert taps == 5 and len(orders.unique(dim=0)) > 8 and 0 < flips.sum() < 24
+    assert taps == length and len(orders.unique(dim=0)) > 8 and 0 < flips.sum() < 24
     assert all(len(p.unique(dim=0)) == 24 for p in (boxes, factors, sigmas))
 
 
@@ -64,7 +66,7 @@ def test_jitter_has_the_distribution_of_torchvision(monkeypatch):
     n, strength = 6000, (0.4, 0.8, 1.5, 0.2)
     x = torch.zeros(n, 3, 2, 2, dtype=torch.uint8)
     View(2, jitter=strength, jitter_p=1.0)(x, torch.full((n, 2), 2), torch.arange(n), 1)
-    _, factors, orders = calls[0]
+    _, factors, orders, _ = calls[0]
     for factor, low, high in zip(factors.T, (0.6, 0.2, 0.0, -0.2), (1.4, 1.8, 2.5, 0.2), strict=True):
         assert stats.kstest(factor.numpy(), "uniform", (low, high - low)).pvalue > SURE
     code = (orders * torch.tensor([64, 16, 4, 1])).sum(1)
@@ -72,6 +74,18 @@ def test_jitter_has_the_distribution_of_torchvision(monkeypatch):
     assert len(counts) == 24 and stats.chisquare(counts.numpy()).pvalue > SURE
     table = torch.corrcoef(torch.cat([factors, orders[:, :3].float()], 1).T)
     assert table[:4].fill_diagonal_(0).abs().max() < 4.5 / n**0.5
+
+
+def test_a_view_keeps_the_law_and_the_saturation_that_it_names(monkeypatch):
+    """Boxes of the law it names, and the saturation of HSV, in the whole pipeline."""
+    crops, jitters = (spy(monkeypatch, name) for name in ("resized_crop", "jitter"))
+    x, sizes, index = noise(50, 48)
+    for law, draw in LAWS.items():
+        View(8, law=law, hsv=law != "torchvision", jitter=(0.0, 0.0, 0.9, 0.0), jitter_p=1)(x, sizes, index, 5)
+        expected = draw(random.key(5, "crop"), index, sizes, (0.08, 1.0), (3 / 4, 4 / 3))
+        assert torch.equal(crops[-1][1], expected) and jitters[-1][3] is (law != "torchvision")
+    boxes = [call[1] for call in crops]
+    assert not torch.equal(boxes[0], boxes[1]) and not torch.equal(boxes[0], boxes[2])
 
 
 def test_strengths_of_zero_change_nothing(monkeypatch):

@@ -10,6 +10,7 @@ import torch
 
 from semblance.commands.printing import say
 from semblance.data import Source
+from semblance.data.pictures.crops import as_trained
 from semblance.engine.loop import optimizer_of, run_length, step
 from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint
@@ -75,10 +76,11 @@ def _measure(
     optimizer = optimizer_of(config, method)
     index = torch.arange(config.batch_size)
     own = index[own_rows(len(index))]
+    samples = as_trained(source.train, config.views, config.crop_from)
     taken = []
     for n in range(1 + TIMED):
         started = time.perf_counter()
-        batch = (*source.train.read(own, key=n), index)
+        batch = (*samples.read(own, key=n), index)
         loss, _ = step(method, optimizer, batch, config, Clock(n, total, per_epoch, config.seed), device)
         float(loss)  # waits for a GPU
         taken.append(time.perf_counter() - started)

@@ -48,7 +48,8 @@ def train(options: TrainOptions) -> dict[str, Any]:
         config = resolve(options)  # before the data, so that a typo costs no reading
         modality = modalities.of(config.method)
         source = modality.load(config)
-        config = resolve(options, stored_size=source.train.canvas)
+        exact = getattr(source.train, "exact", True)
+        config = resolve(options, stored_size=source.train.canvas, exact=exact)
     _check(source, config, modality)
     fabric = launch(config.devices)
     leader, device = fabric.is_global_zero, fabric.device

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from semblance.data.samples import Samples, Skipped
+from semblance.data.samples import Reader, Skipped
 from semblance.runtime.device import send_raw
 from semblance.runtime.ranks import gather, own_rows
 
@@ -24,7 +24,7 @@ PIECE = 64  # pictures that a worker decodes at once: memory may not hold severa
 class _Pieces(Dataset):
     """The samples of some indices, with the files found unreadable on the way."""
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Reader) -> None:
         self.samples = samples
 
     def __getitem__(self, request: Request) -> tuple[Raw, Skipped]:
@@ -41,7 +41,7 @@ def _leave_signals_to_the_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def read_ahead(samples: Samples, requests: Iterable[Request], workers: int) -> Iterator[Raw]:
+def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> Iterator[Raw]:
     """samples.read of each batch of indices in turn: from memory, or decoded by worker processes in the same order."""
     if samples.at_hand or workers == 0:
         yield from (samples.read(index, key) for index, key in requests)
@@ -75,17 +75,18 @@ def read_ahead(samples: Samples, requests: Iterable[Request], workers: int) -> I
 
 @torch.no_grad()
 def in_parts(
-    samples: Samples, embed: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, workers: int,
-    track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter, order: Tensor | None = None,
+    samples: Reader, embed: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, workers: int,
+    track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter, order: Tensor | None = None, key: int | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
     """`embed` of every sample, part by part: the rows of each part, on the device.
 
     embed: from the raw tensors and indices of some samples to one row each. order: the indices of all samples (N,), by
-    default 0 to N - 1. Ranks share the work, so all of them must call this; each gets all rows.
+    default 0 to N - 1. key: for random choices in reading. Ranks share the work, so all of them must call this; each
+    gets all rows.
     """
     order = torch.arange(len(samples)) if order is None else order
-    parts = order.tensor_split(-(-len(samples) // PART))
-    own: list[Request] = [(part[own_rows(len(part))], None) for part in parts]
+    parts = order.tensor_split(-(-len(order) // PART))
+    own: list[Request] = [(part[own_rows(len(part))], key) for part in parts]
     for part, (index, _), raw in zip(track(parts), own, read_ahead(samples, own, workers), strict=True):
         yield gather(embed(send_raw(raw, device), index), len(part))
 

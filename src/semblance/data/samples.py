@@ -30,18 +30,10 @@ def labelled(values: Tensor | None, classes: Sequence[str]) -> dict[str, Attribu
     return {} if values is None else {"class": Attribute(values, list(classes))}
 
 
-class Samples(Protocol):
-    """A set of samples: pictures (data/pictures/images.py), clips (data/clips/clips.py), or your own."""
-
-    name: str
-    items: Sequence[Any]
-    attributes: dict[str, Attribute]
+class Reader(Protocol):
+    """What batches are read from."""
 
     def __len__(self) -> int: ...
-
-    @property
-    def canvas(self) -> int | None:
-        """Side in pixels at which pictures are kept; None for samples without pictures."""
 
     @property
     def at_hand(self) -> bool:
@@ -51,18 +43,30 @@ class Samples(Protocol):
     def skipped(self) -> Skipped:
         """The files found unreadable so far."""
 
+    def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, ...]:
+        """Raw tensors, which views are made of; the first axis of each is the sample.
+
+        key: fixes the window drawn where a sample is longer than a view; without it, the window is always the same.
+        """
+
+
+class Samples(Reader, Protocol):
+    """A set of samples: pictures (data/pictures/images.py), clips (data/clips/clips.py), or your own."""
+
+    name: str
+    items: Sequence[Any]
+    attributes: dict[str, Attribute]
+
+    @property
+    def canvas(self) -> int | None:
+        """Side in pixels at which pictures are kept; None for samples without pictures."""
+
     @property
     def readable(self) -> Tensor:
         """Indices of the samples whose own files are readable: int64 (n,)."""
 
     def fingerprint(self) -> str:
         """A hash of the samples' names in order."""
-
-    def read(self, index: Sequence[int] | Tensor, key: int | None = None) -> tuple[Tensor, ...]:
-        """Raw tensors, which views are made of; the first axis of each is the sample.
-
-        key: fixes the window drawn where a sample is longer than a view; without it, the window is always the same.
-        """
 
     def subset(self, index: Tensor) -> Any:
         """The samples of the given indices as a set of their own."""

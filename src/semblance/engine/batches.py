@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from torch import Tensor
 
 from semblance.data.loader import read_ahead
-from semblance.data.samples import Samples
+from semblance.data.samples import Reader
 from semblance.runtime import random
 from semblance.runtime.ranks import own_rows
 
@@ -13,11 +13,13 @@ Batch = tuple[Tensor, ...]  # raw tensors of this rank's samples, then the datas
 
 
 def batches(
-    samples: Samples, order: Callable[[int], Tensor], *, batch_size: int, start: int, stop: int, workers: int, seed: int
-) -> Generator[Batch, None, None]:
+    samples: Reader, order: Callable[[int], Tensor], *, batch_size: int, start: int, stop: int, workers: int,
+    seed: int, purpose: str = "window",
+) -> Generator[Batch, None, None]:  # fmt: skip
     """This rank's share of batches `start` to `stop` - 1, numbered across epochs; incomplete last ones are left out.
 
-    order: an epoch's dataset indices, called when its first batch is due. seed: for random choices in reading.
+    order: an epoch's dataset indices, called when its first batch is due. seed: for random choices in reading, whose
+    keys are of (seed, purpose, step).
     """
     per_epoch = len(samples) // batch_size
     for epoch in range(start // per_epoch, -(-stop // per_epoch)):
@@ -25,7 +27,7 @@ def batches(
         first = max(0, start - epoch * per_epoch)
         visits = visits[first : stop - epoch * per_epoch]
         shares = [
-            (index[own_rows(len(index))], random.key(seed, "window", step))
+            (index[own_rows(len(index))], random.key(seed, purpose, step))
             for step, index in enumerate(visits, epoch * per_epoch + first)
         ]
         for raw, index in zip(read_ahead(samples, shares, workers), visits, strict=True):

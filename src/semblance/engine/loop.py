@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
 from semblance.engine import training_step
 from semblance.engine.batches import Batch, batches
@@ -96,8 +97,9 @@ def fit(
         return method.order(len(samples), clock_at(epoch * per_epoch))
 
     stream = batches(
-        samples, order, batch_size=config.batch_size, start=trained.step, stop=total, workers=config.workers,
-        seed=config.seed,
+        as_trained(samples, config.views, config.crop_from), order, batch_size=config.batch_size, start=trained.step,
+        stop=total, workers=config.workers, seed=config.seed,
+        purpose="view" if config.crop_from == "original" else "window",
     )  # fmt: skip
     saved = time.perf_counter()
     started = saved - trained.seconds

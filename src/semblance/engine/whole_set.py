@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from semblance.data.loader import in_parts
-from semblance.data.samples import Samples
+from semblance.data.pictures.crops import as_trained
+from semblance.data.samples import Reader, Samples
 from semblance.engine.divergence import Divergence
 from semblance.runs.config import TrainConfig
 from semblance.runtime import random
@@ -34,7 +35,11 @@ class WholeSet:
         Rows keep the dtype that training computes them in, which may be half precision.
         """
         order = torch.arange(len(self.samples))
-        return self._rows(order, lambda raw, index: [plain_view(raw, self.config.image_size)], lambda v: embed(v[0]))
+
+        def make(raw: Sequence[Tensor], index: Tensor) -> list[Tensor]:
+            return [plain_view(raw, self.config.image_size)]
+
+        return self._rows(self.samples, order, None, make, lambda v: embed(v[0]))
 
     def crops(self, embed: Callable[[list[Tensor]], Tensor], step: int) -> Tensor:
         """`embed` of training views, drawn apart from those of the step itself: (N, ...).
@@ -47,7 +52,8 @@ class WholeSet:
         def make(raw: Sequence[Tensor], index: Tensor) -> list[Tensor]:
             return make_views(self.config.views, raw, index, seed=seed, step=step)
 
-        return self._rows(order, make, embed)
+        cropped = as_trained(self.samples, self.config.views, self.config.crop_from)
+        return self._rows(cropped, order, random.key(seed, "view", step), make, embed)
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a progress bar."""
@@ -55,8 +61,9 @@ class WholeSet:
         return self.progress.track(items, what)
 
     def _rows(
-        self, order: Tensor, make: Callable[..., list[Tensor]], embed: Callable[[list[Tensor]], Tensor]
-    ) -> Tensor:
+        self, samples: Reader, order: Tensor, key: int | None, make: Callable[..., list[Tensor]],
+        embed: Callable[[list[Tensor]], Tensor],
+    ) -> Tensor:  # fmt: skip
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         dtype = torch.float64 if self.config.precision == "64" else torch.float32
 
@@ -68,7 +75,7 @@ class WholeSet:
         def track(parts: Sequence[Tensor]) -> Iterator[Tensor]:
             return self.track(parts, "embedding every picture")
 
-        parts = in_parts(self.samples, rows, self.device, self.config.workers, track, order)
+        parts = in_parts(samples, rows, self.device, self.config.workers, track, order, key)
         first = next(parts)
         found = first.new_empty(len(order), *first.shape[1:])  # joining the parts would take twice the memory
         places = order.to(self.device)

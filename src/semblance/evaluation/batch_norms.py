@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from semblance.data.loader import read_ahead
+from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
 from semblance.runs.config import TrainConfig
 from semblance.runtime import random
@@ -56,9 +57,9 @@ def _look(method: Method, samples: Samples, config: TrainConfig, norms: list[Any
     size = min(config.batch_size, SAMPLES)
     order = random.permutation(random.key(config.seed, "batch norms"), len(samples))
     visits = order[: BATCHES * size].split(size)[: max(1, len(order) // size)]  # without the last, incomplete one
-    requests = [(index, random.key(config.seed, "window", n)) for n, index in enumerate(visits)]
+    requests = [(index, random.key(config.seed, "view", n)) for n, index in enumerate(visits)]
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    raws = read_ahead(samples, requests, config.workers)
+    raws = read_ahead(as_trained(samples, config.views, config.crop_from), requests, config.workers)
     for n, (raw, index) in enumerate(zip(raws, visits, strict=True)):
         views = make_views(config.views, send_raw(raw, weight.device), index, seed=config.seed, step=n)
         views = [v.to(weight.dtype if v.is_floating_point() else v.dtype, memory_format=layout) for v in views]

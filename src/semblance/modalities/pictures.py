@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semblance.data import Images, Source, load
+from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
 from semblance.evaluation.picture_features import features, raw_pixels
 from semblance.evaluation.table import TEMPERATURE, Embedded, Labelled, neighbours_of
@@ -18,6 +19,7 @@ from semblance.report.tables import Cells, of_measures
 from semblance.runs import weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
+from semblance.runtime import random
 from semblance.runtime.fsdp import check_shardable
 from semblance.systems import Method
 from semblance.views.view import MEAN, STD, make_views
@@ -129,8 +131,9 @@ def _features(method: Method, images: Images, config: TrainConfig) -> Tensor:
 def sheet(config: TrainConfig, images: Images) -> Tensor:
     """A few pictures and their views of the first epoch: uint8 (n, 1 + V, 3, S, S), small crops on a grey ground."""
     index = torch.arange(min(SHEET, len(images)))
-    pictures, sizes = images.read(index)
-    views = make_views(config.views, (pictures, sizes), index, seed=config.seed, step=0)
+    pictures, _ = images.read(index)
+    raw = as_trained(images, config.views, config.crop_from).read(index, random.key(config.seed, "view", 0))
+    views = make_views(config.views, raw, index, seed=config.seed, step=0)
     side = max(view.shape[-1] for view in views)
     mean, std = (torch.tensor(c)[:, None, None] for c in (MEAN, STD))
     cells = [F.interpolate(pictures / 255, (side, side), mode="bilinear", antialias=True)]

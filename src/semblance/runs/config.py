@@ -6,7 +6,7 @@ from functools import reduce
 from hashlib import blake2b
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, ValidationInfo, field_validator
@@ -50,6 +50,7 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     backbone: str
     image_size: Annotated[int, Field(ge=8)]
     load_size: PositiveInt
+    crop_from: Literal["original", "canvas"] = "canvas"  # all there was once
     views: tuple[AnyView, ...]
     batch_size: Annotated[int, Field(ge=2)]
     optimizer: str

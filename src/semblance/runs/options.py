@@ -99,6 +99,9 @@ class Data(Group):
     """Fetch the named set into data_root where it is missing."""
     load_size: PositiveInt | None = None
     """Pictures are kept for views of up to this size. Default: image_size where it is given, else 96."""
+    crop_from: Literal["original", "canvas"] | None = None
+    """What views are cut from: the pictures as they are, decoded at every step, or the squares that they are kept as,
+    which is faster and blurs small crops. Default: original in the recipe imagenet, unless both are the same."""
 
 
 class Network(Group):

@@ -21,12 +21,15 @@ TAKEN = (  # from the recipe as they are
 EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
 
-def resolve(options: TrainOptions | Mapping[str, Any], stored_size: int | None = None) -> TrainConfig:
+def resolve(
+    options: TrainOptions | Mapping[str, Any], stored_size: int | None = None, *, exact: bool = False
+) -> TrainConfig:
     """The configuration of some options, or of some keyword arguments of train().
 
     Every problem is reported at once, by a UserError.
     stored_size: side in pixels of the pictures as they lie in memory. Where it is above 64, the views of recipes for
     small images grow to it, up to 96. Unknown before the data is read, which takes the config's load_size.
+    exact: whether pictures lie there as they are, so that views need not be cut from the originals.
     """
     if not isinstance(options, TrainOptions):
         options = TrainOptions.of(options)
@@ -54,6 +57,7 @@ def resolve(options: TrainOptions | Mapping[str, Any], stored_size: int | None =
         "backbone": recipe.backbone if size <= 64 else recipe.backbone.removesuffix("-cifar"),
         "lr": lr, "bias_lr": lr if recipe.bias_lr is None else lr * recipe.bias_lr / recipe.lr,
         "final_weight_decay": None if "weight_decay" in given else recipe.final_weight_decay,
+        "crop_from": "original" if name == "imagenet" and cls.of_pictures() and not exact else "canvas",
         "eval_every": max(1, epochs // 6), "devices": 1, "workers": 2, "without": [],
         "seed": options.seed, "shard": options.shard, "precision": options.precision, "download": options.download,
         "knn_temperature": 0.07 if name == "imagenet" else 0.1,
@@ -63,6 +67,8 @@ def resolve(options: TrainOptions | Mapping[str, Any], stored_size: int | None =
     }  # fmt: skip
     values["views"] = _views(cls, recipe, size, options, given, problems)
     values["hyper"] = dict(recipe.hyper) | check_hyper(cls, values["without"], given.get("hyper", {}), problems)
+    if values["crop_from"] == "original" and not cls.of_pictures():
+        problems.append(_foreign("crop_from", cls))
     if recipe.audio_backbone is None and "audio_backbone" in given:
         problems.append(_foreign("audio_backbone", cls))
     if values["optimizer"] not in OPTIMIZERS:

@@ -18,5 +18,5 @@ def send(t: Tensor, device: torch.device) -> Tensor:
 
 
 def send_raw(raw: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """What a data set reads, (pixels, sizes, ...), on the device; sizes stay on the CPU, where crops are chosen."""
-    return [t if i == 1 else send(t, device) for i, t in enumerate(raw)]
+    """What a data set reads, (pixels, sizes, ...) or crops, on the device; sizes stay on the CPU, for boxes."""
+    return [t if i == 1 and t.dtype != torch.uint8 else send(t, device) for i, t in enumerate(raw)]

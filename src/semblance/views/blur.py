@@ -1,5 +1,7 @@
 """Gaussian blur with a separate sigma for every image, as one band matrix per axis and image."""
 
+from math import ceil
+
 import torch
 from torch import Tensor
 
@@ -7,9 +9,13 @@ from semblance.runtime.device import send
 from semblance.views.crop import separable
 
 
-def kernel_size(size: int) -> int:
-    """SimCLR's rule: a tenth of the image's side, made odd (224 -> 23, 32 -> 3)."""
-    return 2 * (size // 20) + 1
+def kernel_size(size: int, sigma: float, *, cut: bool) -> int:
+    """Taps of a kernel for pictures of a side in pixels and a sigma of at most so much.
+
+    cut: SimCLR's rule, a tenth of the side, made odd (224 -> 23, 32 -> 3), which narrows the blur of small pictures:
+    9 taps make 1.85 px of a sigma of 2. Else five sigmas to each side, or as far as reflection goes.
+    """
+    return 2 * (size // 20 if cut else min(size - 1, ceil(5 * sigma))) + 1
 
 
 def blur_matrix(sigma: Tensor, size: int, taps: int) -> Tensor:

@@ -3,6 +3,7 @@
 Each equals torchvision.transforms.v2.functional on the same parameters to 1e-5 (tests/views/test_colour.py).
 """
 
+from collections.abc import Callable
 from itertools import permutations
 
 import torch
@@ -45,20 +46,38 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     return value[:, None] - chroma[:, None] * ramp
 
 
-def jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+def saturate(x: Tensor, factor: Tensor) -> Tensor:
+    """Scale the saturation in HSV, up to 1: each channel's distance from the largest, which stays with the hue.
+
+    As tf.image.adjust_saturation and google-deepmind/deepmind-research: byol/utils/augmentations.py.
+    """
+    value = x.amax(1, keepdim=True)
+    chroma = value - x.amin(1, keepdim=True)
+    most = torch.where(chroma > 0, value / chroma, 1.0)
+    return value - (value - x) * factor[:, None, None, None].minimum(most)
+
+
+def jitter(x: Tensor, factors: Tensor, order: Tensor, hsv: bool = False) -> Tensor:
     """Brightness, contrast, saturation and hue, in a separate order for every image (ColorJitter).
 
     x: on any device; factors and order on the CPU.
     factors: (N, 4) brightness, contrast and saturation factors (1 = none) and the hue shift in turns (0 = none).
     order: int64 (N, 4), the operation (0..3) applied first, second, ... to each image.
+    hsv: whether saturation is scaled in HSV and not blended with grey.
     """
     blends = torch.where(order.T[:, None] == torch.arange(3)[:, None], factors[:, :3].T, 1.0)  # (4, 3, N)
-    for operation, (b, c, s) in zip(order.unbind(1), send(blends, x.device), strict=True):
+    parts: list[tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor]]
+    parts = [(shift_hue, (order == 3) & (factors[:, 3:] != 0), factors[:, 3])]
+    if hsv:
+        blends[:, 2] = 1.0
+        parts.append((saturate, order == 2, factors[:, 2]))
+    for place, (b, c, s) in enumerate(send(blends, x.device)):
         x = blend(x, b, c, s)
-        turned = ((operation == 3) & (factors[:, 3] != 0)).nonzero()[:, 0]
-        if len(turned):
-            at = send(turned, x.device)
-            x[at] = shift_hue(x[at], send(factors[turned, 3], x.device))
+        for operation, due, amount in parts:
+            chosen = due[:, place].nonzero()[:, 0]
+            if len(chosen):
+                at = send(chosen, x.device)
+                x[at] = operation(x[at], send(amount[chosen], x.device))
     return x
 
 

@@ -1,63 +1,16 @@
-"""Random resized crop and flip: boxes drawn as torchvision draws them, resampled for a whole batch at once.
+"""Resized crop and flip of a whole batch at once.
 
 A separable resampling is two small interpolation matrices per image, so crop, antialiased resize and flip of a batch
 are two batched matrix products. Where those would be large on a CPU, each image is interpolated on its own instead.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semblance.runtime import random
 from semblance.runtime.device import send
 
-TRIES = 10  # candidates of torchvision's RandomResizedCrop before it falls back to a centred crop
 DENSE_LIMIT = 160 * 128  # canvas x output pixels per axis above which a CPU is faster image by image
-
-
-def random_boxes(
-    key: int | Tensor, index: Tensor, sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Tensor:
-    """Boxes (top, left, height, width) in pixels of each original picture: int64 (N, 4).
-
-    As torchvision's RandomResizedCrop.get_params draws them: area fraction uniform in `scale`, log aspect uniform in
-    `ratio`, the first of ten candidates that fits, else the largest centred crop of allowed aspect.
-    """
-    u = random.uniform(key, index, 2 * TRIES + 2).double()
-    height, width = sizes.double().unbind(1)
-    area = (height * width)[:, None] * (scale[0] + u[:, :TRIES] * (scale[1] - scale[0]))
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = torch.exp(low + u[:, TRIES : 2 * TRIES] * (high - low))
-    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-    fits = (w > 0) & (h > 0) & (w <= width[:, None]) & (h <= height[:, None])
-    first = fits.to(torch.uint8).argmax(1, keepdim=True)
-    found = fits.gather(1, first)[:, 0]
-    fallback_w = torch.minimum(width, (height * ratio[1]).round())
-    fallback_h = torch.minimum(height, (width / ratio[0]).round())
-    w = torch.where(found, w.gather(1, first)[:, 0], fallback_w)
-    h = torch.where(found, h.gather(1, first)[:, 0], fallback_h)
-    place = torch.where(found[:, None], u[:, 2 * TRIES :], 0.5)
-    top = torch.where(found, (place[:, 0] * (height - h + 1)).floor(), ((height - h) / 2).floor())
-    left = torch.where(found, (place[:, 1] * (width - w + 1)).floor(), ((width - w) / 2).floor())
-    return torch.stack([top, left, h, w], 1).long()
-
-
-def centre_boxes(sizes: Tensor, fraction: float) -> Tensor:
-    """The centred square box whose side is `fraction` of the shorter side of each picture: int64 (N, 4)."""
-    side = (sizes.min(1).values * fraction).round().long().clamp(min=1)
-    start = (sizes.long() - side[:, None]) // 2
-    return torch.stack([start[:, 0], start[:, 1], side, side], 1)
-
-
-def on_canvas(boxes: Tensor, sizes: Tensor, canvas: int) -> Tensor:
-    """Boxes on pictures of the given sizes, in whole pixels of the square canvas the pictures are stored on."""
-    per_pixel = canvas / sizes.double()
-    start = (boxes[:, :2] * per_pixel).round().clamp(max=canvas - 1)
-    end = ((boxes[:, :2] + boxes[:, 2:]) * per_pixel).round()
-    length = torch.maximum(end - start, torch.ones_like(start)).minimum(canvas - start)
-    return torch.cat([start, length], 1).long()
 
 
 def interpolation_matrix(start: Tensor, length: Tensor, source: int, out: int, bicubic: bool, flip: Tensor) -> Tensor:

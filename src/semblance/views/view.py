@@ -1,8 +1,8 @@
 """A view: the recipe of one kind of random crop with its distortions, applied to a whole batch on its device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import Field
@@ -11,8 +11,9 @@ from torch import Tensor
 from semblance.runtime import random
 from semblance.runtime.device import send
 from semblance.views.blur import gaussian_blur, kernel_size
+from semblance.views.boxes import LAWS, centre_boxes, on_canvas
 from semblance.views.colour import ORDERS, grey, jitter, solarize
-from semblance.views.crop import centre_boxes, on_canvas, random_boxes, resized_crop
+from semblance.views.crop import resized_crop
 from semblance.views.jigsaw import cut, mosaic
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
@@ -33,13 +34,16 @@ class View:
     count: int = 1  # how many such crops of each image
     scale: tuple[float, float] = (0.08, 1.0)  # area fraction of the crop
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    law: Literal["torchvision", "simclr", "byol"] = "torchvision"  # that boxes are drawn by (views/boxes.py)
     bicubic: bool = False
     flip_p: Annotated[float, Field(ge=0, le=1)] = 0.5
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
     jitter_p: float = 0.8
+    hsv: bool = False  # saturation is scaled in HSV (tf.image.adjust_saturation), else blended with the grey picture
     grey_p: float = 0.2
     blur_p: float = 0.0
-    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels; its kernel is a tenth of the side
+    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels
+    blur_cut: bool = False  # its kernel ends at a tenth of the side, as in SimCLR and BYOL
     solarize_p: float = 0.0
     grid: int = 1
     cell: int = 0  # side of a cell of the grid in pixels
@@ -51,19 +55,34 @@ class View:
         widths, and index: int64 (N,) dataset indices, which with `key` fix every random choice. Returns float32
         (N, 3, size, size) in [0, 1], with a grid (N, 3, grid * size, grid * size).
         """
-        boxes = random_boxes(random.key(key, "crop"), index, sizes, self.scale, self.ratio)
-        boxes = on_canvas(boxes, sizes, pictures.shape[-1])
+        boxes = on_canvas(self.boxes(sizes, index, key), sizes, pictures.shape[-1])
         if self.grid == 1:
             u = self._draws(key, index)
             x = resized_crop(pictures, boxes, self.size, bicubic=self.bicubic, flip=u[:, 0] < self.flip_p)
             return self._distorted(x, u)
-        whole, count = torch.zeros_like(index, dtype=torch.bool), self.grid**2
-        x = resized_crop(pictures, boxes, self.grid * self.cell, bicubic=self.bicubic, flip=whole)
-        x = cut(x, self.grid, self.size, index, key)
-        each = (index[:, None] * count + torch.arange(count)).flatten()
-        u = self._draws(random.repeated(key, count), each)
-        x = _where(u[:, 0] < self.flip_p, x, lambda part, at: part.flip(3))
-        return mosaic(self._distorted(x, u), self.grid)
+        whole = torch.zeros_like(index, dtype=torch.bool)
+        return self.of_crops(resized_crop(pictures, boxes, self.side, bicubic=self.bicubic, flip=whole), index, key)
+
+    @property
+    def side(self) -> int:
+        """Of the crop in pixels, before a grid cuts it."""
+        return self.grid * self.cell if self.grid > 1 else self.size
+
+    def boxes(self, sizes: Tensor, index: Tensor, key: int | Tensor) -> Tensor:
+        """What is cropped, in pixels of the original pictures: int64 (N, 4) top, left, height, width."""
+        return LAWS[self.law](random.key(key, "crop"), index, sizes, self.scale, self.ratio)
+
+    def of_crops(self, x: Tensor, index: Tensor, key: int | Tensor) -> Tensor:
+        """The same of crops that are cut and resized already: float (N, 3, side, side) on the scale of bytes, which is
+        overwritten."""
+        if self.grid > 1:
+            x = cut(x, self.grid, self.size, index, key)
+            count = self.grid**2
+            index = (index[:, None] * count + torch.arange(count)).flatten()
+            key = random.repeated(key, count)
+        u = self._draws(key, index)
+        x = self._distorted(_where(u[:, 0] < self.flip_p, x, lambda part, at: part.flip(3)), u)
+        return mosaic(x, self.grid) if self.grid > 1 else x
 
     def scaled(self, ratio: float) -> "View":
         """The same view for another size of pictures, small crops in proportion."""
@@ -83,9 +102,9 @@ class View:
         if any(self.jitter):
             factors = self._jitter_factors(u[:, 6:10])
             orders = ORDERS[(u[:, 10] * len(ORDERS)).long()]
-            x = _where(u[:, 1] < self.jitter_p, x, lambda part, at: jitter(part, factors[at], orders[at]))
+            x = _where(u[:, 1] < self.jitter_p, x, lambda part, at: jitter(part, factors[at], orders[at], self.hsv))
         x = _where(u[:, 2] < self.grey_p, x, lambda part, at: grey(part))
-        taps = kernel_size(self.size)
+        taps = kernel_size(self.size, self.sigma[1], cut=self.blur_cut)
         sigma = self.sigma[0] + u[:, 11] * (self.sigma[1] - self.sigma[0])
         x = _where(u[:, 3] < self.blur_p, x, lambda part, at: gaussian_blur(part, sigma[at], taps))
         return _where(u[:, 4] < self.solarize_p, x, lambda part, at: solarize(part, 0.5))
@@ -128,18 +147,33 @@ class AnyView(Protocol):
         (N,) on the CPU, which with `key`, one for all or one per row, fixes every random choice."""
 
 
+V = TypeVar("V", bound=AnyView)
+
+
 def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *, seed: int, step: int) -> list[Tensor]:
     """Every view of a batch as the network takes it: a list of float32 (N, ...).
 
     View v of a sample depends on (seed, step, dataset index, v) only. Views of one recipe are made in one go:
     one at a time, a GPU would wait for its next kernels.
+    raw: what the data set reads, or the crops of each recipe, uint8 (N, count, 3, side, side) (data/pictures/crops.py).
     """
     made: list[Tensor] = []
-    for view in views:
-        keys = [random.key(seed, "view", step, v) for v in range(len(made), len(made) + view.count)]
-        key = torch.tensor(keys).repeat_interleave(len(index))
-        made += view.make([_times(t, view.count) for t in raw], _times(index, view.count), key).split(len(index))
+    for place, (view, keys) in enumerate(numbered(views, random.key(seed, "view", step))):
+        key, rows = keys.repeat_interleave(len(index)), _times(index, view.count)
+        if isinstance(view, View) and raw[0].ndim == 5:
+            x = normalise(view.of_crops(raw[place].transpose(0, 1).flatten(0, 1).float(), rows, key))
+        else:
+            x = view.make([_times(t, view.count) for t in raw], rows, key)
+        made += x.split(len(index))
     return made
+
+
+def numbered(views: Sequence[V], key: int) -> Iterator[tuple[V, Tensor]]:
+    """Each recipe with the keys of its views, int64 (count,), from the key of a step."""
+    first = 0
+    for view in views:
+        yield view, torch.tensor([random.key(key, v) for v in range(first, first + view.count)])
+        first += view.count
 
 
 def _times(t: Tensor, count: int) -> Tensor:

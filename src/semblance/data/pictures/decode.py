@@ -1,10 +1,14 @@
-"""One picture: file bytes to a square uint8 RGB canvas."""
+"""One picture: file bytes to a square uint8 RGB canvas, or to crops of its own pixels."""
 
 import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 Image.preinit()  # registers the common formats first, to be tried first
@@ -17,7 +21,8 @@ _READABLE = {*_FORMATS, "MPO"}  # MPO is opened by the JPEG reader
 EXTENSIONS = frozenset(ext for ext, name in Image.registered_extensions().items() if name in _READABLE)
 
 # JPEG decodes at 1/2, 1/4 or 1/8 scale cheaply. From 3 times the canvas on, that differs from the full decode by less
-# than one grey level in the mean: 0.35 at most over photographs, 0.97 on white noise (at 2 times: 0.62 and 1.76).
+# than one grey level in the mean: 0.35 at most over photographs, 0.97 on white noise (at 2 times: 0.62 and 1.76). Crops
+# keep 0.986 to 0.996 of their energy in the mean over photographs, 0.974 at least (at 2 times: 0.969 and 0.954).
 _DRAFT_MARGIN = 3
 
 _EXIF_ORIENTATION = 0x0112
@@ -39,24 +44,86 @@ def decode(data: bytes, canvas: int) -> tuple[Tensor, tuple[int, int]]:
     transparency is composited on white, 16-bit values are scaled to 8 bits, the first frame of an animation is taken.
     Raises OSError or ValueError with a short reason where the bytes hold no readable picture.
     """
-    try:
-        with _open(data) as image:
-            width, height = image.size
-            draft = image.draft(None, (_DRAFT_MARGIN * canvas,) * 2)
-            # The box keeps the geometry where the reduced size is not a whole number of pixels.
-            box = draft[1] if draft else None
-            image.load()
-            orientation = image.getexif().get(_EXIF_ORIENTATION)
-            square = _eight_bit(image).resize((canvas, canvas), Image.Resampling.BICUBIC, box)
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # on broken bytes Pillow's readers raise SyntaxError, struct.error, KeyError, ...
-        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error
+    with _telling(), _open(data) as image:
+        width, height = image.size
+        draft = image.draft(None, (_DRAFT_MARGIN * canvas,) * 2)
+        # The box keeps the geometry where the reduced size is not a whole number of pixels.
+        box = draft[1] if draft else None
+        image.load()
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+        square = _eight_bit(image).resize((canvas, canvas), Image.Resampling.BICUBIC, box)
     if orientation in _UPRIGHT:
         square = square.transpose(_UPRIGHT[orientation])
         if orientation >= 5:
             width, height = height, width
     return channels_first(np.asarray(square)), (height, width)
+
+
+@dataclass
+class Cuts:
+    """Boxes to cut from a picture, int64 (n, 4) top, left, height, width, each resized to side x side, antialiased."""
+
+    boxes: Tensor
+    side: int
+    bicubic: bool
+
+
+Draw = Callable[[int, int], Sequence[Cuts]]  # of the picture's height and width
+
+
+def cut_file(data: bytes, draw: Draw) -> list[Tensor]:
+    """Crops of the picture in the bytes of an image file, decoded once: uint8 (n, 3, side, side) of each Cuts.
+
+    Each equals torchvision's resized_crop of the decoded picture. Where every box has several times the pixels that it
+    is resized to, JPEG is decoded at a smaller scale. What the picture is, and what is raised, is as of `decode`.
+    """
+    with _telling(), _open(data) as image:
+        width, height = image.size
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            image.load()  # which may end with the orientation
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+        cuts = draw(width, height) if orientation in _UPRIGHT and orientation >= 5 else draw(height, width)
+        spare = min(float(c.boxes[:, 2:].min()) / c.side for c in cuts) / _DRAFT_MARGIN
+        draft = image.draft(None, (ceil(width / spare), ceil(height / spare)))
+        image.load()
+        upright = _eight_bit(image)
+        if orientation in _UPRIGHT:
+            upright = upright.transpose(_UPRIGHT[orientation])
+        return _cut(upright, cuts, round(width / draft[1][2]) if draft else 1)
+
+
+def cut_array(pixels: np.ndarray, draw: Draw) -> list[Tensor]:
+    """The same of uint8 (H, W) or (H, W, 1 | 3 | 4); alpha composited on white."""
+    height, width = pixels.shape[:2]
+    return _cut(_of_array(pixels), draw(height, width), 1)
+
+
+def _cut(image: Image.Image, cuts: Sequence[Cuts], reduced: int) -> list[Tensor]:
+    """Crops of a picture that was decoded at 1 / reduced of its size."""
+    found = []
+    for c in cuts:
+        how = Image.Resampling.BICUBIC if c.bicubic else Image.Resampling.BILINEAR
+        crops = []
+        for top, left, height, width in c.boxes.tolist():
+            box = (left, top, left + width, top + height)
+            if reduced == 1:
+                crop = image.crop(box).resize((c.side, c.side), how)
+            else:
+                crop = image.resize((c.side, c.side), how, tuple(x / reduced for x in box))
+            crops.append(channels_first(np.asarray(crop)))
+        found.append(torch.stack(crops))
+    return found
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Within, what is raised is an OSError or a ValueError."""
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # on broken bytes Pillow's readers raise SyntaxError, struct.error, KeyError, ...
+        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error
 
 
 def read_size(data: bytes) -> tuple[int, int]:
@@ -67,8 +134,11 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 def resize(pixels: np.ndarray, canvas: int) -> Tensor:
     """uint8 (H, W) or (H, W, 1 | 3 | 4) as (3, canvas, canvas), resized as files are; alpha composited on white."""
-    image = _eight_bit(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels))
-    return channels_first(np.asarray(image.resize((canvas, canvas), Image.Resampling.BICUBIC)))
+    return channels_first(np.asarray(_of_array(pixels).resize((canvas, canvas), Image.Resampling.BICUBIC)))
+
+
+def _of_array(pixels: np.ndarray) -> Image.Image:
+    return _eight_bit(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels))
 
 
 def channels_first(pixels: np.ndarray) -> Tensor:

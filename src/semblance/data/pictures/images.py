@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from os import fsencode
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from semblance.data.pictures.decode import Draw
 from semblance.data.samples import Attribute, Skipped, reason
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Images:
     rows: int64 (N,), which of the pixels are each picture's, so that a subset shares them; None for all in order.
     items: what `decode` takes, one per picture (a path, a member of a tar, ...); also the names shown to people.
     sizes: int32 (M, 2) heights and widths, known when `pixels` is.
+    cut: cuts crops from an item's own pixels, as decode.cut_file does; None where the canvases are those.
+    exact: whether the canvases are the pictures as they are, as far as a sample of sizes tells.
     attributes: what the pictures are labelled by; "class" where each has one label.
     skipped: the files that turned out unreadable so far. Each keeps its place, so that the order of samples does not
         depend on whether a set fits in memory: the next readable picture stands in, for training only.
@@ -37,6 +42,8 @@ class Images:
     sizes: Tensor | None = None
     attributes: dict[str, Attribute] = field(default_factory=dict)
     decode: Callable[[Any, int], tuple[Tensor, tuple[int, int]]] | None = None
+    cut: Callable[[Any, Draw], list[Tensor]] | None = None
+    exact: bool = True
     skipped: Skipped = field(default_factory=list)
     rows: Tensor | None = None
 
@@ -54,8 +61,10 @@ class Images:
         if self.pixels is not None and self.sizes is not None:
             rows = index if self.rows is None else self.rows[index]
             return self.pixels[rows], self.sizes[rows]
-        assert self.decode is not None
-        pictures, sizes = zip(*(self._decode_or_next(int(i)) for i in index), strict=True)
+        decode, canvas = self.decode, self.canvas
+        assert decode is not None
+        read = [self.or_next(i, lambda item: decode(item, canvas)) for i in index.tolist()]
+        pictures, sizes = zip(*read, strict=True)
         return torch.stack(pictures), torch.tensor(sizes, dtype=torch.int32)
 
     @property
@@ -72,13 +81,12 @@ class Images:
             digest.update(fsencode(str(item)) + b"\0")
         return digest.hexdigest()
 
-    def _decode_or_next(self, i: int) -> tuple[Tensor, tuple[int, int]]:
-        """Decode picture i; where its file is unreadable, the next readable one stands in, and it is reported."""
-        assert self.decode is not None
+    def or_next(self, i: int, read: Callable[[Any], T]) -> T:
+        """What is read of picture i; where its file is unreadable, which is noted, the next readable one stands in."""
         for step in range(len(self)):
             item = self.items[(i + step) % len(self)]
             try:
-                return self.decode(item, self.canvas)
+                return read(item)
             except (OSError, ValueError) as error:
                 if (why := (str(item), reason(error))) not in self.skipped:
                     self.skipped.append(why)

@@ -7,9 +7,10 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import resize
+from semblance.data.pictures.decode import Draw, cut_array, resize
 from semblance.data.pictures.decode_all import Decoded, decode_all
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Source, labelled
@@ -29,8 +30,9 @@ def load_npy(path: Path, image_size: int, limits: Limits) -> Source[Images]:
     canvas = _canvas(pictures, image_size)
     if len(pictures) * 3 * canvas**2 <= limits.bytes:
         return from_arrays(path.name, (pictures, None), None, image_size, limits)
-    items = range(len(pictures))
-    return Source(Images(path.name, canvas, items, decode=partial(_decode_row, str(path))))
+    decode, cut = partial(_decode_row, str(path)), partial(_cut_mapped, str(path))
+    exact = pictures.shape[1:3] == (canvas, canvas)
+    return Source(Images(path.name, canvas, range(len(pictures)), decode=decode, cut=cut, exact=exact))
 
 
 def load_npz(path: Path, image_size: int, limits: Limits) -> Source[Images]:
@@ -110,14 +112,16 @@ def _images(name: str, part: Part, classes: Sequence[str], image_size: int, limi
     if (needed := len(pictures) * 3 * canvas**2) > limits.bytes:
         raise too_large(name, needed, limits, "give fewer pictures")
     number, height, width, channels = pictures.shape
-    if (height, width) == (canvas, canvas) and channels != 4:
+    exact = (height, width) == (canvas, canvas)
+    if exact and channels != 4:
         planes = np.broadcast_to(pictures.transpose(0, 3, 1, 2), (number, 3, height, width))
         pixels = torch.from_numpy(np.array(planes, order="C"))
     else:
         pixels = decode_all(name, range(number), partial(_row, pictures), canvas, limits.workers)[0]
     sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(number, 1)
     known = labelled(None if labels is None else torch.as_tensor(labels, dtype=torch.int64), classes)
-    return Images(name, canvas, range(number), pixels, sizes, known)
+    cut = None if exact else partial(_cut_row, pictures)
+    return Images(name, canvas, range(number), pixels, sizes, known, cut=cut, exact=exact)
 
 
 def _channels_last(array: np.ndarray, source: Path | str) -> np.ndarray:
@@ -149,6 +153,14 @@ def _row(pictures: np.ndarray, i: int, canvas: int) -> Decoded:
 
 def _decode_row(path: str, i: int, canvas: int) -> Decoded:
     return _row(_channels_last(_map(path), path), i, canvas)
+
+
+def _cut_row(pictures: np.ndarray, i: int, draw: Draw) -> list[Tensor]:
+    return cut_array(np.asarray(pictures[i]), draw)
+
+
+def _cut_mapped(path: str, i: int, draw: Draw) -> list[Tensor]:
+    return _cut_row(_channels_last(_map(path), path), i, draw)
 
 
 @lru_cache(maxsize=4)

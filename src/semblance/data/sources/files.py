@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
+from semblance.data.pictures.decode import EXTENSIONS, Draw, cut_file, decode, read_size
 from semblance.data.pictures.decode_all import decode_all
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Skipped, Source, labelled, reason
@@ -50,7 +50,9 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
         )
     by_name = {str(item): item for item in files.items}
     parts = split(list(by_name))
-    canvas = choose_canvas(_sample_sizes(files, [by_name[name] for name in parts.train.names]), image_size)
+    sampled = _sample_sizes(files, [by_name[name] for name in parts.train.names])
+    canvas = choose_canvas(sampled, image_size)
+    exact = set(sampled) == {(canvas, canvas)}
     count = len(parts.train.names) + (len(parts.test.names) if parts.test else 0)
     fits = count * 3 * canvas**2 <= limits.bytes
     if not fits and not files.on_disk:
@@ -61,15 +63,15 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
         except UserError as error:
             parts.notes.append(f"No picture is held out. {error}")
             parts.test = None
-    read_picture = partial(_decode_item, files.read)
+    read_picture, cut = partial(_decode_item, files.read), partial(_cut_item, files.read)
 
     def images(part: Part) -> Images:
         items = [by_name[name] for name in part.names]
         known = labelled(None if part.labels is None else torch.tensor(part.labels), parts.classes)
         if not fits:
-            return Images(files.path.name, canvas, items, attributes=known, decode=read_picture)
+            return Images(files.path.name, canvas, items, attributes=known, decode=read_picture, cut=cut, exact=exact)
         pixels, sizes, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
-        return Images(files.path.name, canvas, items, pixels, sizes, known, skipped=skipped)
+        return Images(files.path.name, canvas, items, pixels, sizes, known, skipped=skipped, cut=cut, exact=exact)
 
     train, test = images(parts.train), images(parts.test) if parts.test else None
     if not len(train.readable):
@@ -82,6 +84,10 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
 
 def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
     return decode(read(item), canvas)
+
+
+def _cut_item(read: Callable[[Any], bytes], item: Any, draw: Draw) -> list[Tensor]:
+    return cut_file(read(item), draw)
 
 
 def _sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:

@@ -26,7 +26,8 @@ class MoCo(Method):
 
     Deviations: the regrouping is fixed (theirs a new permutation at each step; which pictures meet is random anyway);
     the queue need not be a multiple of the batch; the learning rate follows its cosine per step (theirs per epoch; by
-    steps in v1); blur is a Gaussian (theirs Pillow's). The views of v1 are NPID's.
+    steps in v1); running statistics are means over the groups (theirs are of the first device's part alone, which DDP
+    hands to the others); blur is a Gaussian (theirs Pillow's). The views of v1 are NPID's.
     """
 
     family = "contrastive"

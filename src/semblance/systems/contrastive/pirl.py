@@ -26,7 +26,8 @@ class PIRL(Method):
     Deviations: rows of the bank start with unit norm on any number of devices (theirs are averaged over devices); the
     learning rate follows its cosine per step (theirs per epoch); a picture's own row is never among its negatives
     (theirs may be); nce lacks their 1.2e-7; blur is a Gaussian (theirs Pillow's); views have no posterize, sharpness
-    and autocontrast (only those of their first form do); batch norms see the whole batch (theirs each device's).
+    and autocontrast (only those of their first form do); batch norms see the whole batch (theirs each device's); an
+    epoch leaves out its last, incomplete batch (theirs trains on it).
     """
 
     family = "contrastive"
@@ -75,9 +76,10 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         picture, mosaic = views
-        z = self.projector(self.backbone(picture))
+        # patches first, so that running statistics end on the picture (MULTI_INPUT_HEAD_MAPPING of the authors' config)
         patches = self.patch_projector(self.backbone(pieces(mosaic, GRID)))
         joined = self.patch_joiner(patches.view(len(picture), -1))
+        z = self.projector(self.backbone(picture))
         return {"z": unit(z), "patches": unit(joined)}
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:

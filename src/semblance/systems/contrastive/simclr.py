@@ -16,19 +16,22 @@ from semblance.views.view import View
 
 class SimCLR(Method):
     """Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations";
-    google-research/simclr. Learning rate and decay are the paper's, the projector's three layers their later code's.
+    google-research/simclr: tf2/. Learning rate and decay are the paper's, the projector's three layers their later
+    code's, the crops of the published run theirs (views/boxes.py), the loss their sum over both views.
 
     Deviations: images are normalised by mean and deviation (the authors keep [0, 1]); blur draws its sigma per image
     (theirs per batch) and reflects at the borders (theirs pads zeros); crops are antialiased (theirs not); contrast is
-    about the mean grey (theirs each channel's mean); the loss is the mean over the 2N anchors, half of the authors' sum
-    (which LARS cancels, except on biases and norms).
+    about the mean grey (theirs each channel's mean); convolutions start as timm's, normal by their outputs (theirs
+    truncated normal by their inputs), linear layers as torch's, uniform to the root of 1 / inputs (theirs normal of
+    deviation 0.01); max-pooling pads both sides (theirs the far one); running variances are unbiased (theirs biased);
+    incomplete batches are left out of an epoch (theirs run on into the next).
     """
 
     family = "contrastive"
     title = "SimCLR"
     paper = "Chen et al. 2020, arXiv:2002.05709"
     equation = (
-        "- log exp(z_i·z_j / τ) / Σ_(k ≠ i) exp(z_i·z_k / τ), mean over the 2N embeddings; j is the other view of i"
+        "- log exp(z_i·z_j / τ) / Σ_(k ≠ i) exp(z_i·z_k / τ), sum over the 2N embeddings, over N; j: i's other view"
     )
     picture = """
 image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ own view attracts,
@@ -61,26 +64,32 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ own view attracts,
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         z1, z2 = z["z1"], z["z2"]
         alignment = F.cosine_similarity(z1, z2).mean()
-        loss = nt_xent(z1, z2, self.temperature) if self.has("negatives") else -alignment / self.temperature
+        loss = nt_xent(z1, z2, self.temperature) if self.has("negatives") else -2 * alignment / self.temperature
         return loss, {"positive_similarity": alignment, "embedding_std": embedding_std(z1)}
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {"ln(2N - 1): all embeddings equal": log(2 * batch_size - 1)} if self.has("negatives") else {}
+        return {"2 ln(2N - 1): all embeddings equal": 2 * log(2 * batch_size - 1)} if self.has("negatives") else {}
 
     recipes = {
         "imagenet": Recipe(
             backbone="resnet50", image_size=224, batch_size=4096, epochs=1000,
-            views=(View(224, count=2, bicubic=True, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),),
+            views=(
+                View(
+                    224, count=2, law="simclr", bicubic=True, jitter=(0.8, 0.8, 0.8, 0.2), hsv=True, blur_p=0.5,
+                    blur_cut=True,
+                ),
+            ),
             optimizer="lars-simclr", lr=0.3, weight_decay=1e-6,
         ),
         "small": Recipe(
             backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
             views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
-            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"layers": 2},
+            optimizer="muon", lr=0.3, bias_lr=0.15, weight_decay=0.01, hyper={"layers": 2},
         ),
         "quick": Recipe(
             backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
             views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
-            optimizer="muon", lr=0.3, weight_decay=0.01, hyper={"temperature": 0.2, "layers": 2, "hidden": 256},
+            optimizer="muon", lr=0.3, bias_lr=0.15, weight_decay=0.01, 
+            hyper={"temperature": 0.2, "layers": 2, "hidden": 256},
         ),
     }  # fmt: skip

@@ -16,9 +16,14 @@ from semblance.views.view import View
 class BYOL(Method):
     """Grill et al. 2020, "Bootstrap Your Own Latent"; google-deepmind/deepmind-research: byol/.
 
-    Deviations: the target starts as a copy of the online network (theirs has its own weights); brightness jitter is
-    multiplicative (theirs additive), contrast is about the mean grey (theirs each channel's mean), and blur reflects at
-    the borders (theirs pads zeros).
+    The crops of the published run are theirs (views/boxes.py). Deviations: the target starts as a copy of the online
+    network (theirs has its own weights); crops are antialiased (theirs not); brightness jitter is multiplicative
+    (theirs additive), contrast is about the mean grey (theirs each channel's mean), and blur reflects at the borders
+    (theirs pads zeros); strided convolutions and max-pooling pad both sides (theirs as SAME: more at the far side);
+    convolutions start as timm's, normal by their outputs (theirs truncated normal by their inputs), the linear layers
+    of the heads as torch's, weights and biases uniform to the root of 1 / inputs (theirs truncated normal of that
+    deviation, biases 0); running variances are unbiased (theirs biased); incomplete batches are left out of an epoch
+    (theirs run on into the next).
     """
 
     family = "distillation"
@@ -81,8 +86,13 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         "imagenet": Recipe(
             backbone="resnet50", image_size=224, batch_size=4096, epochs=1000,
             views=(
-                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=1.0),
-                View(224, bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.1, solarize_p=0.2),
+                View(
+                    224, law="byol", bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), hsv=True, blur_p=1.0, blur_cut=True,
+                ),
+                View(
+                    224, law="byol", bicubic=True, jitter=(0.4, 0.4, 0.2, 0.1), hsv=True, blur_p=0.1, blur_cut=True,
+                    solarize_p=0.2,
+                ),
             ),
             optimizer="lars", lr=0.2, weight_decay=1.5e-6,
         ),

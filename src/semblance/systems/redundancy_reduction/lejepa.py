@@ -20,9 +20,15 @@ class LeJEPA(Method):
     """Balestriero & LeCun 2025, "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics";
     rbalestr-lab/lejepa (views, learning rate and decay of its README.md; lambda, warm-up and projector of MINIMAL.md).
 
-    All views approach the mean of the large ones. The regulariser grows with the batch, so lambda_ depends on its size.
+    All views approach the mean of the large ones, as in the paper (in MINIMAL.md, the mean of all views). The
+    regulariser grows with the batch, so lambda_ depends on its size; it is seen along 256 slices of MINIMAL.md (1024 in
+    README.md), the same for all views, drawn by the run's seed and the step (in lejepa/multivariate/slicing.py by the
+    step alone, the same in every run; in MINIMAL.md by the generator of each device).
+
     Deviations: small crops have 96 px (theirs 98, which patches of 16 do not fill); the backbone has no drop-path
-    (theirs 0.1); the projector takes the backbone's features (theirs 512 outputs of a linear layer).
+    (theirs 0.1); the projector takes the backbone's features (theirs 512 outputs of a linear layer); the blur's kernel
+    is a tenth of the side (7 px of 128 in MINIMAL.md, README.md names none); the rate warms up from 0 (in MINIMAL.md
+    from a hundredth of its peak).
     """
 
     family = "redundancy reduction"
@@ -76,10 +82,12 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; a
             backbone="vit_small_patch16_224", image_size=224, batch_size=512, epochs=100, warmup_epochs=1,
             views=(
                 View(
-                    224, count=2, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
+                    224, count=2, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, blur_cut=True,
+                    solarize_p=0.2,
                 ),
                 View(
-                    96, count=6, scale=(0.05, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, solarize_p=0.2
+                    96, count=6, scale=(0.05, 0.3), jitter=(0.4, 0.4, 0.2, 0.1), blur_p=0.5, blur_cut=True,
+                    solarize_p=0.2,
                 ),
             ),
             optimizer="adamw", lr=2.5e-4, weight_decay=5e-2, decay_1d=True, final_lr=0.001,
