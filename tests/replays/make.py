@@ -12,7 +12,7 @@ from recording import Recording, project, save
 
 HERE = Path(__file__).parent
 LARGEST, ALL = 1_200_000, 10_000_000  # bytes of one file and of all
-OURS = ("loss_scale", "gradient_scale", "known")  # about Semblance, not the authors: see replay.py
+OURS = ("loss_scale", "gradient_scale", "known")  # of a day when we deviated
 
 
 def small(path: Path) -> Recording:

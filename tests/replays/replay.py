@@ -19,9 +19,6 @@ from semblance.runs.resolve import resolve
 from semblance.runtime.ranks import own_rows
 from semblance.systems import Clock, Method
 
-LOSS_IS = {"simclr": 0.5}  # our loss over the authors', where it differs by a factor that the gradient is given back
-APART = {"pirl": "running_"}  # what our authors' state differs in on purpose, by a part of its name
-
 
 class Deviations(NamedTuple):
     """The largest of each kind over all steps, relative to values above 1 and absolute below."""
@@ -137,16 +134,12 @@ def replay(recording: Recording) -> Deviations:
 def _replay(recording: Recording) -> Deviations:
     meta, losses, lrs = recording.meta, recording.arrays["losses"], recording.arrays["lrs"]
     config = configuration(meta)
-    method, share = method_of(recording, config), LOSS_IS.get(config.method, 1.0)
+    method = method_of(recording, config)
     optimizer = optimizer_of(config, method)
     if dist.is_initialized():
         synchronise(method)
-    if share != 1:
-        for p in method.parameters():
-            p.register_hook(lambda grad: grad / share) if p.requires_grad else None
     views, index = list(map(_exact, recording.in_order("views"))), torch.from_numpy(recording.arrays["index"])
-    afters = {n: a for n, a in recording.under("after").items() if APART.get(config.method, "?") not in n}
-    at = recording.under("at")
+    afters, at = recording.under("after"), recording.under("at")
     worst = {"loss": 0.0, "rate": 0.0, "state": 0.0}
     name_of_worst = ""
     for t in range(len(index)):
@@ -164,7 +157,7 @@ def _replay(recording: Recording) -> Deviations:
             method, optimizer, [v[t][own] for v in views], index[t], clock, clip_grad=config.clip_grad,
             clip_each=config.clip_each,
         )  # fmt: skip
-        worst["loss"] = max(worst["loss"], deviation(float(loss) / share, losses[t]))
+        worst["loss"] = max(worst["loss"], deviation(float(loss), losses[t]))
         worst["rate"] = max(worst["rate"], deviation(rate, lrs[t]))
         state = method.state_dict()
         for name, expected in afters.items():
