@@ -322,7 +322,7 @@ def test_resume_takes_what_does_not_change_the_run(
     monkeypatch.chdir(pets.parent)
     assert sb.train(resume=run, epochs=3, lr=0.01, data="pets")["steps"] == 9
     config = TrainConfig.load(run / "config.yaml")
-    assert (config.epochs, config.lr, config.bias_lr, config.data) == (3, 0.01, 0.01, str(pets))
+    assert (config.epochs, config.lr, config.bias_lr, config.data) == (3, 0.01, 0.005, str(pets))
 
 
 @pytest.mark.parametrize("lost", ["report.html", "backbone.safetensors", "summary.json"])

@@ -25,7 +25,7 @@ def nce(temperature: float, negatives: int) -> float:
 
 
 EXPECTED = {
-    "simclr": lambda m: softmax(m.temperature, 2 * N - 2),
+    "simclr": lambda m: 2 * softmax(m.temperature, 2 * N - 2),
     "moco": lambda m: (1 + m.symmetric) * softmax(m.temperature, len(m.queue)),
     "moco-v3": lambda m: 4 * m.temperature * softmax(m.temperature, N - 1),
     "npid": lambda m: nce(m.temperature, m.negatives),
