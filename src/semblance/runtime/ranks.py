@@ -1,13 +1,24 @@
 """Ranks: the processes that train together, and which rows of a batch or of a set each of them holds."""
 
+import socket
+from typing import Any, TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def world() -> tuple[int, int]:
     """(rank, number of ranks)."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def first_here() -> bool:
+    """Whether this process is the first of its machine."""
+    hosts = everyones(socket.gethostname())
+    return hosts.index(hosts[world()[0]]) == world()[0]
 
 
 def shares(n: int) -> list[int]:
@@ -40,6 +51,24 @@ def total(own: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(result)
     return result
+
+
+def broadcast(value: T) -> T:
+    """What the first rank has, on all."""
+    if world()[1] == 1:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def everyones(value: T) -> list[T]:
+    """What each rank has, in their order."""
+    if world()[1] == 1:
+        return [value]
+    found: list[Any] = [None] * world()[1]
+    dist.all_gather_object(found, value)
+    return found
 
 
 def any_rank(*flags: bool) -> list[bool]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.samples import Attribute, Skipped, reason
+from semblance.errors import UserError
 
 
 @dataclass
@@ -79,7 +80,8 @@ class Images:
             except (OSError, ValueError) as error:
                 if (why := (str(item), reason(error))) not in self.skipped:
                     self.skipped.append(why)
-        raise OSError(f"none of the {len(self)} pictures of {self.name} can be decoded")
+        name, why = self.skipped[-1]
+        raise UserError(f"None of the {len(self)} pictures of {self.name} can be read; {name}: {why}.")
 
     def subset(self, index: Sequence[int] | Tensor) -> "Images":
         """The pictures of the given indices as a set of their own."""
