@@ -30,7 +30,7 @@ FAULTS = {  # what goes wrong: code that plants it, and what is told
     "the objective, on one rank": ("plant(SimCLR, 'objective', fail, after=3, only=LAST)", "RuntimeError: planted"),
     "the log": ("spoil('metrics.jsonl')", "Cannot write .*metrics.jsonl: Is a directory. .*--resume --out"),
     "the checkpoint": ("spoil('checkpoints/last.ckpt')", "Cannot write .*last.ckpt: Is a directory. .*--resume --out"),
-    "the folder is gone": ("plant(SimCLR, 'update', remove, after=3)", "Cannot write .*: No such file .*--resume --out"),
+    "the folder is gone": ("plant(SimCLR, 'update', remove, after=3)", "Cannot write .*: No such file"),
     "the backbone": ("spoil('backbone.safetensors')", "Cannot write .*backbone.safetensors: Is a directory"),
     "the report": ("spoil('report.html')", "Cannot write .*report.html: Is a directory. .*--resume --out"),
     "the summary": ("spoil('summary.json')", "Cannot write .*summary.json: Is a directory. .*--resume --out"),

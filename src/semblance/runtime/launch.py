@@ -160,9 +160,10 @@ def _of_slurm(given: Mapping[str, str]) -> Place | None:
     step = _number(given, "SLURM_STEP_ID", given.get("SLURM_STEPID", ""))
     own = given.get("SLURM_TASK_PID") == str(os.getpid())  # srun's own child, whatever else
     if not step.isdigit() or int(step) >= 0xFFFFFF00 or ("SLURM_PTY_PORT" in given and not own):
+        tasks = given.get("SLURM_NTASKS")
         print(
-            f"Slurm has {given.get('SLURM_NTASKS')} tasks here, but srun did not start this process: it is one task, on "
-            "its own. For all of them: srun semblance train ...",
+            f"Slurm has {tasks} tasks here, but srun did not start this process: it is one task, on its own. "
+            "For all of them: srun semblance train ...",
             file=sys.stderr,
         )
         return None

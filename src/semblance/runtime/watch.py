@@ -147,21 +147,22 @@ class Watch(threading.Thread):
 
     def _lost(self, peer: int, what: str) -> None:
         """Another rank is gone. Of those that see that, rank 0 or else rank 1 says so."""
-        if self._decide(peer, 1) and self.rank in (0, 1):
-            self._say(f"rank {peer} {what} All processes of the run end. {self.remedy}")
+        speaks = self.rank in (0, 1)
+        self._decide(peer, 1, f"rank {peer} {what} All processes of the run end. {self.remedy}" if speaks else "")
 
-    def _decide(self, first: int, status: int) -> bool:
-        """Note which rank failed first, and tell the others; False where that is known already."""
+    def _decide(self, first: int, status: int, told: str = "") -> None:
+        """Note which rank failed first, if that is not known already, say so, and tell the others."""
         with self.lock:
             if self.first is not None:
-                return False
+                return
             self.first, self.status = first, status
+        if told:
+            self._say(told)
         if first != self.rank:
             self.ends_at = time.monotonic() + GRACE
         for peer in [*self.peers]:
             self._send(peer, {"first": first, "status": status})
         self.decided.set()
-        return True
 
     def _send(self, peer: int, message: dict[str, Any]) -> None:
         with suppress(OSError, KeyError):  # what it did not hear, it will see by our silence

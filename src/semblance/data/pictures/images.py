@@ -80,8 +80,8 @@ class Images:
             except (OSError, ValueError) as error:
                 if (why := (str(item), reason(error))) not in self.skipped:
                     self.skipped.append(why)
-        name, why = self.skipped[-1]
-        raise UserError(f"None of the {len(self)} pictures of {self.name} can be read; {name}: {why}.")
+        told = ": ".join(self.skipped[-1])
+        raise UserError(f"None of the {len(self)} pictures of {self.name} can be read; {told}.")
 
     def subset(self, index: Sequence[int] | Tensor) -> "Images":
         """The pictures of the given indices as a set of their own."""
