@@ -53,7 +53,7 @@ from semblance.runtime import memory
 from semblance.systems.contrastive.simclr import SimCLR
 
 memory._available = lambda: 0  # pictures stay on the disk
-OUT, LAST, RANK = Path(sys.argv[sys.argv.index("--out") + 1]), RANKS - 1, int(os.environ.get("SEMBLANCE_RANK", 0))
+OUT, LAST, RANK = Path(sys.argv[sys.argv.index("--out") + 1]), RANKS - 1, int(os.environ.get("RANK", 0))
 
 def note():
     with open(OUT.with_name("when"), "a") as file:

@@ -3,7 +3,11 @@
 import contextlib
 import io
 import json
+import os
+import subprocess
 import sys
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +51,56 @@ def test_two_ranks_end_as_one(
     method: str, two_ranks: Ranks, data: dict[bool, Path], tmp_path: Path, keep: Keep
 ) -> None:
     """In processes that live on, from the words of the command line."""
-    config = tmp_path / "config.yaml"
+
+    def start(words: list[str]) -> str:
+        first, second = two_ranks(_semblance, words)
+        assert not second  # the first rank alone prints
+        return first
+
+    keep("command", _deviation(method, start, data, tmp_path), 1e-9)
+
+
+IN_CI = {("deepcluster", "--devices"), ("avid-cma", "torchrun")}  # SimCLR is in test_launch.py
+
+
+@pytest.mark.parametrize(
+    ("method", "launcher"),
+    [
+        pytest.param(*case, marks=[] if case in IN_CI else [pytest.mark.long])
+        for case in product(systems.names(), ("--devices", "torchrun"))
+    ],
+)
+def test_two_processes_end_as_one(
+    method: str, launcher: str, data: dict[bool, Path], tmp_path: Path, keep: Keep
+) -> None:
+    """As they are started by people."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+    def start(words: list[str]) -> str:
+        program = ["-m", "semblance", *words]
+        command = [*torchrun, *program] if launcher == "torchrun" else [*program, "--devices", "2"]
+        own = os.environ | {"OMP_NUM_THREADS": "1"}
+        ended = subprocess.run([sys.executable, *command], env=own, capture_output=True, text=True, timeout=240)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    keep("command", _deviation(method, start, data, tmp_path), 1e-9)
+
+
+def _deviation(method: str, start: Callable[[list[str]], str], data: dict[bool, Path], tmp_path: Path) -> float:
+    """The largest one between the runs of two processes, which `start` starts, and of one, to the end of both."""
+    config, one, two = tmp_path / "config.yaml", tmp_path / "one", tmp_path / "two"
     tiny_config(method, precision="64", eval_every=2).save(config)
     flags = {"config": str(config), "data": str(data[not systems.get(method).of_pictures()])}
-    one, two = tmp_path / "one", tmp_path / "two"
     with contextlib.redirect_stdout(io.StringIO()):
         sb.train(out=str(one), **flags)
-    printed = two_ranks(_semblance, ["train", *_words(flags), "--out", str(two)])
-    assert "held-out" in printed[0] and not printed[1]
+    assert "held-out" in start(["train", *_words(flags), "--out", str(two)])
     assert "<html" in RunFolder(two).report.read_text()
     a, b = (json.loads(RunFolder(out).summary.read_text()) for out in (two, one))
     assert len(a["table"]) == 3 and _measured(a) == pytest.approx(_measured(b), abs=1e-9)
     assert {p.name for p in two.iterdir()} == {p.name for p in one.iterdir()}
-    assert losses(two).keys() == losses(one).keys()
     state, alone = (checkpoint.load(RunFolder(out).checkpoint)["method"] for out in (two, one))
-    keep("command", max(deviation(state, alone), deviation(losses(two), losses(one))), 1e-9)
+    return max(deviation(state, alone), deviation(losses(two), losses(one)))
 
 
 def _semblance(words: list[str]) -> str:

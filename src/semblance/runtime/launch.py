@@ -130,23 +130,23 @@ def started_with_others() -> Place | None:
     """The place of this process among those that --devices, torchrun or srun have started, if one of them has."""
     given = os.environ
     if given.get("SEMBLANCE_STARTED_BY") == str(os.getppid()):
-        return _place(given, "SEMBLANCE_RANK SEMBLANCE_WORLD SEMBLANCE_RANK SEMBLANCE_WORLD", "--devices")
+        return _place(given, "--devices")
     if "TORCHELASTIC_RUN_ID" in given:
-        return _place(given, "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE", "torchrun")
+        return _place(given, "torchrun")
     return _of_slurm(given)
 
 
-def _place(given: Mapping[str, str], names: str, by: str) -> Place:
+def _place(given: Mapping[str, str], by: str) -> Place:
     try:
-        numbers = [int(given[name]) for name in names.split()]
-        address = given["SEMBLANCE_MASTER" if by == "--devices" else "MASTER_ADDR"]
-        port = int(given["SEMBLANCE_PORT" if by == "--devices" else "MASTER_PORT"])
+        rank, world, local, on_machine, port = (
+            int(given[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+        )
+        return Place(rank, world, local, on_machine, given["MASTER_ADDR"], port, by)
     except (KeyError, ValueError) as error:
         raise UserError(
             f"Variables of {by} are set, but not all that it sets ({error}). Start with {by}, or unset "
             "TORCHELASTIC_RUN_ID."
         ) from error
-    return Place(numbers[0], numbers[1], numbers[2], numbers[3], address, port, by)
 
 
 def _of_slurm(given: Mapping[str, str]) -> Place | None:
@@ -203,12 +203,12 @@ def _start(devices: int) -> Place:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    own = {"SEMBLANCE_STARTED_BY": str(os.getpid()), "SEMBLANCE_WORLD": str(devices)}
-    own |= {"SEMBLANCE_MASTER": "127.0.0.1", "SEMBLANCE_PORT": str(port)}
-    for rank in range(1, devices):
-        variables = os.environ | own | {"SEMBLANCE_RANK": str(rank)}
+    os.environ |= {name: str(devices) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for rank in map(str, range(1, devices)):
+        own = os.environ | {"RANK": rank, "LOCAL_RANK": rank, "SEMBLANCE_STARTED_BY": str(os.getpid())}
         command = [sys.executable, *sys.orig_argv[1:]]
-        _STATE.children.append(subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL))
+        _STATE.children.append(subprocess.Popen(command, env=own, stdin=subprocess.DEVNULL))
     atexit.register(_reap)
     return Place(0, devices, 0, devices, "127.0.0.1", port, "--devices")
 
