@@ -29,6 +29,7 @@ FAULTS = {  # what goes wrong: code that plants it, and what is told
     "the objective": ("plant(SimCLR, 'objective', fail, after=3)", "RuntimeError: planted"),
     "the objective, on one rank": ("plant(SimCLR, 'objective', fail, after=3, only=LAST)", "RuntimeError: planted"),
     "the log": ("spoil('metrics.jsonl')", "Cannot write .*metrics.jsonl: Is a directory. .*--resume --out"),
+    "the log, in the middle of a picture": ("stall(); spoil('metrics.jsonl')", "Cannot write .*metrics.jsonl: Is a"),
     "the checkpoint": ("spoil('checkpoints/last.ckpt')", "Cannot write .*last.ckpt: Is a directory. .*--resume --out"),
     "the folder is gone": ("plant(SimCLR, 'update', remove, after=3)", "Cannot write .*: No such file"),
     "the backbone": ("spoil('backbone.safetensors')", "Cannot write .*backbone.safetensors: Is a directory"),
@@ -39,7 +40,7 @@ FAULTS = {  # what goes wrong: code that plants it, and what is told
     "Ctrl-C in the table": ("plant(Pictures, 'measure', interrupt_all)", "Stopped. Go on with"),
     "SIGTERM in the table": ("plant(Pictures, 'measure', terminate)", "Stopped. Go on with"),
 }  # fmt: skip
-WORST = {("the checkpoint", 2, 1), ("the objective, on one rank", 2, 2), ("the report", 0, 2)}
+WORST = {("the log, in the middle of a picture", 2, 1), ("the objective, on one rank", 2, 2), ("the report", 0, 2)}
 
 SCRIPT = """
 import os, shutil, signal, sys, time
@@ -89,6 +90,15 @@ def terminate():
 def remove():
     shutil.rmtree(OUT, ignore_errors=True)
 
+def stall():
+    original, calls = Images._decode_or_next, [0]
+    def decode(*arguments):
+        calls[0] += torch.utils.data.get_worker_info() is not None
+        if calls[0] > 29:  # no pass over all that a worker makes is longer; what it reads ahead for training is
+            time.sleep(1000)
+        return original(*arguments)
+    Images._decode_or_next = decode
+
 def spoil(name):
     (OUT / name).mkdir(parents=True, exist_ok=True)
     from semblance.runtime import atomic_files
@@ -118,7 +128,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cases() -> Iterator[object]:
     for fault, workers, ranks in product(FAULTS, (0, 2), (1, 2)):
-        if ranks == 1 and "one rank" in fault:
+        if (ranks == 1 and "one rank" in fault) or (workers == 0 and "picture" in fault):
             continue
         marks = [] if (fault, workers, ranks) in WORST else [pytest.mark.long]
         yield pytest.param(fault, workers, ranks, marks=marks, id=f"{fault}-{workers}-workers-{ranks}-ranks")
