@@ -27,7 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if session.config.getoption("--write-table") and exitstatus == 0:
         command = shlex.join(["pytest", *session.config.invocation_params.args])
-        promises.write(session.config.stash[RECORD], command)
+        record = session.config.stash[RECORD]
+        if record.exits:
+            promises.write_exits(record, command)
+        if record.measured:
+            promises.write(record, command)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ PROMISES = {
     "bf16": "the same under bf16 autocast, the objective in float32",
     "fp16": "the same under fp16 autocast",
     "2 ranks": "losses, gradients, weights and buffers of ten steps on two processes and on one, float64, even and not",
+    "command": "`semblance train` to its end on two processes and on one: the same, and the table to 1e-9, float64",
     "4 ranks": "the same on four, uneven",
     "resume": "weights, optimiser, buffers and log after two stops and without, float32: equal bits",
     "moved": "two ranks, stopped, one rank, stopped, two ranks; and one rank throughout, float64",
@@ -45,6 +46,7 @@ class Record:
 
     measured: list[Measurement] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    exits: dict[tuple[str, int, int], float] = field(default_factory=dict)  # seconds, by fault, workers, ranks
 
 
 RECORD = pytest.StashKey[Record]()
@@ -79,17 +81,32 @@ def write(record: Record, command: str) -> None:
     _replace(ROOT / "README.md", short)
 
 
+def write_exits(record: Record, command: str) -> None:
+    """Put the seconds from an error to the end of the last process in their place."""
+    measured = record.exits
+    settings = [(workers, ranks) for ranks in (1, 2) for workers in (0, 2)]
+    lines = ["| what goes wrong | " + " | ".join(f"{w} workers, {r} rank{'s' * (r > 1)}" for w, r in settings) + " |"]
+    lines.append("|---" * (len(settings) + 1) + "|")
+    for fault in dict.fromkeys(fault for fault, _, _ in measured):
+        row = (measured.get((fault, *setting)) for setting in settings)
+        lines.append(f"| {fault} | {' | '.join('' if s is None else f'{s:.1f}' for s in row)} |")
+    where = (
+        f"{date.today()}, two cores of an EPYC, torch {torch.__version__}, Python {platform.python_version()}, n = 1"
+    )
+    _replace(ROOT / "docs" / "correctness.md", [f"    {command}", "", f"{where}, seconds:", "", *lines], "exits")
+
+
 def _cell(deviation: float | None) -> str:
     if deviation is None:
         return ""
     return "0" if deviation == 0 else f"{deviation:.0e}".replace("e-0", "e-")
 
 
-def _replace(path: Path, lines: list[str]) -> None:
+def _replace(path: Path, lines: list[str], mark: str = "measured") -> None:
     """Put lines between the marks of a page."""
     page = path.read_text()
     new, found = re.subn(
-        r"(<!-- measured -->\n).*?(<!-- end -->)", lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page, flags=re.S
+        rf"(<!-- {mark} -->\n).*?(<!-- end -->)", lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page, flags=re.S
     )
     assert found == 1, f"{path} has no place for the table"
     path.write_text(new)

@@ -1,4 +1,4 @@
-"""Where `semblance` starts: errors without tracebacks, and Ctrl-C at any moment."""
+"""Where `semblance` starts: errors without tracebacks, and Ctrl-C or SIGTERM at any moment."""
 
 import os
 import signal
@@ -8,15 +8,18 @@ from semblance.errors import UserError
 
 
 def main() -> None:
-    """Entry point of `semblance`. Ends with 2 after a mistake of the user, with 130 after Ctrl-C."""
+    """Entry point of `semblance`. Ends with 2 after a mistake of the user, with 130 after Ctrl-C or SIGTERM."""
     stops: list[int] = []
 
     def stop(number: int, frame: object) -> None:
         stops.append(number)
+        if number == signal.SIGTERM:  # which launchers send more than once
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     try:
-        signal.signal(signal.SIGINT, stop)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
         from semblance.cli import app  # within, since imports take a while
 
         app()

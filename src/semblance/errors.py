@@ -12,6 +12,10 @@ class CannotWrite(UserError):
     """The disk is full, read-only, or gone."""
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, after which all ranks have ended the same step and saved it."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """An error for a name nobody knows, with the nearest known one."""
     known = sorted(known)

@@ -4,12 +4,15 @@ import json
 import shutil
 import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ranks import processes
 
 import semblance as sb
 from semblance import systems
@@ -343,6 +346,48 @@ def test_nothing_begins_anew_or_ends_unsaid(run: Path, capsys: pytest.CaptureFix
     RunFolder(run).checkpoint.unlink()
     with pytest.raises(UserError, match="last.ckpt is gone: there is nothing to go on from"):
         sb.train(resume=run, epochs=4)
+
+
+def _train_and_wait(flags: dict, line: Connection) -> None:
+    def wait(*arguments: object, **named: object) -> None:
+        line.send("trained")
+        line.recv()
+
+    with mock.patch("semblance.commands.train.finish", wait):
+        sb.train(**flags)
+
+
+def test_two_processes_do_not_train_in_one_folder(run: Path, pets: Path, tmp_path: Path) -> None:
+    """The second is refused in a line; once the first was killed, it is not."""
+    ours, theirs = processes.Pipe()
+    lines = RunFolder(run).metrics.read_text()
+    first = processes.Process(target=_train_and_wait, args=({"resume": str(run), "epochs": 2}, theirs))
+    first.start()
+    assert ours.poll(60)
+    kept = set(run.rglob("*"))
+    with pytest.raises(UserError, match=f"{run} is in use by process {first.pid} on .*"):
+        sb.train(resume=run, epochs=2)
+    assert set(run.rglob("*")) == kept
+    first.kill()
+    first.join()
+    assert sb.train(resume=run, epochs=2)["steps"] == 6
+    steps = [line["step"] for line in RunFolder(run).read_metrics() if "loss" in line]
+    assert len(steps) == len(set(steps)) and RunFolder(run).metrics.read_text() != lines
+
+
+def test_a_folder_is_not_begun_twice(pets: Path, tmp_path: Path) -> None:
+    """By two processes that found it empty at the same moment."""
+    ours, theirs = processes.Pipe()
+    out = tmp_path / "run"
+    flags = FAST | {"data": str(pets), "out": str(out)}
+    first = processes.Process(target=_train_and_wait, args=(flags, theirs))
+    first.start()
+    assert ours.poll(60)
+    (out / "config.yaml").rename(tmp_path / "config.yaml")  # as before it was written
+    with pytest.raises(UserError, match=f"{out} is in use by process {first.pid}"):
+        sb.train(**flags)
+    first.kill()
+    first.join()
 
 
 def test_resume_is_told_which_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -263,3 +264,27 @@ def test_two_devices_draw_the_report_together(films: Path, tmp_path: Path) -> No
     script.write_text(f"import torch, semblance as sb\ntorch.set_num_threads(1)\nsb.train('avid', **{flags!r})\n")
     subprocess.run([sys.executable, script], check=True, timeout=120, capture_output=True)
     assert "Clips that agree" in (run / "report.html").read_text() and (run / "summary.json").exists()
+
+
+def test_the_networks_a_run_began_with_outlive_a_stop(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:
+    """Before its first checkpoint or after it, and though the run they came from is gone by then."""
+    hyper = FAST["hyper"] | {"positives": 3, "refresh_epochs": 1}
+    source = Path(shutil.copytree(avid[0], tmp_path / "avid"))
+    flags = FAST | {"data": str(films), "hyper": hyper, "from_run": str(source), "max_steps": 4, "eval_every": 0}
+    whole = sb.train("avid-cma", out=str(tmp_path / "whole"), **flags)
+    assert whole["table"][1]["encoder"] == "networks it began with"
+    stops = {
+        "before the first checkpoint": ("semblance.commands.train.fit", KeyboardInterrupt),
+        "while they are measured": ("semblance.commands.train.status", KeyboardInterrupt),
+        "after the last step": ("semblance.commands.train.finish", KeyboardInterrupt),
+    }
+    for name, (where, stop) in stops.items():
+        with mock.patch(where, side_effect=stop), pytest.raises(KeyboardInterrupt, match="Stopped"):
+            sb.train("avid-cma", out=str(tmp_path / name), **flags)
+    shutil.rmtree(source)
+    for name in stops:
+        resumed = sb.train(resume=str(tmp_path / name))
+        assert resumed["table"] == whole["table"]
+        state, undisturbed = (checkpoint.load(RunFolder(tmp_path / n).checkpoint)["method"] for n in (name, "whole"))
+        for key, value in state.items():
+            assert torch.equal(value, undisturbed[key])

@@ -50,13 +50,11 @@ def say_where_it_stands(opened: Opened, source: Source[Any]) -> None:
 
 def first_row_of(opened: Opened, source: Source[Any], measured: Source[Any]) -> dict[str, Any] | None:
     """The networks before training, measured now; None for a backbone by itself, and where they are no more."""
-    if opened.folder is None:
+    config, folder = opened.config, opened.folder
+    if folder is None:
         return None
-    try:
-        method = opened.placed(at_the_start(opened.config, opened.modality, source))
-    except UserError as error:
-        if opened.config.from_run is None:
-            raise
-        say(f"The networks it began with are not measured. {error}")
+    if config.from_run is not None and not (folder.beginning.exists() and opened.is_own(source.train)):
+        say("The networks that it began with are not measured: they belong to the samples of the run.")
         return None
-    return first_row(method, measured, opened.config, opened.modality)
+    method = opened.placed(at_the_start(config, opened.modality, source, folder))
+    return first_row(method, measured, config, opened.modality)

@@ -1,6 +1,5 @@
 """Going on with a run: which one, what may be given anew, and whether anything is left to be done."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from semblance.runs.config import MAY_CHANGE, TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.options import Output, TrainOptions, flag
 from semblance.runs.resolve import absolute, absolute_path
+from semblance.runtime import ranks
 
 FREE = MAY_CHANGE - {"from_run", "load_size"}  # what flags may give anew; config.yaml may be moved along with its data
 
@@ -62,7 +62,7 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
     if not complete or any(summary.get(name, 0) != getattr(config, name) for name in ("epochs", "max_steps")):
         return None
     limit = "max_steps" if config.max_steps is not None and config.max_steps <= summary["steps"] else "epochs"
-    if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
+    if ranks.world()[0] == 0:
         done = f"{folder.path} is finished, at step {summary['steps']:,}: look at {folder.report}."
         say(f"{done} To train on, give a {flag(limit)} above {getattr(config, limit)}.")
     return summary

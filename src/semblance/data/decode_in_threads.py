@@ -25,6 +25,9 @@ def decode_in_threads(
     def some(start: int) -> list[T | Unreadable]:
         return [attempt(i) for i in range(start, min(start + stretch, count))]
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         found = chain.from_iterable(pool.map(some, range(0, count, stretch)))
         yield from with_progress(f"Reading {title}", found, count)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an error or Ctrl-C waits for no more than what is being decoded

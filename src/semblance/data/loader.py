@@ -1,8 +1,12 @@
 """Reading batches of samples ahead of their use."""
 
+import ctypes
+import os
 import signal
+import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -11,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from semblance.data.samples import Reader, Skipped
+from semblance.errors import UserError
 from semblance.runtime.device import send_raw
-from semblance.runtime.ranks import gather, own_rows
+from semblance.runtime.ranks import everyones, gather, own_rows, world
 
 T = TypeVar("T")
 Raw = tuple[Tensor, ...]
@@ -27,18 +32,35 @@ class _Pieces(Dataset):
     def __init__(self, samples: Reader) -> None:
         self.samples = samples
 
-    def __getitem__(self, request: Request) -> tuple[Raw, Skipped]:
-        return self.samples.read(*request), self.samples.skipped
+    def __getitem__(self, request: Request) -> tuple[Raw | UserError, Skipped]:
+        try:
+            return self.samples.read(*request), self.samples.skipped
+        except UserError as error:  # raised here, it would come with the worker's traceback for its words
+            return error, self.samples.skipped
 
 
 def _as_it_is(item: T) -> T:
     return item
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ignore them: a signal to all processes of a run lets the trainer save first, which needs its workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _obey_the_parent_alone(worker: int) -> None:
+    """End with the parent or at its word, even in the middle of a picture; ignore signals of others.
+
+    A signal to all processes of a run lets the trainer save first, which needs its workers.
+    """
+    parent = os.getppid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if hasattr(signal, "sigwaitinfo"):  # else torch's own handler ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+        def wait() -> None:
+            while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+                pass
+            os._exit(0)
+
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> Iterator[Raw]:
@@ -61,11 +83,13 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
         num_workers=workers,
         prefetch_factor=4,
         collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=_obey_the_parent_alone,
     )
     read: list[Raw] = []
     for piece, skipped in loader:
         samples.skipped.extend(s for s in skipped if s not in samples.skipped)  # the workers' lists are copies
+        if isinstance(piece, UserError):
+            raise piece
         read.append(piece)
         if len(read) == counts[0]:
             counts.popleft()
@@ -77,18 +101,26 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
 def in_parts(
     samples: Reader, embed: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, workers: int,
     track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter, order: Tensor | None = None, key: int | None = None,
-) -> Iterator[Tensor]:  # fmt: skip
+) -> Generator[Tensor, None, None]:  # fmt: skip
     """`embed` of every sample, part by part: the rows of each part, on the device.
 
     embed: from the raw tensors and indices of some samples to one row each. order: the indices of all samples (N,), by
     default 0 to N - 1. key: for random choices in reading. Ranks share the work, so all of them must call this; each
-    gets all rows.
+    gets all rows, and hears of all files that any of them found unreadable. A rank for which a part has no row embeds
+    the first one in vain.
     """
     order = torch.arange(len(samples)) if order is None else order
-    parts = order.tensor_split(-(-len(order) // PART))
-    own: list[Request] = [(part[own_rows(len(part))], key) for part in parts]
-    for part, (index, _), raw in zip(track(parts), own, read_ahead(samples, own, workers), strict=True):
-        yield gather(embed(send_raw(raw, device), index), len(part))
+    parts = order.tensor_split(-(-len(order) // max(PART, 2 * world()[1])))
+    rows = [own_rows(len(part)) for part in parts]
+    read: list[Request] = [
+        (part[own] if own.start < own.stop else part[:1], key) for part, own in zip(parts, rows, strict=True)
+    ]
+    ahead = read_ahead(samples, read, workers)
+    for part, own, (index, _), raw in zip(track(parts), rows, read, ahead, strict=True):
+        found = embed(send_raw(raw, device), index)
+        yield gather(found[: own.stop - own.start], len(part))
+    for theirs in everyones(samples.skipped):
+        samples.skipped.extend(s for s in theirs if s not in samples.skipped)
 
 
 def joined(parts: Iterator[Tensor], count: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Passes over the whole training set, for methods that cluster it or label it by optimal transport."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import chain
 from typing import TypeVar
 
@@ -75,11 +76,11 @@ class WholeSet:
         def track(parts: Sequence[Tensor]) -> Iterator[Tensor]:
             return self.track(parts, "embedding every picture")
 
-        parts = in_parts(samples, rows, self.device, self.config.workers, track, order, key)
-        first = next(parts)
-        found = first.new_empty(len(order), *first.shape[1:])  # joining the parts would take twice the memory
-        places = order.to(self.device)
-        for part in chain([first], parts):
-            found[places[: len(part)]] = part
-            places = places[len(part) :]
+        with closing(in_parts(samples, rows, self.device, self.config.workers, track, order, key)) as parts:
+            first = next(parts)
+            found = first.new_empty(len(order), *first.shape[1:])  # joining the parts would take twice the memory
+            places = order.to(self.device)
+            for part in chain([first], parts):
+                found[places[: len(part)]] = part
+                places = places[len(part) :]
         return found

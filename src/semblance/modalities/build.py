@@ -8,7 +8,9 @@ import torch
 from semblance import systems
 from semblance.data import Source
 from semblance.modalities.modality import Modality
+from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
 from semblance.runs.from_run import go_on_from
 from semblance.systems import Method
 
@@ -19,12 +21,19 @@ def build(config: TrainConfig, modality: Modality) -> Method:
     return make(*modality.networks(config), without=config.without, **config.hyper)
 
 
-def at_the_start(config: TrainConfig, modality: Modality, source: Source[Any]) -> Method:
-    """The method before its first step, on the CPU: the same whenever it is asked for."""
+def at_the_start(
+    config: TrainConfig, modality: Modality, source: Source[Any], folder: RunFolder | None = None
+) -> Method:
+    """The method before its first step, on the CPU: the same whenever it is asked for. folder: of the run, once it has
+    begun, since a run that it began with may have gone on, or away."""
     torch.manual_seed(config.seed)
     method = build(config, modality)
     method.prepare(len(source.train))
     modality.prepare(method, source, config)
-    if config.from_run is not None:
+    if config.precision == "64":
+        method.double()
+    if config.from_run is not None and folder is not None:
+        method.load_state_dict(checkpoint.load(folder.beginning)["method"])
+    elif config.from_run is not None:
         go_on_from(config.from_run, method, source.train)
-    return method.double() if config.precision == "64" else method
+    return method

@@ -54,7 +54,7 @@ class Pictures:
         return _parts(_features(method, part, config) for part in (source.train, source.held_out))
 
     def raw(self, source: Source[Images], config: TrainConfig) -> Parts:
-        return _parts(raw_pixels(source.train, source.held_out))
+        return _parts(raw_pixels(source.train, source.held_out, workers=config.workers))
 
     def measure(self, parts: Parts, source: Source[Images], config: TrainConfig) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from semblance.report.gallery import Gallery
+from semblance.runtime.atomic_files import write_atomically
 
 
 def write_report(
@@ -58,4 +59,4 @@ def write_report(
         neighbours=neighbours.search(seen) if seen else None,
         clips=clips,
     )
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, lambda file: file.write(page.encode()))

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from semblance.errors import UserError
-from semblance.runtime.atomic_files import write_atomically, writing
+from semblance.runtime.atomic_files import append, write_atomically
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def beginning(self) -> Path:
+        """The networks that a run started with, where those are another run's."""
+        return self.path / "checkpoints" / "first.ckpt"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / "checkpoints" / ".lock"
 
     @property
     def backbone(self) -> Path:
@@ -80,8 +90,7 @@ class RunFolder:
 
     def log(self, **numbers: Any) -> None:
         """Append one line to metrics.jsonl."""
-        with writing(self.metrics), self.metrics.open("a") as file:
-            file.write(json.dumps(numbers) + "\n")
+        append(self.metrics, json.dumps(numbers) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; what a crash cut short or spoilt is dropped."""

@@ -1,16 +1,27 @@
 """Ranks: the processes that train together, and which rows of a batch or of a set each of them holds."""
 
+import socket
+from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
+UNANSWERED = timedelta(days=1)  # of a collective: a rank that lives may take its time (watch.py sees to others)
+
 
 def world() -> tuple[int, int]:
     """(rank, number of ranks)."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def first_here() -> bool:
+    """Whether this process is the first of its machine."""
+    hosts = everyones(socket.gethostname())
+    return hosts.index(hosts[world()[0]]) == world()[0]
 
 
 def shares(n: int) -> list[int]:
@@ -45,10 +56,28 @@ def total(own: Tensor) -> Tensor:
     return result
 
 
+def broadcast(value: T) -> T:
+    """What the first rank has, on all."""
+    if world()[1] == 1:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def everyones(value: T) -> list[T]:
+    """What each rank has, in their order."""
+    if world()[1] == 1:
+        return [value]
+    found: list[Any] = [None] * world()[1]
+    dist.all_gather_object(found, value)
+    return found
+
+
 @cache
 def _of_processors(world: dist.ProcessGroup) -> Any:
     """All ranks, talking without their GPUs: what NCCL carries waits for the work that a GPU has yet to do."""
-    return dist.new_group(backend="gloo") if dist.get_backend(world) == "nccl" else world
+    return dist.new_group(backend="gloo", timeout=UNANSWERED) if dist.get_backend(world) == "nccl" else world
 
 
 def any_rank(*flags: bool) -> list[bool]:

@@ -1,8 +1,6 @@
 """Where decoded clips lie: in memory, or in files that are mapped into it."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor
 from semblance.data.clips.even_frames import Clip
 from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
+from semblance.runtime.atomic_files import folder_aside
 
 
 @dataclass
@@ -47,16 +46,8 @@ def decode_to_disk(
     The folder is renamed into place once it is complete. The result is memory-mapped from the files.
     """
     if not folder.exists():
-        aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-        aside.mkdir(parents=True)
-        try:
+        with folder_aside(folder) as aside:
             _write(aside, _decoded(title, items, decode, workers, found := Decoded()), found)
-            aside.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
     about = json.loads((folder / "about.json").read_text())
     found = Decoded(kept=about["kept"], sizes=[(h, w) for h, w in about["sizes"]])
     found.skipped = [(name, why) for name, why in about["skipped"]]

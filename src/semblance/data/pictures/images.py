@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semblance.data.pictures.decode import Draw
 from semblance.data.samples import Attribute, Skipped, reason
+from semblance.errors import UserError
 
 T = TypeVar("T")
 
@@ -90,7 +91,8 @@ class Images:
             except (OSError, ValueError) as error:
                 if (why := (str(item), reason(error))) not in self.skipped:
                     self.skipped.append(why)
-        raise OSError(f"none of the {len(self)} pictures of {self.name} can be decoded")
+        told = ": ".join(self.skipped[-1])
+        raise UserError(f"None of the {len(self)} pictures of {self.name} can be read; {told}.")
 
     def subset(self, index: Sequence[int] | Tensor) -> "Images":
         """The pictures of the given indices as a set of their own."""
