@@ -38,7 +38,7 @@ train.__doc__ = f"{cleandoc(str(train.__doc__))}\n\nParameters\n----------\n" + 
 def evaluate(
     run: str, *, data: str | None = None, data_root: str = "data", download: bool = False,
     network: Network | None = None, knn_k: int | None = None, knn_temperature: float | None = None,
-    eval_samples: int | None = None,
+    eval_samples: int | None = None, devices: int = 1,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Measure a run, finished or stopped: pictures by kNN and a linear probe, clips by retrieval and linear probes.
 
@@ -64,12 +64,14 @@ def evaluate(
         Temperature of their votes.
     eval_samples
         Training samples that are measured on, at most, beside a fifth as many held-out ones. 0 for all.
+    devices
+        Devices (GPUs, or processes on a CPU) on this machine; torchrun and Slurm decide it themselves.
     """
     from semblance.commands import evaluate as command
 
     return command.evaluate(
         run, network=network, data=data, data_root=data_root, download=download, knn_k=knn_k,
-        knn_temperature=knn_temperature, eval_samples=eval_samples,
+        knn_temperature=knn_temperature, eval_samples=eval_samples, devices=devices,
     )  # fmt: skip
 
 

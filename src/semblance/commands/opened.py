@@ -1,13 +1,12 @@
 """A run as it was left, finished or stopped: its configuration, and its networks on the best device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from semblance import modalities
-from semblance.commands.printing import say
 from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.modalities.build import build
@@ -25,7 +24,7 @@ from semblance.systems import Method
 class Opened:
     """config: the run's, with what was given anew. folder: None for a backbone by itself. state: of the checkpoint,
     empty where there is none. file: the backbone to be measured where there is no checkpoint. network: student,
-    teacher, or None for the one that its authors evaluate."""
+    teacher, or None for the one that its authors evaluate. notes: what is to be told beside the results."""
 
     config: TrainConfig
     modality: Modality
@@ -33,6 +32,7 @@ class Opened:
     state: dict[str, Any]
     file: Path
     network: str | None
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, run: str | Path, network: str | None = None, **given: Any) -> "Opened":
@@ -66,7 +66,7 @@ class Opened:
         method = self._of_checkpoint(samples) if self.state else self._of_file()
         device = best_device()
         if self.config.precision == "bf16" and method.modality == "clips" and device.type == "cpu":
-            say("Measured in float32: on a CPU bf16 has been seen to fail with clips.")
+            self.notes.append("Measured in float32: on a CPU bf16 has been seen to fail with clips.")
             self.config = self.config.model_copy(update={"precision": "32"})
         return self.placed(method)
 

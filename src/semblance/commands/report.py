@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from semblance.commands.evaluate import first_row_of, say_where_it_stands
+from semblance.commands.evaluate import first_row_of, note_where_it_stands
 from semblance.commands.finish import draw, measured_summary
 from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say
@@ -22,7 +22,7 @@ def report(run: str) -> Path:
         raise UserError(f"The samples of {source.train.name} are not those that {run} was trained on: put those back.")
     method = opened.method(source.train)
     config = opened.config
-    say_where_it_stands(opened, source)
+    note_where_it_stands(opened, source)
     _, total = run_length(config, len(source.train))
     trained = Trained(opened.state["step"], total, opened.state["seconds"])
     measured = source.sampled(config.eval_samples)
@@ -34,6 +34,8 @@ def report(run: str) -> Path:
         first = first_row_of(opened, source, measured) if shown else None
         summary, parts = measured_summary(method, source, config, modality, trained, first)
     draw(method, source, config, modality, folder, summary, parts)
+    for note in opened.notes:
+        say(note)
     print_skipped(source.skipped)
     say(f"Look at {folder.report}.", result=True)
     return folder.report

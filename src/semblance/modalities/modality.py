@@ -32,12 +32,13 @@ class Figures:
 
 @dataclass
 class Evaluation:
-    """Rows, what they were measured on in words, the tables to be printed, and unreadable files."""
+    """Rows, what they were measured on in words, the tables to be printed, unreadable files, and how it was done."""
 
     table: list[dict[str, Any]]
     title: str
     printed: list[Cells]
     skipped: Skipped = field(default_factory=list)
+    protocol: str = ""
 
 
 class Modality(Protocol):
