@@ -31,7 +31,6 @@ def batch_norms_of_the_data(method: Method, samples: Samples, config: TrainConfi
     Every rank sees the same samples. Afterwards they are as they were.
     """
     norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    norms = [m for m in norms if m.weight is None or m.weight.requires_grad]  # moving averages are not measured here
     before = [({name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in norms]
     training = method.training
     method.eval()

@@ -87,10 +87,10 @@ def _class_and_fold(name: str) -> tuple[str, int] | None:
 def sound_features(network: Any, sounds: Recordings, view: SoundView) -> Tensor:
     """The last map of every window as AVID's probes see it: float32 (N, WINDOWS, F)."""
     network.eval()
-    device = next(network.parameters()).device
+    weight = next(network.parameters())
     rows = []
     for part in sounds.windows.split(16):
-        spectrograms = view.plain(part.flatten(0, 1).to(device).float() / 32767)
+        spectrograms = view.plain(part.flatten(0, 1).to(weight.device).float() / 32767).to(weight.dtype)
         if hasattr(network, "pool"):
             found = probed(network.forward_features(spectrograms), network.parts)
         else:
