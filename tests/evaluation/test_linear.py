@@ -105,6 +105,16 @@ def test_mean_per_class_weighs_classes_alike() -> None:
     probe = linear_probe(train, labels, test[keep], test_labels[keep], classes=5)
     assert probe.top1 == pytest.approx(2 / 3)
     assert probe.mean_per_class == pytest.approx(3 / 4)
+    test_labels = torch.where(test_labels == 3, 0, test_labels)[keep]  # recall 1/3; of precision, it would be 1/2
+    assert linear_probe(train, labels, test[keep], test_labels, classes=5).mean_per_class == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("only", range(4))
+def test_held_out_rows_are_standardised_by_the_training_set(only: int) -> None:
+    """Rows of one class are still that class; by their own mean they would lie in the middle of all."""
+    train, labels, test, test_labels = blobs(noise=0.1)
+    own = test_labels == only
+    assert linear_probe(train, labels, test[own], test_labels[own], classes=4).top1 == 1.0
 
 
 def test_features_too_large_to_copy_give_the_same(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """Rows of a table: which features go with which labels, how many neighbours vote, and what raw pixels are."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semblance.data import Images, Source
 from semblance.data.samples import Attribute
-from semblance.evaluation.picture_features import raw_pixels
+from semblance.evaluation.picture_features import features, raw_pixels
 from semblance.evaluation.table import Embedded, Labelled, neighbours_of
 from semblance.modalities.clips import MODALITY as CLIPS
 from semblance.modalities.pictures import MODALITY as PICTURES
@@ -98,6 +101,21 @@ def test_votes_are_weighed_by_a_temperature_of_a_tenth_unless_it_is_said() -> No
         rows = Labelled(at(1.0, 1 - further, 1 - further), labels, query, torch.ones(1, dtype=torch.int64), 2)
         assert rows.knn_top1(3) == rows.knn_top1(3, 0.1) == right
         assert (rows.knn_top1(3, 0.05), rows.knn_top1(3, 0.2)) == (1.0, 0.0)
+
+
+def test_a_compiled_network_is_measured_as_it_is_written() -> None:
+    compiled: list[torch.fx.GraphModule] = []
+
+    def compiler(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+        compiled.append(graph)
+        return graph.forward
+
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    network.compile(backend=compiler)
+    features(network, images(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)), size=8)
+    assert not compiled
+    network(torch.zeros(4, 3, 8, 8))
+    assert compiled
 
 
 def test_raw_pixels_are_standardised_by_the_training_set_colour_by_colour() -> None:

@@ -6,7 +6,6 @@ network would be measured with a handicap that no trained one has.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -37,8 +36,9 @@ def batch_norms_of_the_data(method: Method, samples: Samples, config: TrainConfi
     for norm in norms:
         norm.train()
         norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
     if norms:
-        _look(method, samples, config, norms)
+        _look(method, samples, config)
     for norm in norms:
         norm.eval()
     try:
@@ -51,7 +51,7 @@ def batch_norms_of_the_data(method: Method, samples: Samples, config: TrainConfi
 
 
 @torch.no_grad()
-def _look(method: Method, samples: Samples, config: TrainConfig, norms: list[Any]) -> None:
+def _look(method: Method, samples: Samples, config: TrainConfig) -> None:
     weight = next(method.parameters())
     size = min(config.batch_size, SAMPLES)
     order = random.permutation(random.key(config.seed, "batch norms"), len(samples))
@@ -62,7 +62,5 @@ def _look(method: Method, samples: Samples, config: TrainConfig, norms: list[Any
     for n, (raw, index) in enumerate(zip(raws, visits, strict=True)):
         views = make_views(config.views, send_raw(raw, weight.device), index, seed=config.seed, step=n)
         views = [v.to(weight.dtype if v.is_floating_point() else v.dtype, memory_format=layout) for v in views]
-        for norm in norms:
-            norm.momentum = 1 / (n + 1)  # the plain mean over batches
         with autocast(config.precision, weight.device), as_written(method.backbone):
             method.embed(views)
