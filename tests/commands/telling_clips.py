@@ -18,7 +18,7 @@ from semblance.views.view import MEAN, STD
 
 NUMBERS, SIDE, FRAMES, FPS, RATE, FIRST = 10, 16, 4, 8.0, 4000, 3
 SOUND = SoundView(seconds=FRAMES / FPS, rate=RATE, fft=64, hop=40)
-STUDENT, IN_TRAINING, FLOAT64, UNTRAINED = range(4)  # by how much the number that is seen is too high
+STUDENT, IN_TRAINING, FLOAT64, UNTRAINED, BF16 = range(5)  # by how much the number that is seen is too high
 
 
 def grey(number: int) -> int:
@@ -26,7 +26,7 @@ def grey(number: int) -> int:
 
 
 def pitch(number: int) -> float:
-    """Between the two frequencies whose mean is a bin of the spectrogram."""
+    """In Hz, between the two frequencies whose mean is a bin of the spectrogram."""
     return (2 * (FIRST + number) - 0.5) * RATE / SOUND.fft
 
 
@@ -41,9 +41,10 @@ class Seeing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         seen = self.mean_of_frame(x[:, :, -1]).flatten()
-        off = IN_TRAINING if self.training else FLOAT64 if seen.dtype == torch.float64 else int(self.off)
+        off = {torch.float64: FLOAT64, torch.bfloat16: BF16}.get(seen.dtype, int(self.off))
+        off = IN_TRAINING if self.training else off
         mean, std = torch.tensor(MEAN), torch.tensor(STD)
-        level = (seen + (mean / std).mean()) / (1 / std).mean()
+        level = (seen.float() + (mean / std).mean()) / (1 / std).mean()
         number = ((255 * level - grey(0)) / 20).round().long()
         return F.one_hot((number + off) % NUMBERS, NUMBERS) + 0 * seen[:, None]
 

@@ -113,8 +113,8 @@ def test_the_log_is_of_its_steps_and_training_goes_on_in_training_mode(finished:
     assert losses == {1: 1.0, 10: 10.0, 18: 18.0}
     assert all(line["epoch"] == pytest.approx(line["step"] / 6) for line in lines)
     assert [line["trains"] for line in lines if "loss" in line] == [1.0] * 3
-    watched = {line["step"]: line["knn_top1"] for line in lines if "knn_top1" in line}
-    assert watched == pytest.approx({step: row("", telling.STUDENT)["knn_top1"] for step in (6, 12)})
+    seen = {line["step"]: line["knn_top1"] for line in lines if "knn_top1" in line}
+    assert seen == pytest.approx({step: row("", telling.STUDENT)["knn_top1"] for step in (6, 12)})
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,33 @@ def test_student_and_teacher_are_told_apart(finished: tuple[Path, dict], data: P
     run = tmp_path / "run"
     summary = sb.train(OF_TEACHER, data=data, out=run, **FAST | {"eval_every": 1, "epochs": 2})
     assert accuracies(summary["table"]) == by_teacher
-    (watched,) = [line["knn_top1"] for line in RunFolder(run).read_metrics() if "knn_top1" in line]
-    assert watched == pytest.approx(row("", telling.TEACHER)["knn_top1"])
+    assert watched(run) == pytest.approx([row("", telling.TEACHER)["knn_top1"]])
     assert accuracies(sb.evaluate(run, network="student")) == accuracies(table(telling.STUDENT))
+
+
+def watched(run: Path) -> list[float]:
+    """kNN in mid-run."""
+    return [line["knn_top1"] for line in RunFolder(run).read_metrics() if "knn_top1" in line]
+
+
+def test_neighbours_vote_as_it_is_asked_for(tmp_path: Path) -> None:
+    """Two thirds of the gallery are labelled 1: where all vote and no one weighs more, 1 is what they say."""
+    arrays = pictures()
+    arrays["y_train"][:16:2] = 1
+    np.savez(tmp_path / "noisy.npz", **arrays)
+    asked = {"data": tmp_path / "noisy.npz", "knn_k": TRAIN, "eval_every": 1, "epochs": 2}
+    everyone = sb.train(METHOD, out=tmp_path / "run", **FAST | asked, knn_temperature=1000.0)
+    assert [r["knn_top1"] for r in everyone["table"]] == [ONES / TEST] * 3
+    assert watched(tmp_path / "run") == [ONES / TEST]
+    near = [r["knn_top1"] for r in sb.evaluate(tmp_path / "run", knn_temperature=0.1)]
+    assert near == pytest.approx([r["knn_top1"] for r in table(telling.STUDENT)])
+
+
+def test_a_sample_is_measured_in_mid_run_too(data: Path, tmp_path: Path) -> None:
+    """Of four held-out pictures, three of class 1."""
+    sampled = {"eval_samples": 20, "eval_every": 1, "epochs": 2}
+    summary = sb.train(METHOD, data=data, out=tmp_path / "run", **FAST | sampled)
+    assert watched(tmp_path / "run") == [summary["knn_top1"]] and summary["knn_top1"] in (0.75, 1.0)
 
 
 def test_what_is_watched_in_mid_run_is_the_first_thing_that_pictures_are_labelled_by() -> None:
@@ -159,8 +183,8 @@ def test_what_is_watched_in_mid_run_is_the_first_thing_that_pictures_are_labelle
     method = systems.get(METHOD)(nn.Identity())
     method.update({}, torch.arange(1), None)
     method.backbone.norm.running_mean.fill_((60 / 255 - 0.449) / 0.226)
-    watched = PICTURES.watch(method, Source(*parts), resolve({"method": METHOD} | FAST))
-    assert watched == pytest.approx({"knn_top1": row("", telling.STUDENT)["knn_top1"]})
+    found = PICTURES.watch(method, Source(*parts), resolve({"method": METHOD} | FAST))
+    assert found == pytest.approx({"knn_top1": row("", telling.STUDENT)["knn_top1"]})
 
 
 def test_the_row_before_training_of_a_run_from_another_is_of_its_networks(

@@ -9,6 +9,8 @@ import telling_clips as told
 import torch
 
 import semblance as sb
+from semblance.commands.opened import Opened
+from semblance.evaluation.clip_features import backbone_features, embed_clips
 from semblance.runs import checkpoint
 from semblance.runs.folder import RunFolder
 
@@ -17,26 +19,29 @@ FAST: dict[str, Any] = {"workers": 0, "precision": "32"}
 N = told.NUMBERS
 SEEN, HEARD = np.arange(N), np.where(np.arange(N) < 6, np.arange(N), 0)  # of held-out clips
 CLASS = np.where(np.arange(N) == 0, 1, np.arange(N) % 2)  # what is seen says nine of them, what is heard seven
-# By hand. The last of three windows and the one in the middle show SEEN, the first shows five more: an embedding has
-# 0.894 and 0.447 there. Sounds 0 and 6 to 9 are alike. Of videos, 1 to 5 find theirs alone; of sounds, 0 to 5 do.
+# By hand. Of three windows, the one in the middle and the last show SEEN and sound like HEARD, the first five more: an
+# embedding has 0.894 and 0.447 there. Sounds 0 and 6 to 9 are alike: videos 1 to 5 find their sound alone, sounds 0 to
+# 5 their video.
 TRAINED = {"video_to_audio_r1": 0.5, "audio_to_video_r1": 0.6, "class_from_video": 0.9, "class_from_audio": 0.7}
 UNTRAINED = TRAINED | {"video_to_audio_r1": 0.0, "audio_to_video_r1": 0.1}  # 3 too high: sound 7, a 0, finds video 7
 IN_FLOAT64 = TRAINED | {"video_to_audio_r1": 0.0, "audio_to_video_r1": 0.1}  # 2 too high: sound 8, a 0, finds video 8
 
 
-def clips(seen: np.ndarray, before: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (N, 8, 16, 16, 3), the first half of `before`; a second of sound (N, 4000)."""
-    levels = np.repeat(np.stack([before, seen], 1), told.FRAMES, 1)
-    frames = told.grey(levels).astype(np.uint8)[..., None, None, None].repeat(told.SIDE, 2).repeat(told.SIDE, 3)
+def clips(seen: np.ndarray, heard: np.ndarray, before: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (N, 8, 16, 16, 3), of another number in the first half; a second of sound (N, 4000), of another in the
+    first 0.3 s."""
+    levels = told.grey(np.repeat(np.stack([(seen + before) % N, seen], 1), told.FRAMES, 1)).astype(np.uint8)
+    frames = levels[..., None, None, None].repeat(told.SIDE, 2).repeat(told.SIDE, 3).repeat(3, 4)
     time = np.arange(told.RATE) / told.RATE
-    return frames.repeat(3, 4), 0.5 * np.sin(2 * np.pi * told.pitch(heard)[:, None] * time)
+    numbers = np.where(time < 0.3, (heard + before)[:, None] % N, heard[:, None])
+    return frames, 0.5 * np.sin(2 * np.pi * told.pitch(numbers) * time)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "clips.npz"
     ids = np.arange(2 * N) % N
-    (x, sound), (x_test, sound_test) = clips(ids, ids, ids), clips(SEEN, (SEEN + 5) % N, HEARD)
+    (x, sound), (x_test, sound_test) = clips(ids, ids, 0), clips(SEEN, HEARD, 5)
     np.savez(
         path, x_train=x, sound_train=sound, y_train=ids % 2, x_test=x_test, sound_test=sound_test, y_test=CLASS,
         rate=told.RATE,
@@ -78,6 +83,20 @@ def test_networks_are_asked_in_the_precision_of_the_run(data: Path, tmp_path: Pa
     assert sb.evaluate(tmp_path / "run") == summary["table"]
     found = sb.embed(tmp_path / "run", data=str(data))["video"]
     assert found.argmax(1).tolist() == [*[(i + told.FLOAT64) % N for i in [*range(N)] * 2], *((SEEN + 2) % N)]
+
+
+def test_embeddings_are_unit_rows_in_the_precision_of_the_run(finished: tuple[Path, dict]) -> None:
+    """bf16, which no run on a CPU has."""
+    opened = Opened.of(finished[0])
+    method, clips = opened.method(), opened.modality.load(opened.config).held_out
+    config = opened.config.model_copy(update={"precision": "bf16"})
+    rows = embed_clips(method, clips, config).embeddings
+    assert (rows["video"].argmax(1) - told.BF16).remainder(N).tolist() == SEEN.tolist()
+    for row in rows.values():
+        torch.testing.assert_close(row.norm(dim=1), torch.ones(N))
+        assert row.count_nonzero(1).tolist() == [2] * N  # they differ from window to window
+    features = backbone_features(method.backbone, method.audio_backbone, clips, config)["video"]
+    assert (features.argmax(1) - told.BF16).remainder(N).tolist() == SEEN.tolist()
 
 
 def test_features_names_and_labels_are_of_the_same_clips(
