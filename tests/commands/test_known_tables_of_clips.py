@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import telling_clips as told
 import torch
+from video_fixtures import sound_file
 
 import semblance as sb
 from semblance.commands.opened import Opened
@@ -116,3 +117,18 @@ def test_sounds_are_standardised_by_those_to_train_on(finished: tuple[Path, dict
     state = checkpoint.load(RunFolder(finished[0]).checkpoint)["method"]
     mean = state["audio_backbone.standardise.mean"][told.FIRST :][:N]
     torch.testing.assert_close(mean, mean.flip(0), rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("precision", ["32", "64"])
+def test_sounds_are_heard_as_the_run_computed_by_networks_that_know_them(
+    precision: str, data: Path, tmp_path: Path
+) -> None:
+    """The class is the pitch; before training too, the level of these sounds is known."""
+    pytest.importorskip("av", reason="PyAV is not installed")
+    sb.train(METHOD, data=data, out=tmp_path / "run", **FAST | {"precision": precision, "eval_every": 0})
+    for i in range(12):
+        time = np.arange(told.RATE) / told.RATE
+        wave = 16_000 * np.sin(2 * np.pi * told.pitch(3 + i % 2) * time)
+        sound_file(tmp_path / "sounds" / f"{1 + i // 4}-{i}-A-{i % 2}.wav", wave, told.RATE)
+    table = sb.evaluate(tmp_path / "run", data=str(tmp_path / "sounds"))
+    assert [line["folds"] for line in table] == [[1.0] * 3] * 2

@@ -4,8 +4,9 @@ A new batch norm has mean 0 and variance 1 in its memory; in evaluation it would
 network would be measured with a handicap that no trained one has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,25 +30,33 @@ def batch_norms_of_the_data(method: Method, samples: Samples, config: TrainConfi
 
     Every rank sees the same samples. Afterwards they are as they were.
     """
-    norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    before = [({name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in norms]
+    before = [(m, {name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in _norms(method)]
     training = method.training
-    method.eval()
-    for norm in norms:
-        norm.train()
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
-    if norms:
-        _look(method, samples, config)
-    for norm in norms:
-        norm.eval()
+    learn(method.eval(), lambda: _look(method, samples, config))
     try:
         yield
     finally:
-        for norm, (buffers, momentum) in zip(norms, before, strict=True):
+        for norm, buffers, momentum in before:
             norm.load_state_dict(buffers, strict=False)
             norm.momentum = momentum
         method.train(training)
+
+
+def learn(module: nn.Module, look: Callable[[], object]) -> None:
+    """The batch norms of a module in evaluation mode take the plain mean over the batches that `look` shows it."""
+    norms = _norms(module)
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None
+    if norms:
+        look()
+    for norm in norms:
+        norm.eval()
+
+
+def _norms(module: nn.Module) -> list[Any]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
 
 
 @torch.no_grad()
