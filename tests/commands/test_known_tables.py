@@ -134,6 +134,12 @@ def test_networks_are_asked_in_the_precision_and_layout_of_the_run(
     assert sb.evaluate(tmp_path / "run") == summary["table"]
 
 
+def test_networks_see_pictures_at_the_size_of_the_views(data: Path, tmp_path: Path) -> None:
+    """Not at that for which they are kept."""
+    summary = sb.train(METHOD, data=data, out=tmp_path / "run", load_size=2 * telling.SIDE, **FAST)
+    assert accuracies(summary["table"]) == accuracies(table(telling.STUDENT))
+
+
 def test_student_and_teacher_are_told_apart(finished: tuple[Path, dict], data: Path, tmp_path: Path) -> None:
     by_teacher = accuracies(table(telling.TEACHER))
     assert accuracies(sb.evaluate(finished[0], network="teacher")) == by_teacher
