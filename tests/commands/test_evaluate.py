@@ -247,14 +247,16 @@ def test_untrained_networks_know_the_data_and_training_begins_as_it_did(
     assert abs(untrained["knn_top1"] - trained["knn_top1"]) <= 2 / summary["test_images"]
 
 
-def test_batch_norms_are_given_the_mean_over_views(finished: tuple[Path, dict]) -> None:
+@pytest.mark.parametrize("network", ["backbone", "encoder"])
+def test_batch_norms_are_given_the_mean_over_views(network: str, finished: tuple[Path, dict]) -> None:
+    """Those of the student, and of the teacher, which is what is measured of DINO."""
     from semblance.commands.opened import Opened
     from semblance.modalities.build import at_the_start
 
     opened = Opened.of(finished[0])
     source = opened.modality.load(opened.config)
     method = at_the_start(opened.config, opened.modality, source)
-    norm = method.backbone.bn1
+    norm = getattr(method, network).bn1
     seen = []
     norm.register_forward_hook(lambda module, args, _: seen.append(args[0].detach()) if module.training else None)
     with batch_norms_of_the_data(method, source.train, opened.config):

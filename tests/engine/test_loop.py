@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from unittest import mock
@@ -187,6 +188,47 @@ def test_evaluation_is_logged_and_leaves_training_alone(tmp_path: Path) -> None:
     loop.fit(train_watched, tiny_images(), watched, folder, CPU, evaluate=lambda: {"knn_top1": 0.5})
     assert [line["step"] for line in folder.read_metrics() if "knn_top1" in line] == [3, 6]
     torch.testing.assert_close(train_watched.state_dict(), method.state_dict(), rtol=0, atol=0)
+
+
+def test_seconds_are_of_training_over_all_parts_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 2 seconds, an evaluation 1000; checkpoints are written every 5 seconds, and at the end."""
+    now, saved = [0.0], []
+    config = tiny_config("simclr", max_steps=8).model_copy(update={"eval_every": 1})
+    write = checkpoint.save
+
+    def pass_by(seconds: float) -> dict[str, float]:
+        now[0] += seconds
+        return {"knn_top1": 0.5}
+
+    def note(path: Path, state: dict) -> None:
+        saved.append((state["step"], state["seconds"]))
+        write(path, state)
+
+    def part(stop: int, resume: bool) -> loop.Trained:
+        method = tiny_method(config)
+
+        def update(z: object, index: object, clock: Clock) -> None:
+            pass_by(2.0)
+            if clock.step + 1 == stop:
+                signal.raise_signal(signal.SIGINT)
+
+        method.update = update
+        evaluate = partial(pass_by, 1000.0)
+        return loop.fit(method, tiny_images(), config, RunFolder(tmp_path), CPU, resume=resume, evaluate=evaluate)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "save", note)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 5.0)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    first, whole = part(5, False), part(0, True)
+    assert (first.step, first.seconds, first.finished) == (5, 10.0, False)
+    assert (whole.step, whole.began, whole.seconds, whole.samples_per_second(BATCH)) == (8, 5, 16.0, BATCH / 2)
+    assert saved == [(3, 6.0), (5, 10.0), (6, 12.0), (8, 16.0)]  # an evaluation takes longer than 5 seconds
+    lines = RunFolder(tmp_path).read_metrics()
+    assert [line["step"] for line in lines] == [1, 2, 3, 3, 4, 5, 6, 6, 7, 8]
+    assert [line["seconds"] for line in lines] == [2.0 * line["step"] for line in lines]
+    speeds = [line["samples_per_second"] for line in lines if "loss" in line and line["step"] not in (1, 6)]
+    assert speeds == [BATCH / 2] * len(speeds)
 
 
 def test_second_ctrl_c_stops_at_once() -> None:

@@ -53,6 +53,20 @@ def test_any_optimizer_of_torch_will_do_and_keeps_its_rate() -> None:
         assert moved, part
 
 
+@pytest.mark.parametrize("limit", [0.25, 1.0, 4.0])
+def test_a_gradient_is_clipped_to_a_norm_and_never_made_longer(limit: float) -> None:
+    """The limit in norms of the gradient: by how much the weights move at a rate of 1."""
+    moved = {}
+    for clip_grad in (None, limit):
+        _, method, _, views = made("simclr")
+        before = deepcopy(method)
+        clip = None if clip_grad is None else clip_grad * moved[None]
+        sb.step(method, torch.optim.SGD(method.parameters(), lr=1.0), views, INDEX, Clock(2, 10, 3), clip_grad=clip)
+        pairs = zip(method.parameters(), before.parameters(), strict=True)
+        moved[clip_grad] = float(torch.cat([(new - old).detach().flatten() for new, old in pairs]).norm())
+    assert moved[limit] == pytest.approx(min(limit, 1.0) * moved[None], rel=1e-5)
+
+
 def test_micro_batches_ask_for_their_own_views() -> None:
     _, method, optimizer, views = made("simclr")
     whole, asked = deepcopy(method), []

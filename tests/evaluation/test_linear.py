@@ -80,6 +80,26 @@ def test_the_validation_rows_choose_the_setting() -> None:
     assert probe.validation_top1 > 0.6
 
 
+def one_of_its_class() -> Data:
+    """Of class 0 there is one row to train on, which validates, since it is the first."""
+    train, labels, test, test_labels = blobs(noise=0.1)
+    kept = labels.ne(0) | (labels.eq(0).cumsum(0) == 1)
+    assert labels[kept][hold_out(labels[kept], 0)[1]].eq(0).sum() == 1
+    return train[kept], labels[kept], test, test_labels
+
+
+def test_validation_rows_are_not_fitted() -> None:
+    data = one_of_its_class()
+    held = len(hold_out(data[1], 0)[1])
+    assert linear_probe(*data, classes=4).validation_top1 == pytest.approx(1 - 1 / held)
+
+
+def test_the_final_fit_is_on_all_training_rows() -> None:
+    train, labels, test, test_labels = one_of_its_class()
+    own = test_labels == 0
+    assert linear_probe(train, labels, test[own], test_labels[own], classes=4).top1 == 1.0
+
+
 @pytest.mark.parametrize(("n", "held"), [(2, 1), (9, 1), (10, 1), (11, 2), (1000, 100)])
 def test_a_tenth_is_held_out(n: int, held: int) -> None:
     """The two parts are all rows, once each, and depend on the seed alone."""
@@ -105,6 +125,16 @@ def test_mean_per_class_weighs_classes_alike() -> None:
     probe = linear_probe(train, labels, test[keep], test_labels[keep], classes=5)
     assert probe.top1 == pytest.approx(2 / 3)
     assert probe.mean_per_class == pytest.approx(3 / 4)
+    test_labels = torch.where(test_labels == 3, 0, test_labels)[keep]  # recall 1/3; of precision, it would be 1/2
+    assert linear_probe(train, labels, test[keep], test_labels, classes=5).mean_per_class == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("only", range(4))
+def test_held_out_rows_are_standardised_by_the_training_set(only: int) -> None:
+    """Rows of one class are still that class; by their own mean they would lie in the middle of all."""
+    train, labels, test, test_labels = blobs(noise=0.1)
+    own = test_labels == only
+    assert linear_probe(train, labels, test[own], test_labels[own], classes=4).top1 == 1.0
 
 
 def test_features_too_large_to_copy_give_the_same(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_sounds_that_differ_are_told_apart_on_every_fold(named: str, tmp_path: P
     if named == "esc":
         assert sounds.folds.bincount().tolist() == [0, 6, 6, 6, 6, 6]
     torch.manual_seed(0)
-    features = sound_features(audio_backbone("conv2d-10-w4", VIEW.bins), sounds, VIEW)
+    features = sound_features(audio_backbone("conv2d-10-w4", VIEW.bins).eval(), sounds, VIEW)
     assert min(fold_accuracies(features, sounds)) > 0.9
     sounds.labels = sounds.labels[torch.randperm(30, generator=torch.Generator().manual_seed(0))]
     assert np.mean(fold_accuracies(features, sounds)) < 0.7

@@ -20,7 +20,10 @@ def example(shape: tuple[int, ...], affine: bool) -> tuple[nn.Module, Tensor, Te
     """A batch norm, a batch and the gradient of its output."""
     generator = torch.Generator().manual_seed(0)
     x, gradient = (torch.randn(2, *shape, generator=generator, dtype=torch.float64) * 3 + 1).unbind(0)
-    norm = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(shape[1], momentum=0.3, affine=affine).double()
+    norm = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(
+        shape[1], momentum=0.3 if affine else None, affine=affine
+    )
+    norm = norm.double()
     if affine:
         nn.init.uniform_(norm.weight, generator=generator)
         nn.init.uniform_(norm.bias, generator=generator)

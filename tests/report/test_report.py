@@ -210,6 +210,36 @@ def test_the_verdict_does_not_flatter(trained: float, expected: str) -> None:
     assert expected in verdict({"table": rows, "test_images": 1000})
 
 
+@pytest.mark.parametrize(
+    ("other", "counts", "expected"),
+    [
+        (0.46, {"test_images": 1000}, "within sampling noise of raw pixels (+4.0 points)"),  # 1.96 deviations: 4.4
+        (0.45, {"test_images": 1000}, "5.0 points above raw pixels"),
+        (0.45, {"test_images": 1000, "measured": {"train": 5000, "test": 500}}, "within sampling noise"),
+        (0.45, {"test_images": 500, "measured": {"train": 5000, "test": 1000}}, "5.0 points above raw pixels"),
+        (0.55, {"test_clips": 1000}, "5.0 points below raw pixels"),
+    ],
+)
+def test_a_difference_counts_beyond_the_interval_of_what_was_measured(
+    other: float, counts: dict[str, Any], expected: str
+) -> None:
+    from semblance.report.words import verdict
+
+    rows = [{"encoder": "raw pixels", "knn_top1": other}, {"encoder": "trained backbone", "knn_top1": 0.5}]
+    assert expected in verdict({"table": rows} | counts)
+
+
+def test_a_verdict_on_clips_tells_both_ways_and_chance() -> None:
+    from semblance.report.words import verdict
+
+    ways = {"video_to_audio": 0.5, "audio_to_video": 0.6, "chance": 0.1}
+    for clips, near, place in ((49, "r1", "first"), (50, "r10", "among the first ten")):
+        found = {way: {"r1": 0.99, "r5": 0.99, "r10": 0.99} | {near: share} for way, share in ways.items()}
+        told = verdict({"retrieval": found, "test_clips": clips}).replace("\u00a0", " ")
+        assert f"finds its own sound {place} in 50.0 % of cases, and a sound its own picture in 60.0 %" in told
+        assert told.endswith("chance is 10.0 %.") and f"Among {clips} held-out clips" in told
+
+
 def test_the_map_shows_classes_apart_and_pictures_that_do_not_cover_one_another() -> None:
     from semblance.report.neighbours import Embedded
     from semblance.report.projection import THUMBNAIL, project

@@ -133,7 +133,9 @@ def fit(
                 accuracy = evaluate()  # on all ranks, which share the work
                 if leader:
                     folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **accuracy)
-                started += time.perf_counter() - pause  # evaluation is not training time
+                pause = time.perf_counter() - pause
+                started += pause  # evaluation is not training time
+                progress.leave_out(pause)
             stop, due = ranks.any_rank(interrupted(), time.perf_counter() - saved > SAVE_EVERY)
             if stop:
                 break

@@ -4,7 +4,7 @@ A new batch norm has mean 0 and variance 1 in its memory; in evaluation it would
 network would be measured with a handicap that no trained one has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,29 +30,37 @@ def batch_norms_of_the_data(method: Method, samples: Samples, config: TrainConfi
 
     Every rank sees the same samples. Afterwards they are as they were.
     """
-    norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    norms = [m for m in norms if m.weight is None or m.weight.requires_grad]  # moving averages are not measured here
-    before = [({name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in norms]
+    before = [(m, {name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in _norms(method)]
     training = method.training
-    method.eval()
-    for norm in norms:
-        norm.train()
-        norm.reset_running_stats()
-    if norms:
-        _look(method, samples, config, norms)
-    for norm in norms:
-        norm.eval()
+    learn(method.eval(), lambda: _look(method, samples, config))
     try:
         yield
     finally:
-        for norm, (buffers, momentum) in zip(norms, before, strict=True):
+        for norm, buffers, momentum in before:
             norm.load_state_dict(buffers, strict=False)
             norm.momentum = momentum
         method.train(training)
 
 
+def learn(module: nn.Module, look: Callable[[], object]) -> None:
+    """The batch norms of a module in evaluation mode take the plain mean over the batches that `look` shows it."""
+    norms = _norms(module)
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None
+    if norms:
+        look()
+    for norm in norms:
+        norm.eval()
+
+
+def _norms(module: nn.Module) -> list[Any]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+
+
 @torch.no_grad()
-def _look(method: Method, samples: Samples, config: TrainConfig, norms: list[Any]) -> None:
+def _look(method: Method, samples: Samples, config: TrainConfig) -> None:
     weight = next(method.parameters())
     size = min(config.batch_size, SAMPLES)
     order = random.permutation(random.key(config.seed, "batch norms"), len(samples))
@@ -63,7 +71,5 @@ def _look(method: Method, samples: Samples, config: TrainConfig, norms: list[Any
     for n, (raw, index) in enumerate(zip(raws, visits, strict=True)):
         views = make_views(config.views, send_raw(raw, weight.device), index, seed=config.seed, step=n)
         views = [v.to(weight.dtype if v.is_floating_point() else v.dtype, memory_format=layout) for v in views]
-        for norm in norms:
-            norm.momentum = 1 / (n + 1)  # the plain mean over batches
         with autocast(config.precision, weight.device), as_written(method.backbone):
             method.embed(views)

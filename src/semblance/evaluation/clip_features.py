@@ -56,12 +56,13 @@ def backbone_features(video: nn.Module, audio: nn.Module, clips: Clips, config: 
 
     float32 (N, num_features) by modality.
     """
-    device = next(video.parameters()).device
+    weight = next(video.parameters())
+    device = weight.device
 
     def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
         with autocast(config.precision, device):
-            seen = video(plain_clip(raw, config.image_size))
-            heard = audio(config.sound.plain(raw[2].float() / 32767))
+            seen = video(plain_clip(raw, config.image_size).to(weight.dtype))
+            heard = audio(config.sound.plain(raw[2].float() / 32767).to(weight.dtype))
         return torch.cat([seen.float(), heard.float()], 1)
 
     found = _mean(clips, rows, device, config, PLACES)

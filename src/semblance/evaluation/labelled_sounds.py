@@ -18,6 +18,7 @@ from semblance.data.sources.files import Files
 from semblance.data.splits import is_of_kind
 from semblance.errors import UserError
 from semblance.evaluation.clip_features import probed
+from semblance.runtime.precision import autocast
 from semblance.views.sound import SoundView
 
 WINDOWS = 10  # of each recording, evenly spaced
@@ -84,17 +85,17 @@ def _class_and_fold(name: str) -> tuple[str, int] | None:
 
 
 @torch.no_grad()
-def sound_features(network: Any, sounds: Recordings, view: SoundView) -> Tensor:
-    """The last map of every window as AVID's probes see it: float32 (N, WINDOWS, F)."""
-    network.eval()
-    device = next(network.parameters()).device
+def sound_features(network: Any, sounds: Recordings, view: SoundView, precision: str = "32") -> Tensor:
+    """The last map of every window as AVID's probes see it: float32 (N, WINDOWS, F). network: in evaluation mode."""
+    weight = next(network.parameters())
     rows = []
     for part in sounds.windows.split(16):
-        spectrograms = view.plain(part.flatten(0, 1).to(device).float() / 32767)
-        if hasattr(network, "pool"):
-            found = probed(network.forward_features(spectrograms), network.parts)
-        else:
-            found = network(spectrograms)
+        spectrograms = view.plain(part.flatten(0, 1).to(weight.device).float() / 32767).to(weight.dtype)
+        with autocast(precision, weight.device):
+            if hasattr(network, "pool"):
+                found = probed(network.forward_features(spectrograms), network.parts)
+            else:
+                found = network(spectrograms)
         rows.append(found.float().cpu().unflatten(0, (-1, WINDOWS)))
     return torch.cat(rows)
 

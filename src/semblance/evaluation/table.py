@@ -64,7 +64,7 @@ def neighbours_of(samples: int) -> int:
 
 def _readable(features: Tensor, samples: Samples, attribute: str) -> tuple[Tensor, Tensor]:
     kept, labels = samples.readable, samples.attributes[attribute].values
-    return (features, labels) if len(kept) == len(features) else (features[kept], labels[kept])
+    return (features, labels) if len(kept) == len(samples) else (features[kept], labels[kept])
 
 
 def _free() -> int:

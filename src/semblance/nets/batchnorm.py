@@ -51,10 +51,11 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        self.get_buffer("num_batches_tracked").add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        assert self.running_mean is not None and self.running_var is not None
+        seen = self.get_buffer("num_batches_tracked").add_(1)
+        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            # without a momentum the plain mean over batches, as torch's
+            running.lerp_(new, (1 / seen).to(running.dtype) if self.momentum is None else self.momentum)
 
 
 class Place(NamedTuple):

@@ -58,6 +58,10 @@ class Progress:
         finally:  # also when the loop is left early
             self.bar.remove_task(task)
 
+    def leave_out(self, seconds: float) -> None:
+        """Seconds since the last step in which nothing was trained are not part of the speed."""
+        self.seen = deque((then + seconds, step) for then, step in self.seen)
+
     def speed(self, step: int) -> float:
         """Images per second over the last half minute; 0 before the second step."""
         if not self.seen or step <= self.seen[0][1]:
