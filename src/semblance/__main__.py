@@ -23,6 +23,7 @@ def main() -> None:
         from semblance.cli import app  # within, since imports take a while
 
         app()
+        _leave(0)
     except UserError as error:
         print(*(f"semblance: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         sys.exit(2)
@@ -35,7 +36,14 @@ def main() -> None:
             raise  # an import that Ctrl-C breaks may fail otherwise
         if not error.args or not isinstance(error, KeyboardInterrupt):  # else the run has said how to go on
             print("semblance: stopped.", file=sys.stderr)
+        _leave(130)
         sys.exit(130)
+
+
+def _leave(status: int) -> None:
+    """The end of one of several processes, if this is one."""
+    if (launch := sys.modules.get("semblance.runtime.launch")) is not None:
+        launch.leave(status)
 
 
 if __name__ == "__main__":

@@ -275,7 +275,7 @@ def test_the_networks_a_run_began_with_outlive_a_stop(avid: tuple[Path, dict], f
     assert whole["table"][1]["encoder"] == "networks it began with"
     stops = {
         "before the first checkpoint": ("semblance.commands.train.fit", KeyboardInterrupt),
-        "while they are measured": ("semblance.commands.train.status", KeyboardInterrupt),
+        "while they are measured": ("semblance.commands.measure.status", KeyboardInterrupt),
         "after the last step": ("semblance.commands.train.finish", KeyboardInterrupt),
     }
     for name, (where, stop) in stops.items():

@@ -22,9 +22,9 @@ FLAGS = (
 FAULTS = {  # what goes wrong: code that plants it, and what is told
     "listing": ("plant(folders, 'find_in_folder', fail)", "RuntimeError: planted"),
     "listing, on one rank": ("plant(folders, 'find_in_folder', fail, only=LAST)", "RuntimeError: planted"),
-    "decoding": ("plant(Images, '_decode_or_next', fail, after=30)", "RuntimeError: planted"),
-    "a worker is killed": ("plant(Images, '_decode_or_next', kill_worker, after=30)", "killed by signal|planted"),
-    "Ctrl-C in a worker": ("plant(Images, '_decode_or_next', interrupt, after=30)", "exited unexpectedly|[Ss]topped"),
+    "decoding": ("plant(Images, 'or_next', fail, after=30)", "RuntimeError: planted"),
+    "a worker is killed": ("plant(Images, 'or_next', kill_worker, after=30)", "killed by signal|planted"),
+    "Ctrl-C in a worker": ("plant(Images, 'or_next', interrupt, after=30)", "exited unexpectedly|[Ss]topped"),
     "the untrained row": ("plant(Pictures, 'measure', fail)", "RuntimeError: planted"),
     "the objective": ("plant(SimCLR, 'objective', fail, after=3)", "RuntimeError: planted"),
     "the objective, on one rank": ("plant(SimCLR, 'objective', fail, after=3, only=LAST)", "RuntimeError: planted"),
@@ -47,6 +47,7 @@ import os, shutil, signal, sys, time
 from pathlib import Path
 import torch.utils.data
 from semblance.__main__ import main
+from semblance.commands import train
 from semblance.data.pictures.images import Images
 from semblance.data.sources import folders
 from semblance.modalities.pictures import Pictures
@@ -92,12 +93,16 @@ def remove():
 
 def stall():
     original, pieces = Images.read, [0]
-    def read(self, index, key=None):  # with a key in training alone
-        pieces[0] += key is not None and torch.utils.data.get_worker_info() is not None
+    def read(self, index, key=None):
+        pieces[0] += torch.utils.data.get_worker_info() is not None
         if pieces[0] > 1:
             time.sleep(1000)
         return original(self, index, key)
-    Images.read = read
+    fit = train.fit
+    def stalled(*arguments, **named):  # in training alone
+        Images.read = read
+        return fit(*arguments, **named)
+    train.fit = stalled
     SimCLR.update = lambda *arguments: time.sleep(3)  # until a worker has come so far
 
 def spoil(name):

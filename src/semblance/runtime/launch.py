@@ -196,6 +196,12 @@ def _wait(arrived: Callable[[], bool], place: Place, what: str) -> None:
         time.sleep(0.02)
 
 
+def leave(status: int) -> None:
+    """End a process of several, once its work is done: threads of its connections would now and then abort an exit."""
+    if _STATE.place is not None:
+        _leave_at_once(status)
+
+
 def _leave() -> None:
     """Close the process group: its threads sometimes abort a process that exits while they run."""
     if dist.is_initialized():
@@ -203,7 +209,7 @@ def _leave() -> None:
 
 
 def _leave_at_once(status: int) -> None:
-    """The end of a rank after an error: without what would wait for the others."""
+    """The end of a rank, without what would wait for the others."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
