@@ -36,7 +36,7 @@ train.__doc__ = f"{cleandoc(str(train.__doc__))}\n\nParameters\n----------\n" + 
 
 
 def evaluate(
-    run: str, *, data: str | None = None, data_root: str = "data", download: bool = False,
+    run: str, *, data: str | None = None, data_root: str | None = None, download: bool = False,
     network: Network | None = None, knn_k: int | None = None, knn_temperature: float | None = None,
     eval_samples: int | None = None, devices: int = 1,
 ) -> list[dict[str, Any]]:  # fmt: skip
@@ -52,7 +52,7 @@ def evaluate(
         Labelled pictures, or clips, as for train; for a run on clips, a folder of sounds classifies those, fold by
         fold: named as ESC's are, or in a folder for each class. Default: those of the run.
     data_root
-        Folder in which torchvision's sets are looked for.
+        Folder in which torchvision's sets are looked for. Default: that of the run.
     download
         Fetch the named set into data_root where it is missing.
     network

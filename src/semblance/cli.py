@@ -100,17 +100,19 @@ app.command(api.embed)
 
 
 @app.command
-def report(run: str) -> Path:
+def report(run: str, *, data: str | None = None) -> Path:
     """Draw the report of a run anew, or of one that was stopped, from its last checkpoint.
 
     Parameters
     ----------
     run
         A run folder.
+    data
+        Where its samples lie now, if they have moved.
     """
     from semblance.commands import report as command
 
-    return command.report(run)
+    return command.report(run, data)
 
 
 @app.command(name="methods")

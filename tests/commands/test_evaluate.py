@@ -264,3 +264,42 @@ def test_batch_norms_are_given_the_mean_over_views(network: str, finished: tuple
         torch.testing.assert_close(norm.running_mean, expected)
         assert not method.training and len(seen) >= len(source.train) // opened.config.batch_size
     assert norm.running_mean.eq(0).all() and norm.running_var.eq(1).all()
+
+
+def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
+    finished: tuple[Path, dict], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    assert sb.train(resume=run) == json.loads((run / "summary.json").read_text())
+    assert "is finished" in capsys.readouterr().err
+    again = sb.train(resume=run, knn_k=1000)
+    of = KINDS * TRAIN
+    assert f"the {of} nearest of {of} training" in again["protocol"] and again["steps"] == finished[1]["steps"]
+    assert sb.evaluate(run) == again["table"]
+    assert sb.evaluate(run / "backbone.safetensors")[-1] == again["table"][-1]  # which says how kNN voted
+
+
+def test_a_damaged_summary_is_measured_anew(finished: tuple[Path, dict], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    (run / "summary.json").write_text(json.dumps({"steps": finished[1]["steps"]}))
+    app(["report", str(run)])
+    assert "untrained backbone" in (run / "report.html").read_text()
+
+
+def test_what_cannot_be_is_refused_and_what_is_given_is_used(finished: tuple[Path, dict], tmp_path: Path) -> None:
+    run, _ = finished
+    for devices in (0, -1):
+        with pytest.raises(UserError, match="--devices"):
+            sb.evaluate(run, devices=devices)
+    with pytest.raises(UserError, match=f"mnist was not found in {tmp_path}"):
+        sb.evaluate(run, data="mnist", data_root=str(tmp_path))
+    with pytest.raises(UserError, match=f"semblance train --out {tmp_path}/nowhere"):
+        sb.evaluate(tmp_path / "nowhere" / "backbone.safetensors")
+
+
+def test_waits_are_told_where_no_wheel_can_turn(
+    finished: tuple[Path, dict], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sb.evaluate(finished[0])
+    told = capsys.readouterr().err
+    assert "Measuring the untrained backbone ..." in told and "Measuring the trained backbone ..." in told

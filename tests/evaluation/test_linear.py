@@ -247,3 +247,18 @@ def test_the_choice_does_not_hang_on_rounding(seed: int) -> None:
         probes.append(linear_probe(near[:n], labels[:n], near[n:], labels[n:], classes=classes))
     assert len({(probe.lr, probe.weight_decay) for probe in probes}) == 1
     assert max(probe.top1 for probe in probes) - min(probe.top1 for probe in probes) <= 0.005
+
+
+def test_heads_that_do_not_fit_at_once_are_trained_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = linear_probe(*blobs(), classes=4)
+    most = []
+    fit = linear.fit_heads
+
+    def watched(rows, labels, index, settings, classes, *more):  # type: ignore[no-untyped-def]
+        most.append(len(settings) * classes * rows.shape[1])
+        return fit(rows, labels, index, settings, classes, *more)
+
+    monkeypatch.setattr(linear, "fit_heads", watched)
+    monkeypatch.setattr(linear, "HELD", 4 * 4 * 13)
+    assert linear_probe(*blobs(), classes=4) == together
+    assert max(most) <= 4 * 4 * 13 and len(most) == 5  # of 15 settings, and the chosen one

@@ -1,5 +1,9 @@
-"""Strided convolutions over a single pixel are torch's in float32, and right in bf16, where torch's are not."""
+"""Strided convolutions are torch's in float32, and right where torch's are not."""
 
+import subprocess
+import sys
+
+import pytest
 import torch
 from torch import nn
 
@@ -24,6 +28,24 @@ def test_single_pixels() -> None:
             plain = gradients(conv, x, half=False)
             mend(net := nn.Sequential(conv))
             assert type(net[0]) is not nn.Conv2d
-            torch.testing.assert_close(gradients(conv, x, half=False), plain)
+            for a, b in zip(gradients(conv, x, half=False), plain, strict=True):
+                assert (a - b).norm() < 1e-5 * b.norm()
             for a, b in zip(gradients(conv, x, half=True), plain, strict=True):
                 assert (a - b).norm() < 0.02 * b.norm()
+
+
+@pytest.mark.parametrize(("half", "side"), [(False, 64), (False, 74), (True, 74)])
+def test_few_channels_last_do_not_end_the_process(half: bool, side: int) -> None:
+    """In a process of its own: torch's writes out of bounds there."""
+    script = f"""
+import torch
+from semblance.nets.backbones import backbone
+net = backbone("resnet10-w8-cifar").to(memory_format=torch.channels_last)
+x = torch.zeros(16, 3, {side}, {side}).contiguous(memory_format=torch.channels_last)
+for _ in range(3):
+    with torch.autocast("cpu", torch.bfloat16, enabled={half}):
+        y = net(x)
+    y.float().sum().backward()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr

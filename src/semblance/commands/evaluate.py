@@ -11,12 +11,15 @@ from semblance.engine.loop import run_length
 from semblance.errors import UserError
 from semblance.modalities.build import at_the_start
 from semblance.modalities.modality import Evaluation
+from semblance.runs.options import TrainOptions
 from semblance.runtime import ranks
 from semblance.runtime.launch import Launch
 
 
 def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given: Any) -> list[dict[str, Any]]:
     """The rows of raw input, of the networks before training, and of the trained ones; or on labelled sounds."""
+    if problems := TrainOptions.of({"devices": devices}).problems:
+        raise UserError("\n".join(problems))
     with Launch() as launch:
         launch.start(devices)
         opened = Opened.of(run, network, **given)

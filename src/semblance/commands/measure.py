@@ -50,7 +50,7 @@ def extent(source: Source[Any], measured: Source[Any], modality: Modality) -> st
 
 def _some(part: Samples, of: Samples) -> str:
     """How many samples, and of how many where that is more."""
-    return f"{len(part.readable):,}{f' of {len(of.readable):,}' if len(part) < len(of) else ''}"
+    return f"{len(part.readable):,}{f' of {len(of):,}' if len(part) < len(of) else ''}"
 
 
 def _row(name: str, parts: Parts, source: Source[Any], config: TrainConfig, modality: Modality) -> Row:

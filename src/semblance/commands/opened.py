@@ -46,8 +46,6 @@ class Opened:
         if options.problems:
             raise UserError("\n".join(options.problems))
         anew, path = options.given, Path(run)
-        if "data" not in anew:  # where the run's lies is written in its configuration
-            anew.pop("data_root", None)
         if path.is_dir() and (folder := RunFolder(path)).config.exists():
             config = TrainConfig.load(folder.config).model_copy(update=anew)
             state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else {}

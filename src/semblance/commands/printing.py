@@ -16,8 +16,11 @@ def say(text: str, *, result: bool = False) -> None:
 
 
 def status(what: str, shown: bool = True) -> AbstractContextManager:
-    """A turning wheel while something lasts."""
-    return Console(stderr=True).status(what) if shown else nullcontext()
+    """A turning wheel while something lasts; a line where no wheel can turn."""
+    console = Console(stderr=True)
+    if shown and not console.is_terminal:
+        say(f"{what} ...")
+    return console.status(what) if shown else nullcontext()
 
 
 def print_tables(tables: Iterable[Cells], title: str) -> None:

@@ -11,9 +11,9 @@ from semblance.engine.loop import Trained, run_length
 from semblance.errors import UserError
 
 
-def report(run: str) -> Path:
+def report(run: str, data: str | None = None) -> Path:
     """Draw report.html of a run anew, or for the first time; what is measured for it is returned by `evaluate` too."""
-    opened = Opened.of(run)
+    opened = Opened.of(run, data=data)
     modality, folder = opened.modality, opened.folder
     if folder is None or not opened.state:
         raise UserError(f"{run} has no checkpoint to draw a report from.")
@@ -27,7 +27,7 @@ def report(run: str) -> Path:
     trained = Trained(opened.state["step"], total, opened.state["seconds"])
     measured = source.sampled(config.eval_samples)
     summary: dict[str, Any] = folder.read_summary()
-    if summary.get("steps") == trained.step:
+    if summary.get("steps") == trained.step and "table" in summary:
         parts = modality.embed(method, measured, config) if summary["table"] else None
     else:
         shown = source.test is not None and modality.measurable(source)

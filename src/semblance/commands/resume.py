@@ -8,7 +8,7 @@ from semblance.commands.printing import say
 from semblance.errors import UserError
 from semblance.runs.config import MAY_CHANGE, TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.options import Output, TrainOptions, flag
+from semblance.runs.options import Measuring, Output, TrainOptions, flag
 from semblance.runs.resolve import absolute, absolute_path
 from semblance.runtime import ranks
 
@@ -61,6 +61,9 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
     complete = folder.report.exists() and backbones == len(systems.get(config.method).streams)
     if not complete or any(summary.get(name, 0) != getattr(config, name) for name in ("epochs", "max_steps")):
         return None
+    saved = TrainConfig.load(folder.config)
+    if any(getattr(saved, name) != getattr(config, name) for name in Measuring.model_fields):
+        return None  # it is measured anew
     limit = "max_steps" if config.max_steps is not None and config.max_steps <= summary["steps"] else "epochs"
     if ranks.world()[0] == 0:
         done = f"{folder.path} is finished, at step {summary['steps']:,}: look at {folder.report}."

@@ -18,6 +18,7 @@ MOMENTUM = 0.9
 MIN_STEPS = 300  # small data sets are passed over more often
 COPIED = 2**26  # feature values up to which a set is standardised at once, not batch by batch
 SHARPNESS = tuple(2.0**i for i in range(-3, 4))  # of logits, so that a confident head is not taken for a wrong one
+HELD = 2**26  # weights of heads that are trained at once
 HELD_OUT = 10  # one training row in this many chooses the setting
 
 
@@ -55,9 +56,9 @@ def linear_probe(
 
     SGD with momentum 0.9 and cosine decay, batch norm without parameters before the layer as in the probe of MAE
     (facebookresearch/mae: main_linprobe.py); features are also divided by sqrt(D), so that a learning rate means the
-    same for every backbone. Data sets too small for 300 steps get more epochs. Weights, gradients and momenta of all
-    heads take 3 D * classes * heads floats; float32 features above 256 MiB are not copied. Raises UserError for
-    unusable input.
+    same for every backbone. Data sets too small for 300 steps get more epochs. Weights, gradients and momenta of the
+    heads trained at once take 768 MiB, or those of one head; float32 features above 256 MiB are not copied. Raises
+    UserError for unusable input.
     """
     check_features(train)
     check_labels(train_labels, train, classes)
@@ -74,7 +75,13 @@ def linear_probe(
 
     settings = list(itertools.product(lrs, weight_decays))
     fitting, validation = hold_out(labels, seed)
-    accuracy, loss = _validate(rows, labels, validation.split(batch_size), fit(fitting, settings), classes)
+    accuracy: list[float] = []
+    loss: list[float] = []
+    at_once = max(1, HELD // (classes * (train.shape[1] + 1)))
+    for some in (settings[i : i + at_once] for i in range(0, len(settings), at_once)):
+        found = _validate(rows, labels, validation.split(batch_size), fit(fitting, some), classes)
+        accuracy += found[0]
+        loss += found[1]
     best = min(range(len(settings)), key=lambda i: loss[i])
     weight = fit(torch.arange(len(train)), [settings[best]])
 

@@ -81,7 +81,7 @@ class Pictures:
         if not table:
             return {}
         of = len(source.sampled(config.eval_samples).train.readable)
-        k, temperature = config.knn_k or neighbours_of(of), config.knn_temperature or TEMPERATURE
+        k, temperature = min(config.knn_k or neighbours_of(of), of), config.knn_temperature or TEMPERATURE
         told = (
             f"kNN: the {k} nearest of {of:,} training pictures vote, temperature {temperature:g} (as published: 200 of "
             "all). Linear: softmax regression on standardised features of pictures (as published: of random crops)."

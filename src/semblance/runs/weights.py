@@ -30,13 +30,8 @@ KINDS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 
 
 SEEN = (
-    "backbone",
-    "image_size",
-    "load_size",
-    "precision",
-    "channels_last",
-    "knn_temperature",
-)  # how a run saw pictures
+    "backbone", "image_size", "load_size", "precision", "channels_last", "knn_k", "knn_temperature", "eval_samples",
+)  # fmt: skip  # how a run saw pictures
 
 
 def save(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
@@ -68,7 +63,7 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if not path.is_file():
         if (path.parent / "video_backbone.safetensors").is_file():
             raise UserError(f"{path.parent} has two backbones: name its video_ or its audio_backbone.safetensors.")
-        raise UserError(f"No trained backbone at {path}. Train one with: semblance train --out {run}")
+        raise UserError(f"No trained backbone at {path}. Train one with: semblance train --out {path.parent}")
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("semblance", "{}"))

@@ -30,9 +30,9 @@ def patience() -> float:
     """Seconds after which a rank that gives no sign of life is taken for lost."""
     given = os.environ.get("SEMBLANCE_TIMEOUT", str(PATIENCE))
     with suppress(ValueError):
-        if 0 < float(given) < float("inf"):
+        if 3 * TICK <= float(given) < float("inf"):
             return float(given)
-    raise UserError(f"SEMBLANCE_TIMEOUT={given} is no number of seconds above 0.")
+    raise UserError(f"SEMBLANCE_TIMEOUT={given}: give seconds, {3 * TICK:g} or more.")
 
 
 class Watch(threading.Thread):
