@@ -19,7 +19,9 @@ def report(run: str, data: str | None = None) -> Path:
         raise UserError(f"{run} has no checkpoint to draw a report from.")
     source = modality.load(opened.config)
     if not opened.is_own(source.train):
-        raise UserError(f"The samples of {source.train.name} are not those that {run} was trained on: put those back.")
+        raise UserError(
+            f"The samples of {source.train.name} are not those that {run} was trained on: name those with --data."
+        )
     method = opened.method(source.train)
     config = opened.config
     note_where_it_stands(opened, source)
@@ -28,6 +30,7 @@ def report(run: str, data: str | None = None) -> Path:
     measured = source.sampled(config.eval_samples)
     summary: dict[str, Any] = folder.read_summary()
     if summary.get("steps") == trained.step and "table" in summary:
+        summary["total_steps"] = total  # it may have been prolonged since
         parts = modality.embed(method, measured, config) if summary["table"] else None
     else:
         shown = source.test is not None and modality.measurable(source)
