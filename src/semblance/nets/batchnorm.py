@@ -93,7 +93,7 @@ class GroupedBatchNorm(GlobalBatchNorm):
         groups = min(self.groups, total // 2)  # at least two samples each
         if not self.training or groups < 2:
             return super().forward(input)
-        if total == len(input):  # on one rank, or where each of several is shown the whole batch
+        if not dist.is_initialized() or total == len(input):  # each of several ranks may be shown the whole batch
             return self._one_by_one(input, groups)
         everyone = torch.arange(total, device=input.device)
         everyone = everyone * groups // total if self.by == "blocks" else everyone % groups
