@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Conv2d(nn.Conv2d):
-    """The same as torch's, but with stride 1 where that makes no difference, on a CPU.
+    """The same as torch's, but with stride 1 where that makes no difference, except on a GPU.
 
     oneDNN's bf16 gradient of the weights of a 3x3 convolution with stride 2 over 1x1 pixels is uninitialised memory,
     NaN in most draws. Its gradient of the weights of a 1x1 convolution with stride 2 and few channels, channels last,
@@ -14,7 +14,7 @@ class Conv2d(nn.Conv2d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.padding_mode != "zeros" or input.device.type != "cpu":
+        if self.padding_mode != "zeros" or input.device.type == "cuda":
             return super()._conv_forward(input, weight, bias)
         if self.kernel_size == (1, 1) and self.padding in ((0, 0), "valid"):
             down, across = self.stride
