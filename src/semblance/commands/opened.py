@@ -56,7 +56,7 @@ class Opened:
                 )
             return opened
         file = path / "backbone.safetensors" if path.is_dir() else path
-        return cls(_of_file(file, anew), modalities.named("pictures"), None, {}, file, network)
+        return cls(_config_of(file, anew), modalities.named("pictures"), None, {}, file, network)
 
     def method(self, samples: Samples | None = None) -> Method:
         """The trained method, in evaluation mode on the best device; its memory banks are empty but where the samples
@@ -70,9 +70,8 @@ class Opened:
 
     def placed(self, method: Method) -> Method:
         """A method as the run computed with it, on the best device."""
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         method = method.to(best_device(), torch.float64 if self.config.precision == "64" else torch.float32)
-        return method.to(memory_format=layout).eval()
+        return method.to(memory_format=self.config.layout).eval()
 
     def is_own(self, samples: Samples) -> bool:
         """Whether the samples are those that the run was trained on."""
@@ -103,7 +102,7 @@ class Opened:
         return Method(backbone)
 
 
-def _of_file(file: Path, anew: dict[str, Any]) -> TrainConfig:
+def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:
     """How a backbone saw pictures, by what was written about it; without data, on that of the run it lies in."""
     _, about = weights.load_with_metadata(file)
     if "backbone" not in about:

@@ -71,7 +71,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
                         checkpoint.save(folder.beginning, {"method": method.state_dict()})
                     config.save(folder.config)
                 announce(config, source, modality, device)
-            method.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+            method.to(memory_format=config.layout)
             if config.compile:
                 _compile(method)
             first, measured = None, source.sampled(config.eval_samples)

@@ -168,11 +168,10 @@ def step(
 ) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """One step of a run on this rank's share of a global batch: the loss of the whole batch and numbers to log."""
     raw, own = send_raw(batch[:-1], device), batch[-1][ranks.own_rows(len(batch[-1]))]
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
 
     def views(rows: slice) -> list[Tensor]:
         made = make_views(config.views, [t[rows] for t in raw], own[rows], seed=config.seed, step=clock.step)
-        return [view.to(memory_format=layout) for view in made]
+        return [view.to(memory_format=config.layout) for view in made]
 
     lr = set_schedule(optimizer, config, clock)
     loss, numbers = training_step.step(

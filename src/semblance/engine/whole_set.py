@@ -65,11 +65,10 @@ class WholeSet:
         self, samples: Reader, order: Tensor, key: int | None, make: Callable[..., list[Tensor]],
         embed: Callable[[list[Tensor]], Tensor],
     ) -> Tensor:  # fmt: skip
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         dtype = torch.float64 if self.config.precision == "64" else torch.float32
 
         def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
-            views = [view.to(dtype, memory_format=layout) for view in make(raw, index)]
+            views = [view.to(dtype, memory_format=self.config.layout) for view in make(raw, index)]
             with autocast(self.config.precision, self.device):
                 return embed(views)
 

@@ -66,10 +66,9 @@ def _look(method: Method, samples: Samples, config: TrainConfig) -> None:
     order = random.permutation(random.key(config.seed, "batch norms"), len(samples))
     visits = order[: BATCHES * size].split(size)[: max(1, len(order) // size)]  # without the last, incomplete one
     requests = [(index, random.key(config.seed, "view", n)) for n, index in enumerate(visits)]
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
     raws = read_ahead(as_trained(samples, config.views, config.crop_from), requests, config.workers)
     for n, (raw, index) in enumerate(zip(raws, visits, strict=True)):
         views = make_views(config.views, send_raw(raw, weight.device), index, seed=config.seed, step=n)
-        views = [v.to(weight.dtype if v.is_floating_point() else v.dtype, memory_format=layout) for v in views]
+        views = [v.to(weight.dtype if v.is_floating_point() else v.dtype, memory_format=config.layout) for v in views]
         with autocast(config.precision, weight.device), as_written(method.backbone):
             method.embed(views)

@@ -8,6 +8,7 @@ from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import torch
 import yaml
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
@@ -76,6 +77,11 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     def view(self, kind: type[V]) -> V:
         """The view of a kind, such as ClipView, of which there is one."""
         return next(view for view in self.views if isinstance(view, kind))
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Of images in memory."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
     def pictures(self) -> list[View]:
