@@ -1,7 +1,7 @@
 """A set of image files, wherever they lie, as pictures to train on and to evaluate on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from semblance.data.pictures.decode_all import decode_all
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Skipped, Source, labelled, reason
 from semblance.data.splits import Part, is_of_kind, split
+from semblance.data.tally import Tally
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
 
@@ -28,12 +29,14 @@ class Files:
     items: one per file; str(item) is its name, relative, with `/` between folders.
     read: the bytes of an item's file; can be pickled if on_disk.
     on_disk: whether files can be read again later, so that they need not fit in memory.
+    left_out: the files beside them that are not taken, by why.
     """
 
     path: Path
     items: Sequence[Any]
     read: Callable[[Any], bytes]
     on_disk: bool = True
+    left_out: Tally = field(default_factory=Tally)
 
 
 def is_picture(name: str) -> bool:
@@ -79,7 +82,7 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
     if test and not len(test.readable):
         train.skipped += test.skipped
         test = None
-    return Source(train, test, parts.notes)
+    return Source(train, test, [*files.left_out.lines(), *parts.notes])
 
 
 def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
