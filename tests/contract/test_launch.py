@@ -337,6 +337,15 @@ def test_sharded_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
     assert_close(a, b, 1e-9)
 
 
+@pytest.mark.parametrize("more", [["--dry-run"], []])
+def test_sharded_in_float32(more: list[str], pictures: Path, tmp_path: Path) -> None:
+    """Gloo cannot multiply on the way, as torch asks it to in float32; a ViT may be faster with channels last."""
+    own = command(pictures, tmp_path / "run")
+    swapped = {"resnet10-w8-cifar": "test_vit", "8": "16", "64": "32", "--no-channels-last": "--no-download"}
+    own = [swapped.get(word, word) for word in own]
+    end([start([*TORCHRUN, "--standalone", "--nproc-per-node", "2", *own, "--shard", *more])])
+
+
 def _sharded(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any]:
     method = tiny_method(config, norms=False)  # micro-batches are exact without batch norm only
     if config.shard:

@@ -71,7 +71,6 @@ def _measure(
     config: TrainConfig, method: Method, source: Source[Any], device: torch.device, per_epoch: int, total: int
 ) -> tuple[float, int]:
     """Seconds of a step, the median of a few, and the largest memory so far in bytes."""
-    method.to(memory_format=config.layout)
     method.train()
     optimizer = optimizer_of(config, method)
     index = torch.arange(config.batch_size)

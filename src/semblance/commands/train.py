@@ -58,12 +58,13 @@ def train(options: TrainOptions) -> dict[str, Any]:
             keep_freed_memory()
         method = at_the_start(config, modality, source, old).to(device)
         config = _measured(config, method, device, len(source.train), alone=ranks.world()[1] == 1)
+        config = ranks.broadcast(config)  # each has timed for itself
+        method.to(memory_format=config.layout)
         if options.dry_run:
             RunFolder.check_free(options.out if old is None else None)
             _spread(method, config, device)
             return tell(config, method, source, modality, device, old)
         folder = old or begin.new_folder(options.out, config, held)
-        config = ranks.broadcast(config)
         with _resumable(folder, launch):
             if leader:
                 if old is None:
@@ -71,7 +72,6 @@ def train(options: TrainOptions) -> dict[str, Any]:
                         checkpoint.save(folder.beginning, {"method": method.state_dict()})
                     config.save(folder.config)
                 announce(config, source, modality, device)
-            method.to(memory_format=config.layout)
             if config.compile:
                 _compile(method)
             first, measured = None, source.sampled(config.eval_samples)
@@ -95,6 +95,8 @@ def _measured(config: TrainConfig, method: Method, device: torch.device, n: int,
     """The configuration with the open choices of the hardware made; none is open where a run is resumed."""
     precision = choose_precision(config.precision, device, clips=method.modality == "clips")
     choices: dict[str, Any] = {"precision": precision}
+    if config.shard:  # FSDP takes contiguous parameters
+        config = config.model_copy(update={"channels_last": False})
     if not method.of_pictures():  # untried with other networks
         choices |= {"channels_last": False, "compile": bool(config.compile)}
     elif config.channels_last is None or config.compile is None:

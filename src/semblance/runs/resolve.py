@@ -71,6 +71,8 @@ def resolve(
         problems.append(_foreign("crop_from", cls))
     if recipe.audio_backbone is None and "audio_backbone" in given:
         problems.append(_foreign("audio_backbone", cls))
+    if options.shard and given.get("channels_last"):
+        problems.append("--shard spreads contiguous parameters only: leave --channels-last out.")
     if values["optimizer"] not in OPTIMIZERS:
         problems.append(str(unknown("optimizer", values["optimizer"], OPTIMIZERS)))
     try:

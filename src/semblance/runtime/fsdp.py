@@ -34,6 +34,7 @@ def shard(method: nn.Module, backbone: nn.Module, device: torch.device) -> None:
         for m in part.modules():
             if isinstance(m, FSDPModule):
                 m.set_gradient_divide_factor(1.0)  # sums over ranks, like all gradients
+                m.set_force_sum_reduction_for_comms(True)  # Gloo has no multiplication on the way
 
 
 def _blocks(backbone: nn.Module) -> Iterable[nn.Module]:
