@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from semblance.errors import UserError
 from semblance.evaluation import linear
@@ -262,3 +263,18 @@ def test_heads_that_do_not_fit_at_once_are_trained_in_turn(monkeypatch: pytest.M
     monkeypatch.setattr(linear, "HELD", 4 * 4 * 13)
     assert linear_probe(*blobs(), classes=4) == together
     assert max(most) <= 4 * 4 * 13 and len(most) == 5  # of 15 settings, and the chosen one
+
+
+def test_the_choice_takes_bounded_work(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand classes of raw pixels would take half an hour to choose a rate for; the fit is on all rows as ever."""
+
+    def probed() -> tuple[linear.LinearProbe, int]:
+        with FlopCounterMode(display=False) as counter:
+            probe = linear_probe(*digits, classes=10)
+        return probe, counter.get_total_flops() // 2
+
+    whole, work = probed()
+    monkeypatch.setattr(linear, "WORK", work // 20)
+    bounded, less = probed()
+    assert less < work / 20 + work / 15 + work / 50  # the choice; the fit of one head in 15; validation and test
+    assert bounded.top1 > whole.top1 - 0.05
