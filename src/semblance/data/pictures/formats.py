@@ -32,8 +32,8 @@ def is_picture(head: bytes) -> bool:
     """Whether a file that begins with these HEAD bytes is a picture that can be read, of a format that they prove."""
     if head[:2] == b"BM" and head[6:10] == bytes(4):  # two letters alone prove nothing
         return True
-    # Pillow answers with a string where a library is missing.
-    return any(accept(head) is True for name in _TOLD_BY_HEAD if (accept := Image.OPEN.get(name, (None, None))[1]))
+    # Pillow takes HEIC for AVIF by some heads, and answers with a string where a library is missing.
+    return not missing(head) and any(accept(head) is True for name in _TOLD_BY_HEAD if (accept := Image.OPEN.get(name, (None, None))[1]))
 
 
 def missing(head: bytes) -> str | None:

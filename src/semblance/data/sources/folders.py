@@ -11,7 +11,7 @@ from stat import S_ISDIR, S_ISREG
 
 from semblance.data.pictures.formats import HEAD
 from semblance.data.sources.files import Files, is_picture
-from semblance.data.sources.kinds import HIDDEN, LINKED, MET, NO_FILES, Sorter, check_size, is_hidden
+from semblance.data.sources.kinds import HIDDEN, LINKED, MET, NO_FILES, NOWHERE, Sorter, check_size, is_hidden
 from semblance.data.tally import Tally
 from semblance.errors import UserError
 
@@ -32,6 +32,9 @@ def find_in_folder(path: Path, wanted: Callable[[str], bool] = is_picture, by_co
     names: list[str] = []
     met: set[int] = set()  # hashes, which are small, of identities
     for name, identity in _walk(root, sorter.tally):
+        if identity is None and not wanted(name):
+            sorter.tally.add(NOWHERE, name)
+            continue
         if not sorter.takes(name, partial(_head, root, name)):
             continue
         names.append(name)

@@ -15,10 +15,12 @@ BY_CONTENT = "Taken for pictures by their content, not their names"
 LINKED = "Taken more than once, since they are links to one file"
 MET = "Left out as links to folders that are met elsewhere or hold the set"
 NO_FILES = "Left out as pipes, sockets or devices"
-OTHER = "Left out as of no kind known here"
-TWINS = "Kept apart, though names differ only in case or in how accents are written (rename them if one is meant)"
+OTHER = "Left out as files of unknown kinds"
+NOWHERE = "Left out as links that lead nowhere"
 
 _LARGEST_PICTURE, _LARGEST_MEDIA = 1 << 30, 16 << 30  # bytes; Pillow takes pictures of 179 megapixels at most
+
+_TWINS = "differ only in case or in how accents are written (rename them if one is meant)"
 
 # What cameras, network drives, editors and operating systems leave behind, beside what is hidden.
 _SYSTEM = frozenset((
@@ -131,8 +133,8 @@ class Sorter:
 
     def tell_twins(self, names: Sequence[str]) -> None:
         """Count the names, of files that are taken and of their folders, that some disks would hold for one."""
-        self.tally.add(TWINS, *(f"{folder}/" for folder in _twins(sorted(folders_of(names)))))
-        self.tally.add(TWINS, *_twins(names))
+        self.tally.add(f"Kept apart as folders, though their names {_TWINS}", *(f"{folder}/" for folder in _twins(sorted(folders_of(names)))))
+        self.tally.add(f"Kept apart as files, though their names {_TWINS}", *_twins(names))
 
 
 def _twins(paths: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from semblance.data.sources.kinds import check_size
 from semblance.errors import UserError
 
 _OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-_DAMAGE = (tarfile.TarError, EOFError, lzma.LZMAError, ZlibError, OSError, ValueError, RecursionError)
+_DAMAGE = (tarfile.TarError, EOFError, lzma.LZMAError, ZlibError, OSError, ValueError, OverflowError)
 _WITH_TEXT = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
@@ -66,6 +66,10 @@ class _Header(tarfile.TarInfo):
             if archive.ended:  # what follows the end is no business of ours
                 raise tarfile.EmptyHeaderError from error  # type: ignore[attr-defined]
             raise tarfile.ReadError(f"{error} at byte {archive.offset:,}") from error
+        except (tarfile.EmptyHeaderError, *_DAMAGE):  # type: ignore[attr-defined]
+            raise
+        except Exception as error:  # on broken bytes tarfile raises IndexError, KeyError, RecursionError, ...
+            raise tarfile.ReadError(f"damaged header at byte {archive.offset:,}") from error
 
 
 def member_of(path: Path, info: tarfile.TarInfo, name: str = "") -> Member:

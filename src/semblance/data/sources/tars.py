@@ -9,7 +9,7 @@ from typing import IO
 from semblance.data.pictures import formats
 from semblance.data.pictures.formats import HEAD
 from semblance.data.sources.files import Files, is_picture
-from semblance.data.sources.kinds import HIDDEN, LINKED, MET, NO_FILES, Sorter, folders_of, is_hidden
+from semblance.data.sources.kinds import HIDDEN, LINKED, MET, NO_FILES, NOWHERE, Sorter, folders_of, is_hidden
 from semblance.data.sources.tar_members import Member, content, damage_told, is_compressed, member_of, members
 from semblance.data.tally import Tally
 from semblance.errors import UserError
@@ -18,7 +18,6 @@ from semblance.runtime.memory import Limits, too_large
 SUFFIXES = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".txz", ".tar.bz2", ".tbz2")
 
 _ABSOLUTE = "Taken as names within the archive, though they begin with a slash"
-_NOWHERE = "Left out as links to what is not in the archive"
 _OUTSIDE = "Left out since their names lead out of the archive (..)"
 _TWICE = "Taken as written last, since the archive has the name more than once"
 _UNENDED = "Last in an archive that has no end mark, and may be cut short"
@@ -92,7 +91,7 @@ def _choose(found: Found, sorter: Sorter, head: Callable[[Member], bytes]) -> li
         elif end in folders:
             sorter.tally.add(HIDDEN if is_hidden(name) else MET, f"{name}/")
         else:
-            sorter.tally.add(_NOWHERE, name)
+            sorter.tally.add(NOWHERE, name)
     names = [name for name, file in files.items() if sorter.takes(name, partial(head, file))]
     met = {files[name].offset for name in names if files[name].name == name}
     for name in names:
