@@ -33,7 +33,9 @@ def is_picture(head: bytes) -> bool:
     if head[:2] == b"BM" and head[6:10] == bytes(4):  # two letters alone prove nothing
         return True
     # Pillow takes HEIC for AVIF by some heads, and answers with a string where a library is missing.
-    return not missing(head) and any(accept(head) is True for name in _TOLD_BY_HEAD if (accept := Image.OPEN.get(name, (None, None))[1]))
+    return not missing(head) and any(
+        accept(head) is True for name in _TOLD_BY_HEAD if (accept := Image.OPEN.get(name, (None, None))[1])
+    )
 
 
 def missing(head: bytes) -> str | None:

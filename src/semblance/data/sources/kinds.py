@@ -133,7 +133,10 @@ class Sorter:
 
     def tell_twins(self, names: Sequence[str]) -> None:
         """Count the names, of files that are taken and of their folders, that some disks would hold for one."""
-        self.tally.add(f"Kept apart as folders, though their names {_TWINS}", *(f"{folder}/" for folder in _twins(sorted(folders_of(names)))))
+        self.tally.add(
+            f"Kept apart as folders, though their names {_TWINS}",
+            *(f"{folder}/" for folder in _twins(sorted(folders_of(names)))),
+        )
         self.tally.add(f"Kept apart as files, though their names {_TWINS}", *_twins(names))
 
 

@@ -87,7 +87,10 @@ def is_compressed(path: Path) -> bool:
 def members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Archive]]:
     """Each header, with the archive that it is read from: `content` may be read from its fileobj in between."""
     last = -1
-    with _opener(path)(path, "rb") as file, Archive.open(fileobj=file, tarinfo=_Header, ignore_zeros=True) as archive:
+    with (
+        _opener(path)(path, "rb") as file,
+        Archive.open(fileobj=file, mode="r:", tarinfo=_Header, ignore_zeros=True) as archive,
+    ):
         while (info := archive.next()) is not None:
             if archive.offset <= last:
                 raise tarfile.ReadError(f"a member that ends before it begins, at byte {last:,}")
