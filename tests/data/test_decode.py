@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
+from semblance.data.pictures.decode import decode, read_size
+from semblance.data.pictures.formats import EXTENSIONS
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -1,5 +1,6 @@
 """Data: whatever pictures or clips a person names, as samples to train on and, with labels, to evaluate on."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,13 +80,17 @@ def load_clips(
 
 
 def find_files(path: Path, wanted: Callable[[str], bool], memory_fraction: float = 0.25) -> Files | None:
-    """The files in a folder or tar whose relative names are wanted; None where the path is neither."""
+    """The files in a folder or tar whose relative names are wanted; None where the path is neither.
+
+    A set of pictures has those, too, that are pictures by content only. `left_out` counts all else.
+    """
     from semblance.data.sources import folders, tars
 
-    if path.is_dir():
-        return folders.find_in_folder(path, wanted)
-    if path.exists() and path.name.lower().endswith(tars.SUFFIXES):
-        return tars.find_in_tar(path, Limits.of_machine(memory_fraction, None), wanted)
+    by_content = wanted is is_picture
+    if os.path.isdir(path):
+        return folders.find_in_folder(path, wanted, by_content)
+    if os.path.isfile(path) and path.name.lower().endswith(tars.SUFFIXES):
+        return tars.find_in_tar(path, Limits.of_machine(memory_fraction, None), wanted, by_content)
     return None
 
 
@@ -93,7 +98,9 @@ def _of_arrays(path: Path, loaders: dict[str, Callable[..., Source]]) -> Callabl
     """What loads a file of arrays; None where there is no file, a UserError where it is of another kind."""
     from semblance.data.sources import tars
 
-    if path.exists() and path.suffix.lower() not in loaders:
+    if not os.path.exists(path):
+        return None
+    if not os.path.isfile(path) or path.suffix.lower() not in loaders:
         kinds = f"{', '.join((*tars.SUFFIXES, *list(loaders)[:-1]))} or {list(loaders)[-1]}"
         raise UserError(f"{path} is not a folder, {kinds}: unpack or convert it.")
-    return loaders[path.suffix.lower()] if path.exists() else None
+    return loaders[path.suffix.lower()]

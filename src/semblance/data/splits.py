@@ -1,18 +1,11 @@
 """Which pictures are held out, and which class each shows, told from relative names alone."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from os import fsencode
-from pathlib import PurePosixPath
 
 _HELD_OUT = ("test", "val", "valid", "validation")
-
-
-def is_of_kind(name: str, extensions: Collection[str]) -> bool:
-    """Whether a file of this relative name has one of these extensions, and is neither hidden nor made by macOS."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in extensions and not any(p.startswith(".") or p == "__MACOSX" for p in path.parts)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from torch import Tensor
 from semblance.data.clips.media import SOUNDS, decode_sound
 from semblance.data.samples import Skipped, reason
 from semblance.data.sources.files import Files
-from semblance.data.splits import is_of_kind
+from semblance.data.sources.kinds import is_of_kind
 from semblance.errors import UserError
 from semblance.evaluation.clip_features import probed
 from semblance.runtime.precision import autocast

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
@@ -17,10 +17,12 @@ from semblance.data.clips.clips import Clips
 from semblance.data.clips.even_frames import Clip
 from semblance.data.clips.media import SOUNDS, VIDEOS, decode_clip, decode_sound, probe, reader
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
+from semblance.data.pictures.decode import decode, read_size
+from semblance.data.pictures.formats import EXTENSIONS
 from semblance.data.samples import Attribute, Skipped, Source, reason
 from semblance.data.sources.files import Files
-from semblance.data.splits import is_held_out, is_of_kind, split
+from semblance.data.sources.kinds import is_of_kind
+from semblance.data.splits import is_held_out, split
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
 from semblance.views.clip import ClipView
@@ -42,7 +44,7 @@ class Pair:
 
 
 def is_media(name: str) -> bool:
-    """Whether a file of this relative name belongs to a set of clips: by extension, unless hidden or made by macOS."""
+    """Whether a file of this relative name belongs to a set of clips, by extension; none that is hidden does."""
     labels = PurePosixPath(name).name == LABELS and is_of_kind(name, (".csv",))
     return labels or is_of_kind(name, VIDEOS | SOUNDS | EXTENSIONS)
 
@@ -60,7 +62,7 @@ def load_clip_files(files: Files, video: ClipView, sound: SoundView, limits: Lim
     if not pairs:
         told = f"; {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         wanted = "videos with sound, or a sound file beside each picture"
-        raise UserError(f"No clips found in {files.path} ({wanted}){told}.")
+        raise UserError(" ".join([f"No clips found in {files.path} ({wanted}){told}.", *files.left_out.lines()]))
     canvas, needed = _measure(files, pairs, video, sound)
     decode_pair = partial(_decode, files.read, canvas, video, sound)
     if needed <= limits.bytes:
@@ -72,7 +74,8 @@ def load_clip_files(files: Files, video: ClipView, sound: SoundView, limits: Lim
     if len(found.kept) < 2:
         name, why = (skipped or [("", "too few")])[0]
         raise UserError(f"{len(found.kept)} of {len(pairs)} clips in {files.path} can be read; {name}: {why}.")
-    return _split(files.path.name, canvas, pairs, found, skipped, table, video, sound)
+    source = _split(files.path.name, canvas, pairs, found, skipped, table, video, sound)
+    return replace(source, notes=[*files.left_out.lines(), *source.notes])
 
 
 def _decode(read: Callable[[Any], bytes], canvas: int, video: ClipView, sound: SoundView, pair: Pair) -> Clip:

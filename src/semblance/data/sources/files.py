@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import EXTENSIONS, Draw, cut_file, decode, read_size
+from semblance.data.pictures.decode import Draw, cut_file, decode, read_size
 from semblance.data.pictures.decode_all import decode_all
+from semblance.data.pictures.formats import EXTENSIONS
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Skipped, Source, labelled, reason
-from semblance.data.splits import Part, is_of_kind, split
+from semblance.data.sources.kinds import is_of_kind
+from semblance.data.splits import Part, split
 from semblance.data.tally import Tally
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
@@ -40,17 +42,15 @@ class Files:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this relative name is taken for a picture: by extension, unless hidden or made by macOS."""
+    """Whether a file of this relative name is taken for a picture: by extension, unless hidden or made by a system."""
     return is_of_kind(name, EXTENSIONS)
 
 
 def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
     """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand."""
     if not files.items:
-        raise UserError(
-            f"No images found in {files.path}. Videos are for avid and avid-cma; pictures are files of these kinds: "
-            f"{' '.join(sorted(EXTENSIONS))}."
-        )
+        kinds = f"Pictures are files of these kinds: {' '.join(sorted(EXTENSIONS))}."
+        raise UserError(" ".join([f"No images found in {files.path}.", *files.left_out.lines(), kinds]))
     by_name = {str(item): item for item in files.items}
     parts = split(list(by_name))
     sampled = _sample_sizes(files, [by_name[name] for name in parts.train.names])
