@@ -4,18 +4,31 @@ import re
 
 import pytest
 
-from semblance.data.splits import is_held_out, split
+from semblance.data.splits import Part, is_held_out, split
+
+
+
+def classes(part: Part | None) -> list[str]:
+    assert part is not None
+    return part.attributes["class"].classes if part.attributes else []
+
+
+def labels(part: Part | None) -> list[str]:
+    """The class of each picture of a part."""
+    assert part is not None
+    return part.attributes["class"].names if part.attributes else []
+
 
 CLASSES = [f"{kind}/{i}.png" for kind in ("cat", "dog", "fox") for i in range(100)]
 
 
 def test_a_tenth_of_class_folders_is_held_out() -> None:
     parts = split(CLASSES)
-    assert parts.test is not None and parts.train.labels is not None
+    assert parts.test is not None
     assert 15 <= len(parts.test.names) <= 45
     assert sorted(parts.train.names + parts.test.names) == sorted(CLASSES)
-    assert parts.classes == ["cat", "dog", "fox"]
-    assert all(n.startswith(parts.classes[c]) for n, c in zip(parts.train.names, parts.train.labels, strict=True))
+    assert classes(parts.train) == classes(parts.test) == ["cat", "dog", "fox"]
+    assert labels(parts.train) == [name.split("/")[0] for name in parts.train.names]
 
 
 def test_held_out_pictures_do_not_depend_on_order_or_other_files() -> None:
@@ -42,7 +55,7 @@ def test_train_and_test_folders_are_the_splits(test: str, top: str) -> None:
     assert parts.test is not None
     assert {name.split("/")[-3] for name in parts.train.names} == {"train"}
     assert {name.split("/")[-3] for name in parts.test.names} == {test}
-    assert parts.test.labels == [0, 0, 0, 1, 1, 1] and parts.classes == ["a", "b"]
+    assert labels(parts.test) == [*"aaabbb"] and classes(parts.train) == ["a", "b"]
 
 
 def test_test_is_preferred_to_val_unless_only_val_has_classes() -> None:
@@ -64,17 +77,17 @@ def test_test_is_preferred_to_val_unless_only_val_has_classes() -> None:
 def test_no_classes_no_labels_no_hold_out(names: list[str]) -> None:
     parts = split(names)
     assert parts.train.names == sorted(names)
-    assert parts.train.labels is None and parts.test is None and parts.classes == []
+    assert not parts.train.attributes and parts.test is None
 
 
 def test_train_alone_is_descended_and_held_out_from() -> None:
     parts = split([f"set/train/{name}" for name in CLASSES])
-    assert parts.test is not None and parts.classes == ["cat", "dog", "fox"]
+    assert parts.test is not None and classes(parts.train) == ["cat", "dog", "fox"]
 
 
 def test_the_class_is_the_first_folder_of_a_split() -> None:
     parts = split(["train/a/x/1.png", "train/b/2.png", "test/a/y/z/3.png", "test/b/4.png"])
-    assert parts.train.labels == [0, 1] and parts.test is not None and parts.test.labels == [0, 1]
+    assert labels(parts.train) == labels(parts.test) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -100,4 +113,4 @@ def test_what_is_as_expected_is_not_told() -> None:
 
 def test_disjoint_classes_are_no_classes() -> None:
     parts = split(["train/a/1.png", "train/b/1.png", "test/c/1.png", "test/d/1.png"])
-    assert parts.classes == [] and parts.train.labels is None and parts.test.labels is None  # type: ignore[union-attr]
+    assert not parts.train.attributes and not parts.test.attributes  # type: ignore[union-attr]
