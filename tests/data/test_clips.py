@@ -192,7 +192,7 @@ def test_memory_is_told_before_decoding(tmp_path: Path) -> None:
         sound_file(tmp_path / f"{i}.wav", np.ones(30 * RATE))
     files = find_files(tmp_path, clip_files.is_media)
     assert files is not None
-    canvas, needed = clip_files._measure(files, clip_files._pairs_of_names(files.items)[0], VIDEO, SOUND)
+    canvas, needed = clip_files._measure(files, clip_files._pairs(files.items, None)[0], VIDEO, SOUND)
     source = load(tmp_path)
     held = [t for part in (source.train, source.test) for rows in (part.frames, part.sounds) for t in rows]
     assert needed == pytest.approx(sum(t.numel() * t.element_size() for t in held), rel=0.02)

@@ -7,7 +7,6 @@ import pytest
 from semblance.data.splits import Part, is_held_out, split
 
 
-
 def classes(part: Part | None) -> list[str]:
     assert part is not None
     return part.attributes["class"].classes if part.attributes else []

@@ -19,7 +19,7 @@ _WORDS = {
     UNLABELLED: ("unlabelled", "unlabeled", "unlab", "unsup", "unsupervised"),
 }
 _KINDS = {word: kind for kind, words in _WORDS.items() for word in words}
-_AROUND = r"(?:datasets?|data|sets?|splits?|images?|imgs?|pictures?|pics?|photos?|videos?|clips?|frames?|samples?|files?)"
+_AROUND = r"(?:data|(?:dataset|set|split|image|img|picture|pic|photo|video|clip|frame|sample|file)s?)"
 _KIND = re.compile(rf"{_AROUND}?({'|'.join(sorted(_KINDS, key=len, reverse=True))}){_AROUND}?")
 _DATED = re.compile(r"(19|20)\d\d($|[^0-9]|(0[1-9]|1[0-2])([0-2]\d|3[01])?($|[^0-9]))")
 _OF_A_CAMERA = re.compile(r"[1-9]\d\d(?=\d*[A-Z_])[0-9A-Z_]{5}")  # 100CANON, 101_PANA: the DCF standard
@@ -119,7 +119,7 @@ def named_part(folder: str) -> tuple[str, str] | None:
 
 
 def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged | None:
-    """Parts by the names of the first folders; None where they name none. in_classes: they were in each class folder."""
+    """Parts by the names of the first folders; None where they name none. in_classes: each class has such folders."""
     tops: dict[str, dict[str, str]] = {}
     for name, short in inner.items():
         top, slash, rest = short.partition("/")
@@ -154,7 +154,7 @@ def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged 
         found.notes.append(f"No folder is called train: {trained} is trained on, {test} is held out.")
     if left_out := [name for name in inner if name not in found.train and name not in (found.test or {})]:
         taken = (trained, test, UNLABELLED)
-        used = sorted((t for t, (k, w) in roles.items() if w in whole and k in taken), key=lambda t: taken.index(roles[t][0]))
+        used = [top for kind in taken for top, role in roles.items() if role[0] == kind and role[1] in whole]
         beside = " and ".join(f"{shown(top)}/" for top in used[:4])
         found.notes.append(f"{len(left_out):,} pictures beside {beside} are left out, as {shown(left_out[0])}.")
     return found
@@ -274,7 +274,8 @@ def _loose(inner: Sequence[str]) -> list[str]:
     loose = [name for name in inner if "/" not in name]
     if not loose or len(loose) == len(inner):
         return []
-    return [f"The folders are not taken for classes, since {shown(loose[0])} lies beside them; move it into one or away."]
+    told = f"since {shown(loose[0])} lies beside them; move it into one or away"
+    return [f"The folders are not taken for classes, {told}."]
 
 
 def _seemingly(inner: Mapping[str, str]) -> list[str]:
@@ -285,4 +286,5 @@ def _seemingly(inner: Mapping[str, str]) -> list[str]:
     if TRAIN not in kinds.values() or len(set(kinds.values())) < 2 or not others:
         return []
     told = " and ".join(f"{shown(top)}/" for top in list(kinds)[:2])
-    return [f"{told} are not taken for splits, since {shown(others[0])}/ lies beside them and they share no class folder."]
+    why = f"since {shown(others[0])}/ lies beside them and they share no class folder"
+    return [f"{told} are not taken for splits, {why}."]

@@ -153,13 +153,15 @@ def hold_out(names: Mapping[str, str], groups: Mapping[str, str] | None = None, 
     return set() if len(held) == len(names) else held
 
 
-def hold_out_rows(count: int, label: Attribute | None, share: float | None = None) -> Tensor:
-    """Which rows of arrays are held out, by their numbers and classes as hold_out: bool (count,)."""
+def hold_out_rows(count: int, label: Attribute | None, share: float | None = None, *, clips: bool = False) -> Tensor:
+    """Which rows of arrays are held out, by their numbers and classes as hold_out: bool (count,).
+
+    Of pictures, those with a label, which alone can be measured."""
     names = {str(row): str(row) for row in range(count)}
     groups = None
     if label is not None:
         groups = {name: group for name, group in zip(names, label.names, strict=True) if group}
-        names = {name: name for name in groups}
+        names = names if clips else {name: name for name in groups}
     held = hold_out(names, groups, TENTH if share is None else share)
     return torch.tensor([str(row) in held for row in range(count)], dtype=torch.bool)
 
@@ -173,7 +175,7 @@ def split(
     `split` splits; options overrule both. Where nothing tells a split, a tenth is held out by the hash of names, of
     each class one at least (hold_out): of pictures those that have a label, since labels are what they are measured by.
     """
-    options = options or LabelOptions()
+    options, kind = options or LabelOptions(), "clip" if clips else "picture"
     names = sorted(names)
     found = arrange(names, options.folders, as_classes=options.labels == FOLDERS)
     shorts = dict(sorted((found.train | (found.test or {})).items()))
@@ -182,7 +184,8 @@ def split(
     if by_table:
         shorts, notes = {name: name for name in names}, []  # folders have no say in it
     if table is not None and (unnamed := [name for name in shorts if name not in table.named]):
-        notes.append(f"{len(unnamed):,} of {len(shorts):,} are not named by {shown(table.name)}, as {shown(unnamed[0])}.")
+        count = f"{len(unnamed):,} of {len(shorts):,} {kind}s"
+        notes.append(f"{count} are not named by {shown(table.name)}, as {shown(unnamed[0])}.")
     labels, labels_by = _labels(found, shorts, options, table, notes, clips=clips)
     if table is not None and by_table:
         held, split_by = {name for name in names if table.held.get(name)}, f"by {table.name}"
@@ -195,7 +198,7 @@ def split(
         hashed = {name: name if whole else short for name, short in shorts.items() if name in some}
         held = hold_out(hashed, next(iter(labels.values()), None), share) if share else set()
         if hashed and share and not held:
-            notes.append(f"Too few {'clips' if clips else 'pictures'} to hold some out.")
+            notes.append(f"Too few {kind}s to hold some out.")
     if not set(shorts) - held:
         notes.append("Nothing would be left to train on, so nothing is held out.")
         held = set()
@@ -203,7 +206,8 @@ def split(
     for column, known in labels.items():
         classes = [{known[name] for name in part.names if name in known} for part in parts]
         if held:
-            notes += [f"{column}: {note}" if len(labels) > 1 else note for note in unmatched(*classes, of="clip" if clips else "picture")]
+            told = unmatched(classes[0], classes[1], of=kind)
+            notes += [f"{shown(column)}: {note}" if len(labels) > 1 else note for note in told]
         if not held or classes[0] & classes[1]:
             index = {name: i for i, name in enumerate(sorted(classes[0] | classes[1]))}
             for part in parts:
@@ -229,11 +233,8 @@ def _labels(
         if 1 < len(set(known.values())) <= len(known) // 2:
             labels[column] = known
         elif known:
-            count = len(set(known.values()))
-            notes.append(
-                f"The column {shown(column)} of {shown(table.name)} is no label: it has {count:,} different values for "
-                f"{len(known):,} {'clips' if clips else 'pictures'}."
-            )
+            told = f"it has {len(set(known.values())):,} different values for {len(known):,} files"
+            notes.append(f"The column {shown(column)} of {shown(table.name)} is no label: {told}.")
     if len(labels) == 1 and not clips:  # what pictures are labelled by is called so everywhere
         (column, known), *_ = labels.items()
         return {"class": known}, f"by {shown(column)} of {shown(table.name)}"

@@ -13,7 +13,7 @@ from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import Draw, cut_array, resize
 from semblance.data.pictures.decode_all import Decoded, decode_all
 from semblance.data.pictures.images import Images
-from semblance.data.samples import Attribute, Source
+from semblance.data.samples import Attribute, S, Source
 from semblance.data.sources.array_labels import attributes_of
 from semblance.data.splits import LabelOptions, hold_out_rows
 from semblance.data.understood import OF_ARRAYS, understood
@@ -36,7 +36,7 @@ def load_npy(path: Path, image_size: int, limits: Limits, options: LabelOptions)
     decode, cut = partial(_decode_row, str(path)), partial(_cut_mapped, str(path))
     exact = pictures.shape[1:3] == (canvas, canvas)
     images = Images(path.name, canvas, range(len(pictures)), decode=decode, cut=cut, exact=exact)
-    return _divided(images, None, options, "", [])
+    return divided(images, None, options, "", [])
 
 
 def load_npz(path: Path, image_size: int, limits: Limits, options: LabelOptions) -> Source[Images]:
@@ -94,10 +94,12 @@ def from_arrays(
     parts = [(x, _one_each(name, x, y)) for x, y in ([train] if test is None else [train, test])]
     known, notes = attributes_of([None if options.unlabelled else labels for _, labels in parts], classes)
     images = [_images(name, x, own, image_size, limits) for (x, _), own in zip(parts, known, strict=True)]
-    return _divided(images[0], images[1] if test else None, options, by, notes)
+    return divided(images[0], images[1] if test else None, options, by, notes)
 
 
-def _divided(train: Images, test: Images | None, options: LabelOptions, by: str, notes: list[str]) -> Source[Images]:
+def divided(
+    train: S, test: S | None, options: LabelOptions, by: str, notes: list[str], *, clips: bool = False
+) -> Source[S]:
     """Both parts as they are, or as a person says; what is understood is told."""
     if options.labels is not None or options.folders:
         raise UserError(
@@ -107,17 +109,18 @@ def _divided(train: Images, test: Images | None, options: LabelOptions, by: str,
     if test is not None and options.share:
         raise UserError(f"{train.name} brings a test part: leave out --split, or give --split none to leave that away.")
     labels_by = "by --unlabelled" if options.unlabelled else by if train.attributes else ""
-    source, split_by = Source[Images](train, test), by
+    source, split_by = Source[S](train, test), by
     if options.share == 0:
+        if test is not None:
+            notes.append(f"The {len(test):,} samples of the test part are left out, by --split none.")
         source.test = None
-        notes += [f"The {len(test):,} test pictures are left out, by --split none."] if test is not None else []
-    elif test is None and (train.attributes or options.share):
+    elif test is None and (clips or train.attributes or options.share):
         label = train.attributes.get("class")
-        held, split_by = hold_out_rows(len(train), label, options.share), "by hash"
+        held, split_by = hold_out_rows(len(train), label, options.share, clips=clips), "by hash"
         if held.any():
-            source = Source[Images].divided(train, held)
+            source = Source[S].divided(train, held)
         else:
-            notes.append("Too few pictures to hold some out.")
+            notes.append("Too few samples to hold some out.")
     source.notes = [*notes, understood(source, labels_by, split_by, OF_ARRAYS)]
     return source
 
@@ -131,9 +134,7 @@ def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.
     return labels[:, 0]
 
 
-def _images(
-    name: str, array: np.ndarray, attributes: dict[str, Attribute], image_size: int, limits: Limits
-) -> Images:
+def _images(name: str, array: np.ndarray, attributes: dict[str, Attribute], image_size: int, limits: Limits) -> Images:
     pictures = _channels_last(array, name)
     canvas = _canvas(pictures, image_size)
     if (needed := len(pictures) * 3 * canvas**2) > limits.bytes:

@@ -72,11 +72,11 @@ def load_files(files: Files, image_size: int, limits: Limits, options: LabelOpti
     read_picture, cut = partial(_decode_item, files.read), partial(_cut_item, files.read)
 
     def images(part: Part) -> Images:
-        items = [by_name[name] for name in part.names]
+        items, known = [by_name[name] for name in part.names], part.attributes
         if not fits:
-            return Images(files.path.name, canvas, items, attributes=part.attributes, decode=read_picture, cut=cut, exact=exact)
+            return Images(files.path.name, canvas, items, attributes=known, decode=read_picture, cut=cut, exact=exact)
         pixels, sizes, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
-        return Images(files.path.name, canvas, items, pixels, sizes, part.attributes, skipped=skipped, cut=cut, exact=exact)
+        return Images(files.path.name, canvas, items, pixels, sizes, known, skipped=skipped, cut=cut, exact=exact)
 
     train, test = images(parts.train), images(parts.test) if parts.test else None
     if not len(train.readable):
@@ -90,7 +90,7 @@ def load_files(files: Files, image_size: int, limits: Limits, options: LabelOpti
     return source
 
 
-def read_labels(path: str | None, files: Collection[str]) -> LabelTable | None:
+def read_labels(path: str | None, files: Collection[str], sounds: Collection[str] | None = None) -> LabelTable | None:
     """The table of --labels, if there is one; a UserError where it cannot be read."""
     if path is None:
         return None
@@ -98,7 +98,7 @@ def read_labels(path: str | None, files: Collection[str]) -> LabelTable | None:
         given = {Path(path).name: Path(path).expanduser().read_bytes()}
     except OSError as error:
         raise UserError(f"--labels {shown(path)} cannot be read: {error.strerror}.") from error
-    return read_tables(given, files)
+    return read_tables(given, files, sounds)
 
 
 def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:

@@ -20,7 +20,9 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
-def read_tables(given: Mapping[str, bytes], files: Collection[str], sounds: Collection[str] | None = None) -> LabelTable:
+def read_tables(
+    given: Mapping[str, bytes], files: Collection[str], sounds: Collection[str] | None = None
+) -> LabelTable:
     r"""What tables say of files; given: the bytes of each by its name, whose folder its names are relative to.
 
     files: names in the data set. The first column names them relative to the table, with `/` or `\`, or by any end of
@@ -69,7 +71,7 @@ def read_tables(given: Mapping[str, bytes], files: Collection[str], sounds: Coll
     for column in dict.fromkeys(column for row in rows.values() for column in row):
         if column != SPLIT and (column != SOUND or sounds is None):
             table.labels[column] = {file: row[column] for file, row in rows.items() if column in row}
-            tally.add(f"The column {shown(column)} is blank", *(file for file, row in rows.items() if column not in row))
+            tally.add(f"The column {shown(column)} is blank", *(file for file in rows if column not in rows[file]))
     table.notes += tally.lines()
     return table
 
@@ -155,15 +157,15 @@ def _read(name: str, data: bytes, index: _Index) -> _Sheet:
     delimiter = max(found, key=lambda delimiter: found[delimiter][0])
     rows = found[delimiter][1]
     heads = rows[0][1]
-    while len(heads) > 1 and not heads[-1] and not any(row[len(heads) - 1 :] and row[len(heads) - 1] for _, row in rows):
-        heads = heads[:-1]
+    used = max(place for _, row in rows for place, cell in enumerate(row, 1) if cell)
+    heads = heads[: max(used, len(heads) - next((n for n, cell in enumerate(reversed(heads)) if cell), 0))]
     headed = not any(map(index.names_a_file, heads))
     for line, row in rows:
         while len(row) > len(heads) and not row[-1]:
             row.pop()
         if len(row) != len(heads):
-            start = 1 if said else 0
-            raise UserError(f"{shown(name)}: line {line + start} has more or fewer cells than the {len(heads)} columns.")
+            told = f"line {line + bool(said)} has more or fewer cells than the {len(heads)} columns"
+            raise UserError(f"{shown(name)}: {told}.")
     cells = [row for _, row in rows[headed:]]
     if not cells:
         raise UserError(f"{shown(name)} has no rows.")
@@ -225,7 +227,8 @@ def _held(said: Mapping[str, str], name: str, tally: Tally) -> dict[str, bool]:
             tally.add(f"{column} is not used, since it does not say both train and test (but {told})", *said)
         return {}
     if values <= {*_YES, *_NO}:
-        tally.add(f"{column} says {' or '.join(sorted(values & {*_YES}))}, taken for training", *(f for f in held if not held[f]))
+        words = " or ".join(sorted(values & {*_YES}))
+        tally.add(f"{column} says {words}, taken for training", *(file for file in held if not held[file]))
     tally.add(f"{column} is blank, taken for training", *(file for file, value in said.items() if not value))
     unclear = [file for file, value in said.items() if value and file not in held]
     tally.add(f"{column} says neither train nor test, taken for training", *unclear)
