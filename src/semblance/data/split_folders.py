@@ -199,7 +199,7 @@ def _as_said(inner: Mapping[str, str], said: Mapping[str, Sequence[str]]) -> Arr
                 raise UserError(f"--split: no folder {shown(folder)} in the data. There are: {known}.")
             parts.setdefault(part, {}).update(below)
     test = {n: s for n, s in parts.get("test", {}).items()}
-    train = parts.get("train", dict(inner))
+    train = parts.get("train") or _without_parts({name: short for name, short in inner.items() if name not in test})
     found = Arranged({n: s for n, s in sorted(train.items()) if n not in test}, test or None)
     if not found.train:
         raise UserError("--split leaves nothing to train on: name a folder as train=FOLDER.")
@@ -208,6 +208,11 @@ def _as_said(inner: Mapping[str, str], said: Mapping[str, Sequence[str]]) -> Arr
     if left_out := [name for name in inner if name not in found.train and name not in test]:
         found.notes.append(f"{len(left_out):,} pictures are in no folder of --split, as {shown(left_out[0])}.")
     return found
+
+
+def _without_parts(inner: dict[str, str]) -> dict[str, str]:
+    """Names without their first folders, where all of these name parts."""
+    return _below(inner) if all(named_part(folder) for folder in _folders(inner.values())) else inner
 
 
 def _classed(found: Arranged, *, as_classes: bool = False) -> Arranged:

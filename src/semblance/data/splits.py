@@ -213,6 +213,8 @@ def split(
             for part in parts:
                 values = [index[known[name]] if name in known else UNKNOWN for name in part.names]
                 part.attributes[column] = Attribute(torch.tensor(values), list(index))
+    if not any(part.attributes for part in parts) and not options.unlabelled:
+        labels_by = ""
     return Split(parts[0], parts[1] if held else None, notes, labels_by, split_by if held else "")
 
 

@@ -19,15 +19,13 @@ def understood(source: Source[Any], labels_by: str, split_by: str, flags: Sequen
     parts = [part for part in (source.train, source.test) if part is not None]
     names = list(dict.fromkeys(name for part in parts for name in part.attributes))
     labels = [_counts([part.attributes[name] for part in parts if name in part.attributes]) for name in names]
-    told = [_classes(counts) for counts, _ in labels]
-    if len(names) > 1 or names not in ([], ["class"]):
+    told = [_classes(counts, unknown) for counts, unknown in labels]
+    if names != ["class"]:
         told = [f"{shown(name)} of {classes}" for name, classes in zip(names, told, strict=True)]
-    known = f"{', '.join(told) or 'no classes'}{f' {labels_by}' if labels_by else ''}"
-    if unknown := max((unknown for _, unknown in labels), default=0):
-        known += f", {unknown:,} without {'a' if len(labels) == 1 else 'one'} label"
+    known = f"{', '.join(told) or 'no classes'} {labels_by}".strip()
     held = f"{len(source.test):,} held out {split_by}" if source.test is not None else "none held out"
     which = " or ".join([", ".join(flags[:-1]), flags[-1]])
-    return f"Understood: {known}, {len(source.train):,} to train on, {held.strip()}; {which} overrule this."
+    return f"Understood: {known}, {len(source.train):,} to train on, {held}; {which} overrule this."
 
 
 def _counts(attributes: Sequence[Any]) -> tuple[dict[str, int], int]:
@@ -41,7 +39,7 @@ def _counts(attributes: Sequence[Any]) -> tuple[dict[str, int], int]:
     return dict(zip(classes, counts, strict=True)), unknown
 
 
-def _classes(counts: dict[str, int]) -> str:
+def _classes(counts: dict[str, int], unknown: int) -> str:
     """2 classes (cats 120, dogs 118); of many the first few, and the range of counts."""
     if len(counts) <= _NAMED:
         told = ", ".join(f"{shown(name)} {count:,}" for name, count in counts.items())
@@ -50,4 +48,4 @@ def _classes(counts: dict[str, int]) -> str:
         each = f"{low:,} each" if low == high else f"{low:,} to {high:,} each"
         told = f"{', '.join(shown(name) for name in list(counts)[:3])}, ...; {each}"
     plural = "class" if len(counts) == 1 else "classes"
-    return f"{len(counts):,} {plural} ({told})"
+    return f"{len(counts):,} {plural} ({told}{f'; {unknown:,} without one' if unknown else ''})"

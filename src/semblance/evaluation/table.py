@@ -63,9 +63,14 @@ def neighbours_of(samples: int) -> int:
 
 
 def _readable(features: Tensor, samples: Samples, attribute: str) -> tuple[Tensor, Tensor]:
-    kept, label = samples.readable, samples.attributes[attribute]
-    kept = kept[label.known[kept]]
-    return (features, label.values) if len(kept) == len(samples) else (features[kept], label.values[kept])
+    kept, labels = labelled(samples, attribute), samples.attributes[attribute].values
+    return (features, labels) if len(kept) == len(samples) else (features[kept], labels[kept])
+
+
+def labelled(samples: Samples, attribute: str) -> Tensor:
+    """Indices of the readable samples that have the label: int64 (n,)."""
+    kept = samples.readable
+    return kept[samples.attributes[attribute].known[kept]]
 
 
 def _free() -> int:

@@ -38,26 +38,29 @@ def read_tables(
     tally = Tally()
     table = LabelTable(" and ".join([*given][:2] if len(given) < 3 else [next(iter(given)), f"{len(given) - 1} more"]))
     rows: dict[str, dict[str, str]] = {}
-    unsure: set[tuple[str, str]] = set()  # what rows contradict each other in
+    columns: list[str] = []
+    unsure: dict[str, set[str]] = {}  # the columns that rows of one file contradict each other in
     for name, data in given.items():
         folder = dirname(name)
         index = _Index(files, folder)
         sheet = _read(name, data, index)
         table.notes.append(sheet.told)
+        columns += [column for column in sheet.columns if column not in columns]
         found = sheet.found(index)
-        table.missing += [(cell, name) for cell, file in found if file is None]
+        inside = f"{folder}/" if folder else ""
+        table.missing += [(f"{inside}{_plain(cell)}", name) for cell, file in found if file is None]
         known = _Index(sounds or (), folder)
         for (_, file), row in zip(found, sheet.rows, strict=True):
             if file is None:
                 continue
             own = {column: cell for column, cell in zip(sheet.columns, row, strict=True) if cell}
             if sounds is not None and SOUND in own:
-                own[SOUND] = known.find(own[SOUND]) or normpath(f"{folder}/{_plain(own[SOUND])}".lstrip("/"))
+                own[SOUND] = known.find(own[SOUND]) or f"{inside}{_plain(own[SOUND])}"
             if file not in rows:
                 rows[file] = own
                 continue
-            differing = {c for c in own if rows[file].get(c, own[c]) != own[c]} | {c for f, c in unsure if f == file}
-            unsure |= {(file, column) for column in differing}
+            differing = unsure.setdefault(file, set())
+            differing |= {column for column, cell in own.items() if rows[file].get(column, cell) != cell}
             told = "contradicting, which counts as blank" if differing else "alike"
             tally.add(f"Named several times in {table.name}, {told}", file)
             rows[file] = {c: cell for c, cell in (rows[file] | own).items() if c not in differing}
@@ -67,8 +70,9 @@ def read_tables(
         raise UserError(f"{shown(table.name)} names no file of the data set: it names {shown(cell)}, {there}.")
     table.named = set(rows)
     table.sounds = {file: row[SOUND] for file, row in rows.items() if SOUND in row} if sounds is not None else {}
-    table.held = _held({file: row.get(SPLIT, "") for file, row in rows.items()}, table.name, tally)
-    for column in dict.fromkeys(column for row in rows.values() for column in row):
+    if SPLIT in columns:
+        table.held = _held({file: row.get(SPLIT, "") for file, row in rows.items()}, table.name, tally)
+    for column in columns:
         if column != SPLIT and (column != SOUND or sounds is None):
             table.labels[column] = {file: row[column] for file, row in rows.items() if column in row}
             tally.add(f"The column {shown(column)} is blank", *(file for file in rows if column not in rows[file]))
@@ -222,9 +226,8 @@ def _held(said: Mapping[str, str], name: str, tally: Tally) -> dict[str, bool]:
             held[file] = kind[0] not in (TRAIN, UNLABELLED) if kind else value.lower() in _NO
     column = f"The column {SPLIT} of {shown(name)}"
     if len(set(held.values())) < 2:
-        if values:
-            told = ", ".join(map(shown, sorted(values)[:3]))
-            tally.add(f"{column} is not used, since it does not say both train and test (but {told})", *said)
+        told = ", ".join(map(shown, sorted(values)[:3])) or "nothing"
+        tally.add(f"{column} is not used, since it does not say both train and test (but {told})", *said)
         return {}
     if values <= {*_YES, *_NO}:
         words = " or ".join(sorted(values & {*_YES}))
