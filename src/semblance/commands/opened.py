@@ -24,7 +24,8 @@ from semblance.systems import Method
 class Opened:
     """config: the run's, with what was given anew. folder: None for a backbone by itself. state: of the checkpoint,
     empty where there is none. file: the backbone to be measured where there is no checkpoint. network: student,
-    teacher, or None for the one that its authors evaluate. notes: what is to be told beside the results."""
+    teacher, or None for the one that its authors evaluate. resplit: whether labels or split of the run's own data are
+    given anew. notes: what is to be told beside the results."""
 
     config: TrainConfig
     modality: Modality
@@ -32,6 +33,7 @@ class Opened:
     state: dict[str, Any]
     file: Path
     network: str | None
+    resplit: bool = False
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -50,15 +52,16 @@ class Opened:
         anew, path = said_anew(options.given), Path(run)
         if path.is_dir() and (folder := RunFolder(path)).config.exists():
             own = TrainConfig.load(folder.config)
-            notes = []
-            if not moved and absolute(anew.get("data", own.data)) != own.data:
+            notes, other = [], absolute(anew.get("data", own.data)) != own.data
+            resplit = not other and any(name in anew for name in SAID)
+            if other and not moved:
                 left = [name for name in SAID if getattr(own, name) and name not in anew]
                 anew = {name: TrainConfig.model_fields[name].default for name in SAID} | anew
                 if left:
                     notes.append(f"{', '.join(map(flag, left))} of the run: not of the data that is named now.")
             config = own.model_copy(update=anew)
             state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else {}
-            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network, notes)
+            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network, resplit, notes)
             if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
                 raise UserError(
                     f"{path} has no checkpoint to measure: it stopped before its first. Go on with --resume."

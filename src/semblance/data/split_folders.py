@@ -103,7 +103,7 @@ def _second_first(name: str) -> str:
 def _words(folder: str) -> list[str]:
     """Words of a folder's name, lower case: of seg_train, train2017, trainA and TrainSet."""
     found: list[str] = []
-    for word in re.findall(r"[^\W\d_]+", folder):
+    for word in re.findall(r"[^\W\d_]+", re.sub(r"(?i)h[eo]ld[\W_]?out", "holdout", folder)):
         found += [word] if kind_of(word) else re.findall(r"[A-Z]?[^A-Z]+|[A-Z]+", word)
     return [word.lower() for word in found]
 

@@ -96,8 +96,8 @@ class Pictures:
             told += f" Accuracies without a name are of {shown(source.attributes[0])}."
         if held_out < len(measured.held_out.readable):
             told += f" {held_out:,} of the held-out pictures have a label."
-        counts = {"train": of, "test": held_out}
-        return {"protocol": told, "measured": counts} | {
+        found = {"protocol": told, "measured": {"train": of, "test": held_out}}
+        return found | {
             name: table[-1][name] for name in ("knn_top1", "linear_top1") if name in table[-1]
         }
 

@@ -286,7 +286,7 @@ def flag(name: str | int) -> str:
 
 def flag_problem(name: str | int, error: Any) -> str:
     """A problem that pydantic found, as one of a flag."""
-    return f"{flag(name)}: {error['msg']} (got {error['input']!r})"
+    return f"{flag(name)}: {error['msg'].removeprefix('Value error, ')} (got {error['input']!r})"
 
 
 def misnamed(name: str) -> str:
