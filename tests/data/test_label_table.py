@@ -44,14 +44,16 @@ def test_whatever_separates_encodes_and_ends_lines_says_the_same() -> None:
 @pytest.mark.parametrize("heading", ["split", "Split", "SPLIT", " split "])
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("train", "test"), ("Training", "Validation"), ("TRAIN", "val"), ("1", "0"), ("true", "FALSE"), ("yes", "no"), ("1.0", "0.0"),
-     ("train_set", "dev"), ("unlabelled", "test")],
+    [("train", "test"), ("Training", "Validation"), ("TRAIN", "val"), ("1", "0"), ("true", "FALSE"), ("yes", "no"),
+     ("1.0", "0.0"), ("train_set", "dev"), ("unlabelled", "test")],
 )  # fmt: skip
 def test_the_split_in_any_words(heading: str, train: str, test: str) -> None:
     rows = [["file", heading], *([name, test if name in HELD else train] for name in FILES)]
     table = read(written(rows))
     assert out(table) == HELD and not table.labels
-    assert any(f"says {train.lower()}, taken for training: 6 files" in n for n in table.notes) == (train in "1 true yes 1.0")
+    assert any(f"says {train.lower()}, taken for training: 6 files" in n for n in table.notes) == (
+        train in "1 true yes 1.0"
+    )
 
 
 @pytest.mark.parametrize("values", [["train"] * 8, ["test"] * 8, [""] * 8, ["1", "2", "3", "4"] * 2, ["a", "b"] * 4])
@@ -64,8 +66,13 @@ def test_a_split_that_is_blank_or_foreign_in_places_is_told() -> None:
     values = ["train", "", "test", "train", "extra", "test", "", "train"]
     table = read(written([["file", "split"], *map(list, zip(FILES, values, strict=True))]))
     assert out(table) == {FILES[2], FILES[5]}
-    assert "The column split of labels.csv is blank, taken for training: 2 files, as cat/1.png, dog/6.png." in table.notes
-    assert "The column split of labels.csv says neither train nor test, taken for training: 1 file, as dog/4.png." in table.notes
+    assert (
+        "The column split of labels.csv is blank, taken for training: 2 files, as cat/1.png, dog/6.png." in table.notes
+    )
+    assert (
+        "The column split of labels.csv says neither train nor test, taken for training: 1 file, as dog/4.png."
+        in table.notes
+    )
 
 
 SPELLINGS = {
@@ -112,11 +119,16 @@ def test_each_table_is_relative_to_its_own_folder() -> None:
 
 
 def test_rows_of_one_file_agree_or_say_nothing() -> None:
-    text = "f,l,m\ncat/0.png,a,x\ncat/0.png,a,x\ncat/1.png,a,x\ncat/1.png,b,x\ncat/1.png,b,x\ncat/2.png,,x\ncat/2.png,c,\n"
+    text = (
+        "f,l,m\ncat/0.png,a,x\ncat/0.png,a,x\ncat/1.png,a,x\ncat/1.png,b,x\ncat/1.png,b,x\ncat/2.png,,x\ncat/2.png,c,\n"
+    )
     table = read(text)
     assert table.labels == {"l": {"cat/0.png": "a", "cat/2.png": "c"}, "m": dict.fromkeys(FILES[:3], "x")}
     told = [note for note in table.notes if "several times" in note]
-    assert "alike: 2 files, as cat/0.png, cat/2.png." in told[0] and "which counts as blank: 2 files, as cat/1.png" in told[1]
+    assert (
+        "alike: 2 files, as cat/0.png, cat/2.png." in told[0]
+        and "which counts as blank: 2 files, as cat/1.png" in told[1]
+    )
 
 
 def test_blank_labels_are_no_class() -> None:
@@ -174,7 +186,9 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_a_table_labels_pictures_instead_of_their_folders(pictures: Path, tmp_path: Path) -> None:
-    rows = [[f"{i:02}.png", "xyz"[i % 3] if i else "", "mn"[i // 2 % 2], "test" if i > 15 else "train"] for i in range(20)]
+    rows = [
+        [f"{i:02}.png", "xyz"[i % 3] if i else "", "mn"[i // 2 % 2], "test" if i > 15 else "train"] for i in range(20)
+    ]
     (tmp_path / "l.csv").write_text(written([["file", "letter", "other", "split"], *rows]))
     source = load(str(pictures), image_size=8, labels=str(tmp_path / "l.csv"))
     assert source.test is not None and source.attributes == ["letter", "other"]
@@ -185,13 +199,17 @@ def test_a_table_labels_pictures_instead_of_their_folders(pictures: Path, tmp_pa
             assert name == ("xyz"[number % 3] if 0 < number < 20 else "")
     assert "4 of 24 pictures are not named by l.csv, as a/20.png." in source.notes
     assert source.notes[-1].startswith(
-        "Understood: letter of 3 classes (x 6, y 7, z 6; 5 without one), other of 2 classes (m 10, n 10; 4 without one) by "
-        "l.csv, 20 to train on, 4 held out by l.csv; --unlabelled, --labels FILE.csv or --split ... overrule this."
+        "Understood: letter of 3 classes (x 6, y 7, z 6; 5 without one), other of 2 classes (m 10, n 10; 4 without one) "
+        "by l.csv, 20 to train on, 4 held out by l.csv; --unlabelled, --labels FILE.csv or --split ... overrule this."
     )
 
 
 def test_one_column_is_the_class_of_pictures_and_is_held_out_of(pictures: Path, tmp_path: Path) -> None:
-    rows = [["file", "letter", "id"], *([f"{i:02}.png", "xyz"[i % 3], str(i)] for i in range(24)), ["gone.png", "x", "9"]]
+    rows = [
+        ["file", "letter", "id"],
+        *([f"{i:02}.png", "xyz"[i % 3], str(i)] for i in range(24)),
+        ["gone.png", "x", "9"],
+    ]
     (tmp_path / "l.csv").write_text(written(rows))
     source = load(str(pictures), image_size=8, labels=str(tmp_path / "l.csv"))
     assert source.test is not None and source.attributes == ["class"]

@@ -23,14 +23,17 @@ def held(parts: Split) -> set[str]:
 
 PAIRS = [
     ("train", "test"), ("Training", "Testing"), ("TRAIN", "TEST"), ("seg_train", "seg_test"), ("train", "dev"),
-    ("train", "eval"), ("train_set", "test_set"), ("trainset", "testset"), ("TrainSet", "ValidSet"), ("train2017", "val2017"),
+    ("train", "eval"), ("train_set", "test_set"), ("trainset", "testset"), ("TrainSet", "ValidSet"),
+    ("train2017", "val2017"),
     ("train-images", "validation-images"), ("my training data", "my validation data"), ("01_train", "02_holdout"),
     ("imagenet_train", "imagenet_val"), ("training", "evaluation"), ("trainval", "test"), ("Train Images", "Held Out"),
     ("cats-vs-dogs.train", "cats-vs-dogs.test"), ("images_train", "images_valid"), ("trn", "tst"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("where", ["{}", "set/{}", "{0}/{0}", "{}/images", "{}/IMAGES/photos", "images/{}", "{}/CLASS/images", "CLASS/{}"])
+@pytest.mark.parametrize(
+    "where", ["{}", "set/{}", "{0}/{0}", "{}/images", "{}/IMAGES/photos", "images/{}", "{}/CLASS/images", "CLASS/{}"]
+)
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_parts_are_known_by_their_words_wherever_they_lie(pair: tuple[str, str], where: str) -> None:
     train, test = (files(where.format(name)) for name in pair)
@@ -39,7 +42,9 @@ def test_parts_are_known_by_their_words_wherever_they_lie(pair: tuple[str, str],
     assert parts.train.attributes["class"].classes == ["cat", "dog"] and parts.split_by == "by folder"
     for part in (parts.train, parts.test):
         assert part is not None
-        assert all(f"/{name}/" in f"/{path}" for name, path in zip(part.attributes["class"].names, part.names, strict=True))
+        assert all(
+            f"/{name}/" in f"/{path}" for name, path in zip(part.attributes["class"].names, part.names, strict=True)
+        )
 
 
 def test_domains_of_pairs_are_classes() -> None:
@@ -96,8 +101,8 @@ def test_what_lies_beside_parts_is_left_out_and_counted() -> None:
 @pytest.mark.parametrize(
     "folders",
     [
-        ["2019", "2020"], ["2019", "2020-05", "2021 Holiday", "Wedding"], ["DCIM", "2020_12_24"], ["100CANON", "101CANON"],
-        ["100APPLE", "101_PANA"], ["20190503", "20190504", "201906"],
+        ["2019", "2020"], ["2019", "2020-05", "2021 Holiday", "Wedding"], ["DCIM", "2020_12_24"],
+        ["100CANON", "101CANON"], ["100APPLE", "101_PANA"], ["20190503", "20190504", "201906"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -110,7 +115,9 @@ def test_dates_and_cameras_are_no_classes(folders: Sequence[str]) -> None:
     assert taken.train.attributes["class"].classes == sorted(folders) and taken.notes == []
 
 
-@pytest.mark.parametrize("folders", [["1", "2"], ["0001", "0002"], ["19", "2"], ["10000001", "10000002"], ["1234", "n01440764"]])
+@pytest.mark.parametrize(
+    "folders", [["1", "2"], ["0001", "0002"], ["19", "2"], ["10000001", "10000002"], ["1234", "n01440764"]]
+)
 def test_numbers_are_classes(folders: Sequence[str]) -> None:
     assert split([f"{folder}/{i}.png" for folder in folders for i in range(5)]).train.attributes
 
@@ -118,7 +125,9 @@ def test_numbers_are_classes(folders: Sequence[str]) -> None:
 def test_a_person_may_say_which_folders_are_parts() -> None:
     names = files("Left", "Right", "Far")
     parts = split(names, LabelOptions(split="train=Left,test=right"))
-    assert {n.split("/")[0] for n in parts.train.names} == {"Left"} and {n.split("/")[0] for n in held(parts)} == {"Right"}
+    assert {n.split("/")[0] for n in parts.train.names} == {"Left"} and {n.split("/")[0] for n in held(parts)} == {
+        "Right"
+    }
     assert parts.train.attributes["class"].classes == ["cat", "dog"] and parts.split_by == "by --split"
     assert parts.notes == ["12 pictures are in no folder of --split, as Far/cat/0.png."]
     parts = split(names, LabelOptions(split="train=Left,train=Far,test=Right"))

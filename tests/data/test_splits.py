@@ -94,7 +94,14 @@ def test_larger_shares_hold_out_the_same_and_more() -> None:
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [("none", "none"), (0, "none"), ("None", "none"), (0.2, "0.2"), ("0.20", "0.2"), (" train = A , Test=b/c", "train=A,test=b/c")],
+    [
+        ("none", "none"),
+        (0, "none"),
+        ("None", "none"),
+        (0.2, "0.2"),
+        ("0.20", "0.2"),
+        (" train = A , Test=b/c", "train=A,test=b/c"),
+    ],
 )
 def test_what_a_person_says_of_the_split_has_one_spelling(given: str | float, kept: str) -> None:
     assert check_split(given) == kept == check_split(kept)

@@ -44,8 +44,8 @@ def _on_samples(opened: Opened) -> Evaluation:
     if not modality.measurable(source):
         raise UserError(
             f"{source.train.name} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
-            f"{modality.samples} of each class in a folder of its own, give --labels FILE.csv, or name a labelled set with "
-            "--data."
+            f"{modality.samples} of each class in a folder of its own, give --labels FILE.csv, or name a labelled "
+            "set with --data."
         )
     method, config = opened.method(source.train), opened.config
     if opened.resplit and not opened.is_own(source.train):

@@ -97,9 +97,7 @@ class Pictures:
         if held_out < len(measured.held_out.readable):
             told += f" {held_out:,} of the held-out pictures have a label."
         found = {"protocol": told, "measured": {"train": of, "test": held_out}}
-        return found | {
-            name: table[-1][name] for name in ("knn_top1", "linear_top1") if name in table[-1]
-        }
+        return found | {name: table[-1][name] for name in ("knn_top1", "linear_top1") if name in table[-1]}
 
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
         table = summary["table"]
