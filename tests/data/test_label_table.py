@@ -198,9 +198,10 @@ def test_a_table_labels_pictures_instead_of_their_folders(pictures: Path, tmp_pa
             number = int(str(item)[-6:-4])
             assert name == ("xyz"[number % 3] if 0 < number < 20 else "")
     assert "4 of 24 pictures are not named by l.csv, as a/20.png." in source.notes
-    assert source.notes[-1].startswith(
-        "Understood: letter of 3 classes (x 6, y 7, z 6; 5 without one), other of 2 classes (m 10, n 10; 4 without one) "
-        "by l.csv, 20 to train on, 4 held out by l.csv; --unlabelled, --labels FILE.csv or --split ... overrule this."
+    assert source.notes[-1] == (
+        "Understood: letter of 3 classes (x 6, y 7, z 6; 5 without one), other of 2 classes (m 10, n 10; 4 without "
+        "one) by l.csv, 20 to train on, 4 held out by l.csv; --unlabelled, --labels FILE.csv or --split ... overrule "
+        "this."
     )
 
 

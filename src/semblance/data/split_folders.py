@@ -21,7 +21,10 @@ _WORDS = {
 _KINDS = {word: kind for kind, words in _WORDS.items() for word in words}
 _AROUND = r"(?:data|(?:dataset|set|split|image|img|picture|pic|photo|video|clip|frame|sample|file)s?)"
 _KIND = re.compile(rf"{_AROUND}?({'|'.join(sorted(_KINDS, key=len, reverse=True))}){_AROUND}?")
-_DATED = re.compile(r"(19|20)\d\d($|[^0-9]|(0[1-9]|1[0-2])([0-2]\d|3[01])?($|[^0-9]))")
+_YEAR = r"(19|20)\d\d"
+_DATED = re.compile(
+    rf"(photos from )?{_YEAR}($|[^0-9]|(0[1-9]|1[0-2])([0-2]\d|3[01])?($|[^0-9]))|(\d\d?[-_. ]){{1,2}}{_YEAR}$", re.I
+)
 _OF_A_CAMERA = re.compile(r"[1-9]\d\d(?=\d*[A-Z_])[0-9A-Z_]{5}")  # 100CANON, 101_PANA: the DCF standard
 _OF_CAMERAS = ("dcim", "camera roll", "camera uploads")
 
@@ -81,9 +84,7 @@ def arrange(
     inner = dict(zip(names, _descend(names), strict=True))
     if said or as_classes:
         return _classed(_as_said(inner, said) if said else Arranged(inner), as_classes=as_classes)
-    swapped = {name: _second_first(short) for name, short in inner.items()}
-    found = _by_name(inner) or _by_name(swapped, in_classes=True)
-    return _classed(found or Arranged(inner, class_notes=_seemingly(inner)))
+    return _classed(_by_name(inner) or _in_classes(inner) or Arranged(inner, class_notes=_seemingly(inner)))
 
 
 def _descend(names: Sequence[str]) -> list[str]:
@@ -92,12 +93,6 @@ def _descend(names: Sequence[str]) -> list[str]:
     while all("/" in name for name in inner) and len({name.split("/")[0] for name in inner}) == 1:
         inner = [name.split("/", 1)[1] for name in inner]
     return inner
-
-
-def _second_first(name: str) -> str:
-    """CLASS/train/1.png as train/CLASS/1.png; a name of fewer folders in none."""
-    parts = name.split("/")
-    return "/".join([parts[1], parts[0], *parts[2:]]) if len(parts) > 2 else parts[-1]
 
 
 def _words(folder: str) -> list[str]:
@@ -120,11 +115,7 @@ def named_part(folder: str) -> tuple[str, str] | None:
 
 def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged | None:
     """Parts by the names of the first folders; None where they name none. in_classes: each class has such folders."""
-    tops: dict[str, dict[str, str]] = {}
-    for name, short in inner.items():
-        top, slash, rest = short.partition("/")
-        if slash:
-            tops.setdefault(top, {})[name] = rest
+    tops = sorted(_folders(inner.values()) - {""})
     roles = {top: role for top in tops if (role := named_part(top))}
     kinds: dict[str, set[str]] = {}  # by the other words of the folders
     for kind, words in roles.values():
@@ -134,16 +125,20 @@ def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged 
     if not whole and len(roles) == len(tops) and not in_classes:
         whole = {words for words, found in kinds.items() if len(found & set(HELD_OUT)) > 1}
         trained = next((kind for kind in reversed(HELD_OUT) if any(kind in kinds[words] for words in whole)), TRAIN)
+    if not whole:
+        return None
     parts: dict[str, dict[str, str]] = {}
-    for top, (kind, words) in roles.items():
-        if words in whole:  # beside trainB and testB, trainA and testA are of the class A
-            below = {n: f"{words}/{s}" for n, s in tops[top].items()} if len(whole) > 1 else tops[top]
-            parts.setdefault(TRAIN if kind == trained else kind, {}).update(below)
+    for name, short in inner.items():
+        top, slash, rest = short.partition("/")
+        kind, words = roles.get(top, ("", "")) if slash else ("", "")
+        if kind and words in whole:  # beside trainB and testB, trainA and testA are of the class A
+            rest = f"{words}/{rest}" if len(whole) > 1 else rest
+            parts.setdefault(TRAIN if kind == trained else kind, {})[name] = rest
     parts = {kind: _entered(part) for kind, part in parts.items()}
     held = [kind for kind in HELD_OUT if kind in parts]
     # ImageNet and others ship a test folder without classes beside a val folder with them.
     test = next((kind for kind in held if _class_folders(parts[kind].values())), next(iter(held), None))
-    if not whole or (in_classes and not _in_every_class(inner, parts)):
+    if in_classes and not _in_every_class(inner, parts):
         return None
     found = Arranged(parts[TRAIN], parts[test] if test else None, unlabelled=set(parts.get(UNLABELLED, ())))
     found.enter()
@@ -158,6 +153,15 @@ def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged 
         beside = " and ".join(f"{shown(top)}/" for top in used[:4])
         found.notes.append(f"{len(left_out):,} pictures beside {beside} are left out, as {shown(left_out[0])}.")
     return found
+
+
+def _in_classes(inner: Mapping[str, str]) -> Arranged | None:
+    """Parts by the names of folders within each class folder, as CLASS/train; None where there are none."""
+    split_up = {name: short.split("/", 2) for name, short in inner.items()}
+    if not any(named_part(second) for second in {parts[1] for parts in split_up.values() if len(parts) > 2}):
+        return None
+    swapped = {name: "/".join([p[1], p[0], p[2]]) if len(p) > 2 else p[-1] for name, p in split_up.items()}
+    return _by_name(swapped, in_classes=True)
 
 
 def _in_every_class(inner: Mapping[str, str], parts: Mapping[str, Mapping[str, str]]) -> bool:
@@ -265,7 +269,8 @@ def _folders(inner: Iterable[str]) -> set[str]:
 
 def folder_of(short: str) -> str:
     """The first folder of a name; "" where it has none."""
-    return short.rpartition("/")[0].split("/")[0]
+    top, slash, _ = short.partition("/")
+    return top if slash else ""
 
 
 def _is_album(folder: str) -> bool:

@@ -6,6 +6,8 @@ import io
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from posixpath import commonpath, dirname, normpath, splitext
 from unicodedata import normalize
 
@@ -17,6 +19,7 @@ from semblance.shown import shown
 
 SPLIT, SOUND = "split", "sound"
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SNIFFED = 200  # lines
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
@@ -107,26 +110,36 @@ class _Index:
     """The files of a folder, or where it holds none of all, by every end of their paths that one of them alone has."""
 
     def __init__(self, files: Iterable[str], folder: str) -> None:
-        files = list(files)
         self.folder = folder
         self.files = {normalize("NFC", file): file for file in files}
-        below = [file for file in files if file.startswith(f"{folder}/")] if folder else files
-        self.ends: dict[str, str | None] = {}
-        for bare in (False, True):
-            ends: dict[str, str | None] = {}
-            for file in below or files:
-                parts = normalize("NFC", splitext(file)[0] if bare else file).split("/")
+        self.suffixes = {splitext(file)[1].lower() for file in self.files} - {""}
+
+    @cached_property
+    def ends(self) -> dict[str, str | None]:
+        """The one file with each end, such as b/1.png and 1.png of a/b/1.png; None where there are several."""
+        return self._ends((name, name) for name in self.files)
+
+    @cached_property
+    def bare_ends(self) -> dict[str, str | None]:
+        """The same without extensions."""
+        return self._ends((splitext(name)[0], name) for name in self.files)
+
+    def _ends(self, named: Iterable[tuple[str, str]]) -> dict[str, str | None]:
+        inside = f"{self.folder}/" if self.folder and any(n.startswith(f"{self.folder}/") for n in self.files) else ""
+        ends: dict[str, str | None] = {}
+        for short, name in named:
+            if name.startswith(inside):
+                parts = short.split("/")
                 for start in range(len(parts)):
                     end = "/".join(parts[start:])
-                    ends[end] = None if end in ends else file
-            self.ends = ends | self.ends
-        self.suffixes = {splitext(file)[1].lower() for file in files} - {""}
+                    ends[end] = None if end in ends else self.files[name]
+        return ends
 
     def find(self, name: str) -> str | None:
         """The file of a plain name; None where there is none or more than one."""
         name = normalize("NFC", _plain(name))
         inside = normpath(f"{self.folder}/{name}".lstrip("/"))
-        return self.files.get(inside) or self.files.get(name) or self.ends.get(name)
+        return self.files.get(inside) or self.files.get(name) or self.ends.get(name) or self.bare_ends.get(name)
 
     def names_a_file(self, cell: str) -> bool:
         """Whether a cell is the name of a file, be it there or not, rather than a heading."""
@@ -143,23 +156,12 @@ def _read(name: str, data: bytes, index: _Index) -> _Sheet:
     text, encoding = _decoded(name, data)
     said = re.match(r"sep=(.)\r?\n", text)  # as spreadsheets write it
     text = text[said.end() :] if said else text
-    found = {}
-    for delimiter in [said[1]] if said else _DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        try:
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-        except csv.Error as error:
-            raise UserError(f"{shown(name)} cannot be read: {error}. Save it as comma-separated UTF-8.") from error
-        rows = [(line, row) for line, row in rows if any(row)]
-        if rows:
-            width = len(rows[0][1])
-            whole = sum(len(row) == width for _, row in rows) / len(rows)
-            names = sum(any(map(index.find, row)) for _, row in rows[:1000])
-            found[delimiter] = ((width > 1, names > 0, whole, names, width), rows)
-    if not found:
+    some = "".join(islice(io.StringIO(text, newline=""), _SNIFFED))
+    fits = {delimiter: _fit([row for _, row in _rows(name, some, delimiter)], index) for delimiter in _DELIMITERS}
+    delimiter = said[1] if said else max(fits, key=lambda delimiter: fits[delimiter])
+    rows = _rows(name, text, delimiter)
+    if not rows:
         raise UserError(f"{shown(name)} has no rows.")
-    delimiter = max(found, key=lambda delimiter: found[delimiter][0])
-    rows = found[delimiter][1]
     heads = rows[0][1]
     used = max(place for _, row in rows for place, cell in enumerate(row, 1) if cell)
     heads = heads[: max(used, len(heads) - next((n for n, cell in enumerate(reversed(heads)) if cell), 0))]
@@ -183,6 +185,23 @@ def _read(name: str, data: bytes, index: _Index) -> _Sheet:
         f"{headings}; other columns: {', '.join(map(shown, titles)) or 'none'}."
     )
     return _Sheet([row[of_names] for row in cells], titles, [[_filled(row[i]) for i in columns] for row in cells], told)
+
+
+def _rows(name: str, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Rows that are not blank, each with the number of its last line."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{shown(name)} cannot be read: {error}. Save it as comma-separated UTF-8.") from error
+    return [(line, row) for line, row in rows if any(row)]
+
+
+def _fit(rows: Sequence[Sequence[str]], index: _Index) -> tuple[float, ...]:
+    """How well a delimiter makes columns of equal rows that name files; the more the better."""
+    width = len(rows[0]) if rows else 0
+    names = sum(any(map(index.find, row)) for row in rows)
+    return width > 1, names > 0, sum(len(row) == width for row in rows) / max(1, len(rows)), names, width
 
 
 def _decoded(name: str, data: bytes) -> tuple[str, str]:
