@@ -27,6 +27,9 @@ def train(
     data: str | PathLike[str] | None = None,
     data_root: str | PathLike[str] = "data",
     download: bool = False,
+    unlabelled: bool = False,
+    labels: str | PathLike[str] | None = None,
+    split: str | None = None,
     load_size: int | None = None,
     crop_from: Literal["original", "canvas"] | None = None,
     backbone: str | None = None,
@@ -96,6 +99,15 @@ def train(
         Folder in which torchvision's sets are looked for.
     download
         Fetch the named set into data_root where it is missing.
+    unlabelled
+        Folders, tables and arrays label nothing.
+    labels
+        A CSV file of labels: the first column names the files, a column split says train or test, others are
+        labels; or the word folders: the first folders are classes, whatever they are called. Default: what folders
+        and files say.
+    split
+        What is held out: none, a share by the hash of names, such as 0.2, or folders, as
+        train=Training,test=Testing. Default: what folders and files say, else a tenth of what is labelled.
     load_size
         Pictures are kept for views of up to this size. Default: image_size where it is given, else 96.
     crop_from

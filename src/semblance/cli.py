@@ -54,7 +54,7 @@ def _flag(argument: Argument) -> Argument:
         return argument.replace(annotation=annotation, default=None)
     if name == "from_run":
         told["name"] = ("--from", "--from-run")
-    if name in ("without", "dry_run"):
+    if name in ("without", "dry_run", "unlabelled"):
         told["negative"] = ()
     if name == "without":
         told["consume_multiple"] = True

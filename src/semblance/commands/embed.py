@@ -17,12 +17,12 @@ from semblance.runtime.atomic_files import write_atomically
 
 
 def embed(
-    run: str, *, data: str, out: Path | None, data_root: str, download: bool, network: str | None = None
+    run: str, *, data: str, out: Path | None, network: str | None = None, **given: Any
 ) -> Tensor | dict[str, Tensor]:
     """Features of every readable sample, in the order training, held out: of pictures (N, D), of clips by stream."""
     if out is not None and (out.suffix != ".npz" or out.is_dir()):
         raise UserError(f"--out {out} must be a file that ends in .npz.")
-    opened = Opened.of(run, network, data=data, data_root=data_root, download=download)
+    opened = Opened.of(run, network, data=data, **given)
     modality = opened.modality
     if out is not None:
         with _writing(out):  # before the work, so that it is not done in vain

@@ -44,9 +44,12 @@ def _on_samples(opened: Opened) -> Evaluation:
     if not modality.measurable(source):
         raise UserError(
             f"{source.train.name} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
-            f"{modality.samples} of each class in a folder of its own, or name a labelled set with --data."
+            f"{modality.samples} of each class in a folder of its own, give --labels FILE.csv, or name a labelled "
+            "set with --data."
         )
     method, config = opened.method(source.train), opened.config
+    if opened.resplit and not opened.is_own(source.train):
+        opened.notes.append("These parts are not the run's: it was trained on some of what is held out now.")
     measured = source.sampled(config.eval_samples)
     note_where_it_stands(opened, source)
     leader = ranks.world()[0] == 0

@@ -14,8 +14,8 @@ from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint, weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.options import TrainOptions
-from semblance.runs.resolve import resolve
+from semblance.runs.options import SAID, TrainOptions, flag, said_anew
+from semblance.runs.resolve import absolute, resolve
 from semblance.runtime.device import best_device
 from semblance.systems import Method
 
@@ -24,7 +24,8 @@ from semblance.systems import Method
 class Opened:
     """config: the run's, with what was given anew. folder: None for a backbone by itself. state: of the checkpoint,
     empty where there is none. file: the backbone to be measured where there is no checkpoint. network: student,
-    teacher, or None for the one that its authors evaluate. notes: what is to be told beside the results."""
+    teacher, or None for the one that its authors evaluate. resplit: whether labels or split of the run's own data are
+    given anew. notes: what is to be told beside the results."""
 
     config: TrainConfig
     modality: Modality
@@ -32,11 +33,14 @@ class Opened:
     state: dict[str, Any]
     file: Path
     network: str | None
+    resplit: bool = False
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, run: str | Path, network: str | None = None, **given: Any) -> "Opened":
-        """A run folder, or a backbone of pictures by itself. given: data and options of measuring; None: the run's.
+    def of(cls, run: str | Path, network: str | None = None, *, moved: bool = False, **given: Any) -> "Opened":
+        """A run folder, or a backbone of pictures by itself. given: data, what is said of its labels and split, and
+        options of measuring; None: the run's. What was said of the run's data is not true of other data, but where that
+        has only moved.
 
         Raises UserError where there is nothing to be measured, and for options that cannot be.
         """
@@ -45,11 +49,19 @@ class Opened:
         options = TrainOptions.of(given)
         if options.problems:
             raise UserError("\n".join(options.problems))
-        anew, path = options.given, Path(run)
+        anew, path = said_anew(options.given), Path(run)
         if path.is_dir() and (folder := RunFolder(path)).config.exists():
-            config = TrainConfig.load(folder.config).model_copy(update=anew)
+            own = TrainConfig.load(folder.config)
+            notes, other = [], absolute(anew.get("data", own.data)) != own.data
+            resplit = not other and any(name in anew for name in SAID)
+            if other and not moved:
+                left = [name for name in SAID if getattr(own, name) and name not in anew]
+                anew = {name: TrainConfig.model_fields[name].default for name in SAID} | anew
+                if left:
+                    notes.append(f"{', '.join(map(flag, left))} of the run: not of the data that is named now.")
+            config = own.model_copy(update=anew)
             state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else {}
-            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network)
+            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network, resplit, notes)
             if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
                 raise UserError(
                     f"{path} has no checkpoint to measure: it stopped before its first. Go on with --resume."
@@ -109,5 +121,5 @@ def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:
         raise UserError(f"{file} is not a backbone of pictures: name the run's folder instead.")
     if "data" not in anew:
         config = TrainConfig.load(RunFolder(file.parent).config)
-        anew = {"data": config.data, "data_root": config.data_root} | anew
+        anew = {name: getattr(config, name) for name in ("data", "data_root", *SAID)} | anew
     return resolve({name: about[name] for name in weights.SEEN if about.get(name) is not None} | anew)

@@ -13,7 +13,7 @@ from semblance.errors import UserError
 
 def report(run: str, data: str | None = None) -> Path:
     """Draw report.html of a run anew, or for the first time; what is measured for it is returned by `evaluate` too."""
-    opened = Opened.of(run, data=data)
+    opened = Opened.of(run, data=data, moved=True)
     modality, folder = opened.modality, opened.folder
     if folder is None or not opened.state:
         raise UserError(f"{run} has no checkpoint to draw a report from.")

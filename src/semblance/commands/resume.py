@@ -8,7 +8,7 @@ from semblance.commands.printing import say
 from semblance.errors import UserError
 from semblance.runs.config import MAY_CHANGE, TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.options import Measuring, Output, TrainOptions, flag
+from semblance.runs.options import Measuring, Output, TrainOptions, flag, said_anew
 from semblance.runs.resolve import absolute, absolute_path
 from semblance.runtime import ranks
 
@@ -30,8 +30,9 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
     """The configuration of a run with what is given anew; a UserError of all that may not be."""
     if options.problems:
         raise UserError("\n".join(options.problems))
-    anew = {name: value for name, value in options.given.items() if name not in Output.model_fields}
-    kept = {"method": systems.canonical, "data": absolute, "data_root": absolute_path}  # as they are kept
+    anew = said_anew({name: value for name, value in options.given.items() if name not in Output.model_fields})
+    # As they are kept.
+    kept = {"method": systems.canonical, "data": absolute, "labels": absolute, "data_root": absolute_path}
     anew |= {name: kept[name](anew[name]) for name in kept if name in anew}
     if "hyper" in anew:
         anew["hyper"] = config.hyper | anew["hyper"]

@@ -8,6 +8,7 @@ from semblance.data.clips.clips import Clips
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Source
 from semblance.data.sources.files import Files, is_picture
+from semblance.data.splits import LabelOptions
 from semblance.errors import UserError, unknown
 from semblance.runtime.memory import Limits
 from semblance.views.clip import ClipView
@@ -25,11 +26,15 @@ def load(
     seed: int = 0,
     workers: int | None = None,
     memory_fraction: float = 0.25,
+    unlabelled: bool = False,
+    labels: str | None = None,
+    split: str | None = None,
 ) -> Source[Images]:
     """Pictures named by `data`: a path, or one of the names in sources/named.py's NAMES. A path that exists wins.
 
     Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of uint8 pictures.
-    `semblance.data.splits` says how they are split and labelled; labels serve evaluation only.
+    `semblance.data.splits` says how they are split and labelled, and the last of the notes what came of it; labels
+    serve evaluation only.
 
     image_size: side in pixels of the views to be cut, which bounds the canvas of larger pictures.
     data_root: where torchvision's data sets lie, or are put with `download`.
@@ -37,24 +42,28 @@ def load(
     workers: decoding threads, one for each processor by default.
     memory_fraction: of the memory now available (8 GiB at most), the share that pictures may take; larger sets stay on
         disk and are decoded on demand.
+    unlabelled, labels, split: what overrules folders and files (splits.LabelOptions).
     Raises UserError where there is nothing to read.
     """
     from semblance.data.sources import arrays, files, named
 
+    options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
     if (found := find_files(path := Path(data).expanduser(), is_picture, memory_fraction)) is not None:
-        return files.load_files(found, image_size, limits)
+        return files.load_files(found, image_size, limits, options)
     if (load_arrays := _of_arrays(path, {".npy": arrays.load_npy, ".npz": arrays.load_npz})) is not None:
-        return load_arrays(path, image_size, limits)
+        return load_arrays(path, image_size, limits, options)
     if data.lower() in named.NAMES:
-        return named.load_named(data.lower(), image_size, Path(data_root).expanduser(), download, seed, limits)
+        root = Path(data_root).expanduser()
+        return named.load_named(data.lower(), image_size, root, download, seed, limits, options)
     hint = " bounce is a set of clips, for avid and avid-cma." if data == "bounce" else ""
     raise UserError(f"{unknown('data set', data, named.NAMES)} Nor is there a file or folder {path.absolute()}.{hint}")
 
 
 def load_clips(
-    data: str, video: ClipView, sound: SoundView, *, workers: int | None = None, memory_fraction: float = 0.25
-) -> Source[Clips]:
+    data: str, video: ClipView, sound: SoundView, *, workers: int | None = None, memory_fraction: float = 0.25,
+    unlabelled: bool = False, labels: str | None = None, split: str | None = None,
+) -> Source[Clips]:  # fmt: skip
     """Clips named by `data`: a path, or "bounce", which is drawn here. A path that exists wins.
 
     Paths: a folder or tar of videos with sound, or of pictures and videos with sound files beside them
@@ -62,18 +71,20 @@ def load_clips(
 
     video, sound: the views to be cut, which say at what rates and sizes clips are kept.
     workers, memory_fraction: as for pictures; what does not fit in memory is decoded to the user's cache folder.
+    unlabelled, labels, split: as for pictures.
     Raises UserError where there is nothing to read.
     """
     from semblance.data.sources import bounce, clip_arrays, clip_files, named
 
+    options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
     found = find_files(path := Path(data).expanduser(), clip_files.is_media, memory_fraction)
     if found is None and (load_arrays := _of_arrays(path, {".npz": clip_arrays.load_clip_npz})) is not None:
-        return load_arrays(path, video, sound, limits)
+        return load_arrays(path, video, sound, limits, options)
     if found is None and data == "bounce":
         found = Files(Path("bounce"), bounce.names(), bounce.read)
     if found is not None:
-        return clip_files.load_clip_files(found, video, sound, limits)
+        return clip_files.load_clip_files(found, video, sound, limits, options)
     hint = f" {data} is a set of pictures, without sounds." if data.lower() in named.NAMES else ""
     told = unknown("set of clips", data, ["bounce"])
     raise UserError(f"{told} Nor is there a file or folder {path.absolute()}.{hint}")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
 
+from semblance.data.splits import check_split
 from semblance.errors import UserError
 
 Precision = Annotated[
@@ -24,6 +25,7 @@ Hyper = dict[str, float | str]
 NotNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, BeforeValidator(lambda given: fspath(given) if isinstance(given, PathLike) else given)]  # or path
 AboveZero = Annotated[float, Field(gt=0)]
+SplitWords = Annotated[str, BeforeValidator(check_split)]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
 HABITS = {  # what people type by habit, and what there is instead
@@ -97,11 +99,22 @@ class Data(Group):
     """Folder in which torchvision's sets are looked for."""
     download: bool = False
     """Fetch the named set into data_root where it is missing."""
+    unlabelled: bool = False
+    """Folders, tables and arrays label nothing."""
+    labels: Name | None = None
+    """A CSV file of labels: the first column names the files, a column split says train or test, others are labels; or
+    the word folders: the first folders are classes, whatever they are called. Default: what folders and files say."""
+    split: SplitWords | None = None
+    """What is held out: none, a share by the hash of names, such as 0.2, or folders, as train=Training,test=Testing.
+    Default: what folders and files say, else a tenth of what is labelled."""
     load_size: PositiveInt | None = None
     """Pictures are kept for views of up to this size. Default: image_size where it is given, else 96."""
     crop_from: Literal["original", "canvas"] | None = None
     """What views are cut from: the pictures as they are, decoded at every step, or the squares that they are kept as,
     which is faster and blurs small crops. Default: original in the recipe imagenet, unless both are the same."""
+
+
+SAID = ("unlabelled", "labels", "split")  # of the data that they are given with
 
 
 class Network(Group):
@@ -254,6 +267,8 @@ class TrainOptions(Output, Hardware, Measuring, Time, Optimisation, ViewFields, 
             wrong = {e["loc"][0]: e for e in reversed(error.errors())}  # the first of each
             problems += [flag_problem(name, e) for name, e in sorted(wrong.items(), key=lambda item: _place(item[0]))]
             options = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
+        if options.unlabelled and options.labels is not None:
+            problems.append(f"--unlabelled and --labels {options.labels} contradict each other: leave one out.")
         options._problems.extend(problems)
         options._size_of_views = file.get("image_size")
         return options
@@ -271,7 +286,7 @@ def flag(name: str | int) -> str:
 
 def flag_problem(name: str | int, error: Any) -> str:
     """A problem that pydantic found, as one of a flag."""
-    return f"{flag(name)}: {error['msg']} (got {error['input']!r})"
+    return f"{flag(name)}: {error['msg'].removeprefix('Value error, ')} (got {error['input']!r})"
 
 
 def misnamed(name: str) -> str:
@@ -319,6 +334,8 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
         kept.pop("bias_lr", None)
     if "image_size" in flags:
         kept.pop("load_size", None)
+    for name in SAID if "data" in flags else _replaced(flags):
+        kept.pop(name, None)
     if "views" in file:  # the whole configuration of a run, beside which another recipe would change nothing
         problems += [
             f"{flag(name)} {flags[name]} does not fit the --config, which has all of {name} {file[name]}: leave it out."
@@ -326,6 +343,17 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
             if name in flags and str(flags[name]).lower() != str(file.get(name, flags[name])).lower()
         ]
     return kept
+
+
+def said_anew(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that are given beside those of a run, with the other word on labels taken back."""
+    defaults = {name: TrainOptions.model_fields[name].default for name in _replaced(given)}
+    return defaults | dict(given)
+
+
+def _replaced(given: Mapping[str, Any]) -> list[str]:
+    """The word on labels that another one takes the place of."""
+    return [other for name, other in (("labels", "unlabelled"), ("unlabelled", "labels")) if given.get(name)]
 
 
 def bare(kind: Any) -> Any:

@@ -13,15 +13,18 @@ from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import Draw, cut_array, resize
 from semblance.data.pictures.decode_all import Decoded, decode_all
 from semblance.data.pictures.images import Images
-from semblance.data.samples import Source, labelled
-from semblance.data.splits import is_held_out
+from semblance.data.samples import Attribute, S, Source
+from semblance.data.sources.array_labels import attributes_of
+from semblance.data.splits import LabelOptions, hold_out_rows
+from semblance.data.understood import OF_ARRAYS, understood
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
+from semblance.shown import shown
 
 Part = tuple[np.ndarray, np.ndarray | None]
 
 
-def load_npy(path: Path, image_size: int, limits: Limits) -> Source[Images]:
+def load_npy(path: Path, image_size: int, limits: Limits, options: LabelOptions) -> Source[Images]:
     """uint8 pictures (N,H,W), (N,H,W,1|3|4) or (N,1|3,H,W), without labels; left on disk if too large for memory."""
     try:
         pictures = _channels_last(_map(str(path)), path)
@@ -29,27 +32,36 @@ def load_npy(path: Path, image_size: int, limits: Limits) -> Source[Images]:
         raise _unreadable(path, error) from error
     canvas = _canvas(pictures, image_size)
     if len(pictures) * 3 * canvas**2 <= limits.bytes:
-        return from_arrays(path.name, (pictures, None), None, image_size, limits)
+        return from_arrays(path.name, (pictures, None), None, image_size, limits, options)
     decode, cut = partial(_decode_row, str(path)), partial(_cut_mapped, str(path))
     exact = pictures.shape[1:3] == (canvas, canvas)
-    return Source(Images(path.name, canvas, range(len(pictures)), decode=decode, cut=cut, exact=exact))
+    images = Images(path.name, canvas, range(len(pictures)), decode=decode, cut=cut, exact=exact)
+    return divided(images, None, options, "", [])
 
 
-def load_npz(path: Path, image_size: int, limits: Limits) -> Source[Images]:
+def load_npz(path: Path, image_size: int, limits: Limits, options: LabelOptions) -> Source[Images]:
     """Pictures as in a .npy under `x`, `images` or `x_train`; labels, if any, under `y`, `labels` or `y_train`.
 
     `x_test` and `y_test` are held out. With labels but no `x_test`, a tenth of the rows is, by a hash of their index.
+    What stands for no label is told in array_labels.attributes_of.
     """
     found = read_npz(path, limits, "save the pictures as .npy, which can stay on disk")
 
-    def first(*keys: str) -> np.ndarray | None:
-        return next((found[key] for key in keys if key in found), None)
+    used = {"x_test", "y_test"} if "x_test" in found else set()
 
-    pictures, held = first("x", "images", "x_train"), first("x_test")
+    def first(*keys: str) -> np.ndarray | None:
+        key = next((key for key in keys if key in found), None)
+        used.add(key or "")
+        return None if key is None else found[key]
+
+    pictures, labels = first("x", "images", "x_train"), first("y", "labels", "y_train")
     if pictures is None:
         raise UserError(f"{path} has no array named x, images or x_train; it has {', '.join(found) or 'none'}.")
-    test = None if held is None else (held, first("y_test"))
-    return from_arrays(path.name, (pictures, first("y", "labels", "y_train")), test, image_size, limits)
+    test = (found["x_test"], found.get("y_test")) if "x_test" in found else None
+    source = from_arrays(path.name, (pictures, labels), test, image_size, limits, options, by="by the file")
+    if unused := [key for key in found if key not in used]:
+        source.notes.insert(0, f"Arrays that are not used: {', '.join(map(shown, unused))}.")
+    return source
 
 
 def read_npz(path: Path, limits: Limits, remedy: str) -> dict[str, np.ndarray]:
@@ -71,30 +83,46 @@ def from_arrays(
     test: Part | None,
     image_size: int,
     limits: Limits,
+    options: LabelOptions,
     classes: Sequence[str] | None = None,
+    by: str = "by the set",
 ) -> Source[Images]:
     """Pictures and labels held in memory; a tenth is held out where there are labels but no test pictures.
 
-    Labels are indices into `classes` or, without it, any values: their sorted distinct ones are then the classes.
+    Labels are as array_labels.attributes_of takes them. by: what says labels and parts.
     """
     parts = [(x, _one_each(name, x, y)) for x, y in ([train] if test is None else [train, test])]
-    notes = []
-    if classes is None:
-        given = [labels for _, labels in parts if labels is not None]
-        values = np.unique(np.concatenate(given)) if given else np.empty(0)
-        classes = [str(value) for value in values]
-        if len(given) == 2 and not np.isin(given[0], given[1]).any():
-            parts, notes = [(x, None) for x, _ in parts], ["The training and the test part share no label."]
-        parts = [(x, None if labels is None else np.searchsorted(values, labels)) for x, labels in parts]
-    whole, *rest = (_images(name, part, classes, image_size, limits) for part in parts)
-    if rest:
-        if whole.attributes.keys() != rest[0].attributes.keys():
-            notes = ["Only one of the training and the test part has labels."]
-        return Source(whole, rest[0], notes)
-    held = torch.tensor([is_held_out(str(i)) for i in whole.items])
-    if not whole.attributes or not held.any() or held.all():
-        return Source(whole)
-    return Source.divided(whole, held)
+    known, notes = attributes_of([None if options.unlabelled else labels for _, labels in parts], classes)
+    images = [_images(name, x, own, image_size, limits) for (x, _), own in zip(parts, known, strict=True)]
+    return divided(images[0], images[1] if test else None, options, by, notes)
+
+
+def divided(
+    train: S, test: S | None, options: LabelOptions, by: str, notes: list[str], *, clips: bool = False
+) -> Source[S]:
+    """Both parts as they are, or as a person says; what is understood is told."""
+    if options.labels is not None or options.folders:
+        raise UserError(
+            f"{train.name} is no set of files: --labels and folders in --split cannot be of it. "
+            "--split none and a share such as --split 0.2 can, where it brings no test part."
+        )
+    if test is not None and options.share:
+        raise UserError(f"{train.name} brings a test part: leave out --split, or give --split none to leave that away.")
+    labels_by = "by --unlabelled" if options.unlabelled else by if train.attributes else ""
+    source, split_by = Source[S](train, test), by
+    if options.share == 0:
+        if test is not None:
+            notes.append(f"The {len(test):,} samples of the test part are left out, by --split none.")
+        source.test = None
+    elif test is None and (clips or train.attributes or options.share):
+        label = train.attributes.get("class")
+        held, split_by = hold_out_rows(len(train), label, options.share, clips=clips), "by hash"
+        if held.any():
+            source = Source[S].divided(train, held)
+        else:
+            notes.append("Too few samples to hold some out.")
+    source.notes = [*notes, understood(source, labels_by, split_by, OF_ARRAYS)]
+    return source
 
 
 def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.ndarray | None:
@@ -106,8 +134,8 @@ def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.
     return labels[:, 0]
 
 
-def _images(name: str, part: Part, classes: Sequence[str], image_size: int, limits: Limits) -> Images:
-    pictures, labels = _channels_last(part[0], name), part[1]
+def _images(name: str, array: np.ndarray, attributes: dict[str, Attribute], image_size: int, limits: Limits) -> Images:
+    pictures = _channels_last(array, name)
     canvas = _canvas(pictures, image_size)
     if (needed := len(pictures) * 3 * canvas**2) > limits.bytes:
         raise too_large(name, needed, limits, "give fewer pictures")
@@ -119,9 +147,8 @@ def _images(name: str, part: Part, classes: Sequence[str], image_size: int, limi
     else:
         pixels = decode_all(name, range(number), partial(_row, pictures), canvas, limits.workers)[0]
     sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(number, 1)
-    known = labelled(None if labels is None else torch.as_tensor(labels, dtype=torch.int64), classes)
     cut = None if exact else partial(_cut_row, pictures)
-    return Images(name, canvas, range(number), pixels, sizes, known, cut=cut, exact=exact)
+    return Images(name, canvas, range(number), pixels, sizes, attributes, cut=cut, exact=exact)
 
 
 def _channels_last(array: np.ndarray, source: Path | str) -> np.ndarray:

@@ -1,12 +1,11 @@
 """A set of image files, wherever they lie, as pictures to train on and to evaluate on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from semblance.data.pictures.canvas import choose_canvas
@@ -14,12 +13,15 @@ from semblance.data.pictures.decode import Draw, cut_file, decode, read_size
 from semblance.data.pictures.decode_all import decode_all
 from semblance.data.pictures.formats import EXTENSIONS
 from semblance.data.pictures.images import Images
-from semblance.data.samples import Skipped, Source, labelled, reason
+from semblance.data.samples import Skipped, Source, reason
 from semblance.data.sources.kinds import is_of_kind
-from semblance.data.splits import Part, split
+from semblance.data.sources.label_table import read_tables
+from semblance.data.splits import LabelOptions, LabelTable, Part, split
 from semblance.data.tally import Tally
+from semblance.data.understood import understood
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
+from semblance.shown import shown
 
 _SAMPLE = 100
 
@@ -46,13 +48,14 @@ def is_picture(name: str) -> bool:
     return is_of_kind(name, EXTENSIONS)
 
 
-def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
+def load_files(files: Files, image_size: int, limits: Limits, options: LabelOptions) -> Source[Images]:
     """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand."""
     if not files.items:
         kinds = f"Pictures are files of these kinds: {' '.join(sorted(EXTENSIONS))}."
         raise UserError(" ".join([f"No images found in {files.path}.", *files.left_out.lines(), kinds]))
     by_name = {str(item): item for item in files.items}
-    parts = split(list(by_name))
+    table = read_labels(options.table, by_name)
+    parts = split(list(by_name), options, table)
     sampled = _sample_sizes(files, [by_name[name] for name in parts.train.names])
     canvas = choose_canvas(sampled, image_size)
     exact = set(sampled) == {(canvas, canvas)}
@@ -69,8 +72,7 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
     read_picture, cut = partial(_decode_item, files.read), partial(_cut_item, files.read)
 
     def images(part: Part) -> Images:
-        items = [by_name[name] for name in part.names]
-        known = labelled(None if part.labels is None else torch.tensor(part.labels), parts.classes)
+        items, known = [by_name[name] for name in part.names], part.attributes
         if not fits:
             return Images(files.path.name, canvas, items, attributes=known, decode=read_picture, cut=cut, exact=exact)
         pixels, sizes, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
@@ -82,7 +84,21 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
     if test and not len(test.readable):
         train.skipped += test.skipped
         test = None
-    return Source(train, test, [*files.left_out.lines(), *parts.notes])
+    source = Source(train, test, [*files.left_out.lines(), *parts.notes])
+    source.notes += [] if table is None else table.told()
+    source.notes.append(understood(source, parts.labels_by, parts.split_by))
+    return source
+
+
+def read_labels(path: str | None, files: Collection[str], sounds: Collection[str] | None = None) -> LabelTable | None:
+    """The table of --labels, if there is one; a UserError where it cannot be read."""
+    if path is None:
+        return None
+    try:
+        given = {Path(path).name: Path(path).expanduser().read_bytes()}
+    except OSError as error:
+        raise UserError(f"--labels {shown(path)} cannot be read: {error.strerror}.") from error
+    return read_tables(given, files, sounds)
 
 
 def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
