@@ -24,7 +24,7 @@ def held(parts: Split) -> set[str]:
 PAIRS = [
     ("train", "test"), ("Training", "Testing"), ("TRAIN", "TEST"), ("seg_train", "seg_test"), ("train", "dev"),
     ("train", "eval"), ("train_set", "test_set"), ("trainset", "testset"), ("TrainSet", "ValidSet"),
-    ("train2017", "val2017"),
+    ("train2017", "val2017"), ("TRAINset", "TESTset"),
     ("train-images", "validation-images"), ("my training data", "my validation data"), ("01_train", "02_holdout"),
     ("imagenet_train", "imagenet_val"), ("training", "evaluation"), ("trainval", "test"), ("Train Images", "Held Out"),
     ("cats-vs-dogs.train", "cats-vs-dogs.test"), ("images_train", "images_valid"), ("trn", "tst"),
@@ -45,6 +45,13 @@ def test_parts_are_known_by_their_words_wherever_they_lie(pair: tuple[str, str],
         assert all(
             f"/{name}/" in f"/{path}" for name, path in zip(part.attributes["class"].names, part.names, strict=True)
         )
+
+
+def test_images_are_entered_in_one_part_alone() -> None:
+    train, test = files("train/images"), [name for name in files("test") if "/cat/" in name]
+    parts = split(train + test)
+    assert held(parts) == set(test) and parts.train.attributes["class"].classes == ["cat", "dog"]
+    assert parts.notes == ["No held-out one is of dog."]
 
 
 def test_domains_of_pairs_are_classes() -> None:
