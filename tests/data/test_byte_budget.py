@@ -1,6 +1,7 @@
 """What is being decoded at once is bounded in bytes."""
 
 import multiprocessing
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -63,9 +64,27 @@ def _hold(budget: ByteBudget, held: object, most: object) -> None:
 def test_processes_share_a_budget(start: str) -> None:
     context = multiprocessing.get_context(start)
     budget, held, most = ByteBudget(100, context), context.Value("q", 0), context.Value("q", 0)
-    workers = [context.Process(target=_hold, args=(budget, held, most)) for _ in range(3)]
+    workers = [context.Process(target=_hold, args=(budget.part(), held, most)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 3 and most.value == 60
+
+
+def _die(budget: ByteBudget) -> None:
+    with budget.taken(100):
+        os._exit(0)
+
+
+def test_bytes_of_a_killed_process_can_be_forgotten() -> None:
+    context = multiprocessing.get_context("fork")
+    budget = ByteBudget(100, context)
+    part = budget.part()
+    worker = context.Process(target=_die, args=(part,))
+    worker.start()
+    worker.join()
+    assert not budget._fits(1)
+    part.forget()
+    with budget.taken(100):
+        pass

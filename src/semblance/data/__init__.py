@@ -24,10 +24,11 @@ def load(
     seed: int = 0,
     workers: int | None = None,
     memory_fraction: float = 0.25,
+    grey_levels: int | None = None,
 ) -> Source[Images]:
     """Pictures named by `data`: a path, or one of the names in sources/named.py's NAMES. A path that exists wins.
 
-    Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of uint8 pictures.
+    Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of pictures.
     `semblance.data.splits` says how they are split and labelled; labels serve evaluation only.
 
     image_size: side in pixels of the views to be cut, which bounds the canvas of larger pictures.
@@ -36,15 +37,17 @@ def load(
     workers: decoding threads, one for each processor by default.
     memory_fraction: of the memory now available (8 GiB at most), the share that pictures may take; larger sets stay on
         disk and are decoded on demand.
+    grey_levels: the value that is white in grey of more than 8 bits where files do not say it, and in arrays that are
+        not uint8; found by the values themselves where None.
     Raises UserError where there is nothing to read.
     """
     from semblance.data.sources import arrays, files, named
 
     limits = Limits.of_machine(memory_fraction, workers)
     if (found := find_files(path := Path(data).expanduser(), is_picture, memory_fraction)) is not None:
-        return files.load_files(found, image_size, limits)
+        return files.load_files(found, image_size, limits, grey_levels)
     if (load_arrays := _of_arrays(path, {".npy": arrays.load_npy, ".npz": arrays.load_npz})) is not None:
-        return load_arrays(path, image_size, limits)
+        return load_arrays(path, image_size, limits, grey_levels)
     if data.lower() in named.NAMES:
         return named.load_named(data.lower(), image_size, Path(data_root).expanduser(), download, seed, limits)
     hint = " bounce is a set of clips, for avid and avid-cma." if data == "bounce" else ""

@@ -4,7 +4,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from ctypes import c_int64
+from multiprocessing import get_context
 from multiprocessing.context import BaseContext
 
 AT_ONCE = 768 << 20  # bytes
@@ -14,7 +16,7 @@ _PAUSE = 0.01  # seconds; only files that have to wait look again
 class ByteBudget:
     """Lets threads, and worker processes, decode while what they decode takes at most `total` bytes together.
 
-    total: bytes. processes: the context of the processes that it is handed to when they are started, if any.
+    total: bytes. processes: the context of the worker processes that parts of it are handed to, if any.
 
         with budget.taken(width * height * 4):  # waits until so many bytes are free
             ...
@@ -25,9 +27,22 @@ class ByteBudget:
     """
 
     def __init__(self, total: int, processes: BaseContext | None = None) -> None:
-        self.total = total
+        self.total, self.processes = total, processes
         self._lock = threading.Lock() if processes is None else processes.Lock()
-        self._used = c_int64(0) if processes is None else processes.RawValue(c_int64, 0)
+        self._used, self._own = self._count(), self._count()  # by all parts, and by this one
+
+    def part(self) -> "ByteBudget":
+        """The same budget for some processes, whose bytes are known apart; to be handed to them when they start."""
+        part = copy(self)
+        part._own = self._count()
+        part.processes = None  # which cannot be handed over
+        return part
+
+    def forget(self) -> None:
+        """Give back what processes that were ended while they decoded have taken of this part."""
+        with self._lock:
+            self._used.value -= self._own.value
+            self._own.value = 0
 
     @contextmanager
     def taken(self, count: int) -> Iterator[None]:
@@ -38,13 +53,20 @@ class ByteBudget:
             yield
         finally:
             with self._lock:
-                self._used.value -= count
+                held = min(count, self._own.value)  # 0 where it was forgotten
+                self._own.value -= held
+                self._used.value -= held
 
     def _fits(self, count: int) -> bool:
         with self._lock:
-            fits = self._used.value == 0 or self._used.value + count <= self.total
-            self._used.value += count * fits
-            return fits
+            if self._used.value and self._used.value + count > self.total:
+                return False
+            self._own.value += count
+            self._used.value += count
+            return True
+
+    def _count(self) -> c_int64:
+        return c_int64(0) if self.processes is None else self.processes.RawValue(c_int64, 0)
 
 
 _own = ByteBudget(AT_ONCE)
@@ -55,7 +77,14 @@ def decoding() -> ByteBudget:
     return _own
 
 
+def decoding_of_workers() -> ByteBudget:
+    """A part of the same for worker processes that are to be started, which pass it to `share`."""
+    if _own.processes is None:
+        share(ByteBudget(AT_ONCE, get_context()))
+    return _own.part()
+
+
 def share(budget: ByteBudget) -> None:
-    """Let this process decode within a budget that it shares with others from now on."""
+    """Let this process decode within a budget that others have too."""
     global _own
     _own = budget

@@ -35,7 +35,10 @@ class Pictures:
     encoders = ("raw pixels", "untrained backbone", "trained backbone")
 
     def load(self, config: TrainConfig) -> Source[Images]:
-        return load(config.data, image_size=config.load_size, data_root=config.data_root, download=config.download)
+        return load(
+            config.data, image_size=config.load_size, data_root=config.data_root, download=config.download,
+            grey_levels=config.grey_levels,
+        )  # fmt: skip
 
     def networks(self, config: TrainConfig) -> list[nn.Module]:
         network = backbone(config.backbone)

@@ -17,7 +17,8 @@ from semblance.data.clips.clips import Clips
 from semblance.data.clips.even_frames import Clip
 from semblance.data.clips.media import SOUNDS, VIDEOS, decode_clip, decode_sound, probe, reader
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
+from semblance.data.pictures.decode import decode, read_size
+from semblance.data.pictures.opened import EXTENSIONS
 from semblance.data.samples import Attribute, Skipped, Source, reason
 from semblance.data.sources.files import Files
 from semblance.data.splits import is_held_out, is_of_kind, split
