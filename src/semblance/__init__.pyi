@@ -32,6 +32,7 @@ def train(
     split: str | None = None,
     load_size: int | None = None,
     crop_from: Literal["original", "canvas"] | None = None,
+    grey_levels: int | None = None,
     backbone: str | None = None,
     audio_backbone: str | None = None,
     image_size: int | None = None,
@@ -91,7 +92,7 @@ def train(
     seed
         Every random choice follows from it.
     data
-        A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
+        A folder of images, a tar of one, a .npy or .npz of pictures, or a name: shapes, digits (both need no
         download), cifar10, cifar100, mnist, fashion-mnist, kmnist, usps, svhn, stl10. For avid and avid-cma: a
         folder or tar of videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which
         is drawn here. Labels, where there are any, serve evaluation only. Default: shapes, or bounce.
@@ -114,6 +115,10 @@ def train(
         What views are cut from: the pictures as they are, decoded at every step, or the squares that they are kept
         as, which is faster and blurs small crops. Default: original in the recipe imagenet, unless both are the
         same.
+    grey_levels
+        The value that is white in grey of more than 8 bits whose files do not say it, and in arrays that are not
+        uint8, as 4095 for 12 bits. Default: of 1, 255, 1023, 4095, 16383, 65535 the first that holds the values of
+        200 files.
     backbone
         Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
     audio_backbone

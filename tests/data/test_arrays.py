@@ -84,7 +84,7 @@ def test_npz_without_labels_holds_nothing_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (GREY.astype(np.float32) / 255, "float32"),
+        (GREY.astype(np.complex64), "complex64"),
         (np.zeros((5, 8), np.uint8), "shape"),
         (np.zeros((5, 8, 8, 7), np.uint8), "shape"),
         (np.zeros((0, 8, 8), np.uint8), "shape"),

@@ -53,6 +53,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
         if old is None:
             exact = getattr(source.train, "exact", True)
             config = resolve(options, stored_size=source.train.canvas, exact=exact)
+            config = config.model_copy(update={"grey_levels": getattr(source.train, "grey_levels", None)})
         begin.check(source, config, modality)
         if device.type == "cpu":
             keep_freed_memory()

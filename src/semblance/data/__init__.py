@@ -29,10 +29,11 @@ def load(
     unlabelled: bool = False,
     labels: str | None = None,
     split: str | None = None,
+    grey_levels: int | None = None,
 ) -> Source[Images]:
     """Pictures named by `data`: a path, or one of the names in sources/named.py's NAMES. A path that exists wins.
 
-    Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of uint8 pictures.
+    Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of pictures.
     `semblance.data.splits` says how they are split and labelled, and the last of the notes what came of it; labels
     serve evaluation only.
 
@@ -43,6 +44,8 @@ def load(
     memory_fraction: of the memory now available (8 GiB at most), the share that pictures may take; larger sets stay on
         disk and are decoded on demand.
     unlabelled, labels, split: what overrules folders and files (splits.LabelOptions).
+    grey_levels: the value that is white in grey of more than 8 bits where files do not say it, and in arrays that are
+        not uint8; found by the values themselves where None.
     Raises UserError where there is nothing to read.
     """
     from semblance.data.sources import arrays, files, named
@@ -50,9 +53,9 @@ def load(
     options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
     if (found := find_files(path := Path(data).expanduser(), is_picture, memory_fraction)) is not None:
-        return files.load_files(found, image_size, limits, options)
+        return files.load_files(found, image_size, limits, options, grey_levels)
     if (load_arrays := _of_arrays(path, {".npy": arrays.load_npy, ".npz": arrays.load_npz})) is not None:
-        return load_arrays(path, image_size, limits, options)
+        return load_arrays(path, image_size, limits, options, grey_levels)
     if data.lower() in named.NAMES:
         root = Path(data_root).expanduser()
         return named.load_named(data.lower(), image_size, root, download, seed, limits, options)

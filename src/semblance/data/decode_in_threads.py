@@ -20,6 +20,7 @@ def decode_in_threads(
         try:
             return decode(i)
         except (OSError, ValueError) as error:
+            error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold what was being decoded
             return error
 
     def some(start: int) -> list[T | Unreadable]:

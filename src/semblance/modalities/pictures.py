@@ -39,6 +39,7 @@ class Pictures:
         return load(
             config.data, image_size=config.load_size, data_root=config.data_root, download=config.download,
             unlabelled=config.unlabelled, labels=config.labels, split=config.split,
+            grey_levels=config.grey_levels,
         )  # fmt: skip
 
     def networks(self, config: TrainConfig) -> list[nn.Module]:

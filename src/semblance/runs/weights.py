@@ -30,7 +30,8 @@ KINDS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 
 
 SEEN = (
-    "backbone", "image_size", "load_size", "precision", "channels_last", "knn_k", "knn_temperature", "eval_samples",
+    "backbone", "image_size", "load_size", "grey_levels", "precision", "channels_last", "knn_k", "knn_temperature",
+    "eval_samples",
 )  # fmt: skip  # how a run saw pictures
 
 

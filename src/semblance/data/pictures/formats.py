@@ -11,8 +11,9 @@ except ImportError:
 else:  # decoding is spread over threads here, and a thumbnail is not the picture
     register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 
-# Pillow hands EPS to Ghostscript, which runs code in the file; it registers the others but cannot decode them.
-_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+# Pillow hands EPS to Ghostscript, which runs code in the file; it registers the others but cannot decode them. IPTC
+# holds a file of any other kind.
+_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "IPTC"}
 FORMATS = [name for name in Image.ID if name not in _REFUSED]
 _READABLE = {*FORMATS, "MPO"}  # MPO is opened by the JPEG reader
 EXTENSIONS = frozenset(ext for ext, name in Image.registered_extensions().items() if name in _READABLE)

@@ -32,6 +32,7 @@ class Images:
     cut: cuts crops from an item's own pixels, as decode.cut_file does; None where the canvases are those.
     exact: whether the canvases are the pictures as they are, as far as a sample of sizes tells.
     attributes: what the pictures are labelled by; "class" where each has one label.
+    grey_levels: the value that is white in deep grey whose files do not say it; None where there is no such.
     skipped: the files that turned out unreadable so far. Each keeps its place, so that the order of samples does not
         depend on whether a set fits in memory: the next readable picture stands in, for training only.
     """
@@ -45,6 +46,7 @@ class Images:
     decode: Callable[[Any, int], tuple[Tensor, tuple[int, int]]] | None = None
     cut: Callable[[Any, Draw], list[Tensor]] | None = None
     exact: bool = True
+    grey_levels: int | None = None
     skipped: Skipped = field(default_factory=list)
     rows: Tensor | None = None
 
