@@ -133,7 +133,7 @@ def _map(folder: Path, items: Sequence[Any], canvas: int) -> Decoded | None:
                 return None
             shown = _mapped(pixels, np.uint8).view(-1, 3, canvas, canvas)
             heard = _mapped(waves, np.int16)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     for i, height, width, at, count, start, length in rows.tolist():
         found.kept.append(i)

@@ -50,8 +50,8 @@ def probe(data: bytes) -> tuple[tuple[int, int], float]:
     """Height and width, and seconds, as a video file's header declares them; raises as decode_clip does."""
     with _damage_told(data):
         (height, width), seconds = reader().read_head(data)
-        if height * width > MOST_PIXELS:
-            raise ValueError(f"frames of {width} x {height} pixels, more than those of 8K: make them smaller")
+        if not 0 < height * width <= MOST_PIXELS:  # 0 where FFmpeg was told not to decode as many
+            raise ValueError("its frames are larger than those of 8K, or of no known size: make them smaller")
         return (height, width), seconds
 
 

@@ -92,10 +92,12 @@ def _open(data: bytes) -> Iterator[Any]:
     """A container that is closed at the end; FFmpeg's errors become ValueErrors."""
     av = pyav()
     try:
-        with av.open(io.BytesIO(data), metadata_errors="ignore", options=_OPTIONS) as container:
+        try:
+            container = av.open(io.BytesIO(data), metadata_errors="ignore", options=_OPTIONS)
+        except av.ArgumentError as error:
+            raise ValueError("damaged, or of a format that is not read: convert it to MP4") from error
+        with container:
             yield container
-    except av.ArgumentError as error:
-        raise ValueError("damaged, or of a format that is not read: convert it to MP4") from error
     except av.FFmpegError as error:
         raise ValueError(f"damaged: {error.strerror or type(error).__name__}") from error
 

@@ -260,7 +260,7 @@ def _split(
         name, canvas, names, [found.frames[r] for r in rows], [found.sounds[r] for r in rows],
         torch.tensor(found.sizes, dtype=torch.int32)[rows], video, sound, attributes, skipped,
     )  # fmt: skip
-    return divide(whole, torch.tensor([held[n] for n in names]), notes)
+    return divide(whole, torch.tensor([held[n] for n in names]), [*notes, *found.notes])
 
 
 def divide(whole: Clips, held: torch.Tensor, notes: Sequence[str] = ()) -> Source[Clips]:
