@@ -1,11 +1,14 @@
 """The cache of decoded clips: whose clips they are, what happens when it is damaged, full, old or in use."""
 
+import fcntl
 import gc
 import io
 import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import tarfile
 import weakref
 from collections import namedtuple
@@ -278,3 +281,58 @@ def test_headers_that_say_too_little_fill_no_memory(tmp_path: Path, monkeypatch:
         source = load_clips(str(root), VIDEO, SOUND)
         assert any("Decoded clips lie in" in note for note in source.notes) == (place == "disk")
         assert len(source.train) + len(source.test) == 4
+
+
+def test_a_cache_that_may_only_be_read_serves(tmp_path: Path, cache: Path, decoded: list[str]) -> None:
+    root = films(tmp_path / "films", seed=0)
+    load(root)
+    (folder,) = cache.iterdir()
+    before = folder.stat().st_mtime_ns
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "utime", lambda path: (_ for _ in ()).throw(PermissionError(1, "not yours")))
+        load(root)
+    assert len(decoded) == 4 and folder.stat().st_mtime_ns == before
+
+
+def test_without_a_home_there_is_a_place_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    assert disk_cache.home().name == "semblance"
+
+
+def test_a_folder_that_is_being_removed_is_not_used(tmp_path: Path, cache: Path, decoded: list[str]) -> None:
+    """Its lock is held by another process, which has not removed it yet."""
+    root = films(tmp_path / "films", seed=0)
+    load(root)
+    gc.collect()
+    (folder,) = cache.iterdir()
+    with (folder / "frames").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        load(root)
+    assert len(decoded) == 8
+
+
+def test_processes_that_are_killed_leave_nothing_behind(tmp_path: Path, cache: Path) -> None:
+    """A process that is killed while it decodes: neither its lock nor its files keep the next from the cache."""
+    root = films(tmp_path / "films", seed=0)
+    killed = f"""
+import os, signal, sys
+sys.path[:0] = {sys.path!r}
+from semblance.data.sources import clip_files
+import test_clip_cache
+decode = clip_files._decode
+def dies(files, canvas, video, sound, pair):
+    if str(pair) == "3.mp4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(files, canvas, video, sound, pair)
+clip_files._decode = dies
+from pathlib import Path
+test_clip_cache.load(Path({str(root)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", killed], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    (left,) = cache.iterdir()
+    assert left.name.startswith(".semblance-")
+    load(root)
+    assert [path.name[:6] for path in cache.iterdir()] == ["clips-"]

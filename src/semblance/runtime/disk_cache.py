@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 from typing import BinaryIO
 
 from semblance.errors import CannotWrite
@@ -18,8 +19,11 @@ _PREFIX = "clips-"
 
 
 def home() -> Path:
-    """Where they lie: semblance/ in the user's folder of caches."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "semblance"
+    """Where they lie: semblance/ in the user's folder of caches, or in that of temporary files if there is no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "semblance"
+    except RuntimeError:
+        return Path(gettempdir()) / "semblance"
 
 
 def place(identity: str) -> Path:
@@ -43,8 +47,12 @@ def telling() -> Iterator[None]:
 
 def hold(file: BinaryIO) -> bool:
     """Keep a file's folder for as long as it, or a mapping of it, is open; False where it is being removed."""
-    with suppress(OSError):  # a disk without locks, from which nothing is removed
+    try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk without locks, from which nothing is removed
+        return True
     return os.fstat(file.fileno()).st_nlink > 0
 
 
@@ -74,17 +82,23 @@ def remove(folder: Path, lock: str) -> bool:
         held = os.open(folder / lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)  # to write, as NFS wants it
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            aside = folder.rename(folder.with_name(name_aside()))
-            shutil.rmtree(aside)
+            discard(folder)
             return True
         finally:
             os.close(held)
     return False
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder, whole or not, by way of a name that says so if that is cut short."""
+    with suppress(FileNotFoundError):  # another process was faster
+        shutil.rmtree(folder.rename(folder.with_name(name_aside())))
+
+
 def told(folder: Path) -> str:
     """Where a folder lies and how large it is, in a sentence, noting that it is used."""
-    os.utime(folder)
+    with suppress(OSError):  # somebody else's, to be read only
+        os.utime(folder)
     others = sum(map(size, home().glob(f"{_PREFIX}*")))
     return f"Decoded clips lie in {folder}, {gib(size(folder))}; all such folders take {gib(others)}."
 

@@ -73,7 +73,7 @@ def decode_to_disk(
         if found is None:
             if folder.exists():
                 notes.append(f"{folder} was damaged, and is made anew.")
-                disk_cache.remove(folder, _FRAMES)
+                disk_cache.discard(folder)
             if removed := disk_cache.make_room(needed, _FRAMES):
                 notes.append(f"Clips decoded for earlier runs were removed from {folder.parent} for room: {removed}.")
             with folder_aside(folder) as aside:
