@@ -146,14 +146,23 @@ def edit(**changes: object):
     return change
 
 
+def cell(row: int, column: int, value: int):
+    def change(path: Path) -> None:
+        about = json.loads(path.read_text())
+        about["clips"][row][column] = value
+        path.write_text(json.dumps(about))
+
+    return change
+
+
 DAMAGES = {
     "frames cut": ("frames", truncate), "sounds cut": ("sounds", truncate), "no frames": ("frames", Path.unlink),
     "about cut": ("about.json", truncate), "about empty": ("about.json", lambda p: p.write_text("")),
     "about gone": ("about.json", Path.unlink), "about a list": ("about.json", lambda p: p.write_text("[]")),
     "nested": ("about.json", lambda p: p.write_text("[" * 100_000)),
     "no clips": ("about.json", edit(clips=[])), "strings": ("about.json", edit(clips=[["x"] * 7])),
-    "negative": ("about.json", edit(clips=[[0, 32, 32, -1, 16, 0, 16_000]])),
-    "too large": ("about.json", edit(clips=[[0, 32, 32, 10**30, 16, 0, 16_000]])),
+    "negative": ("about.json", cell(0, 3, -1)), "beyond": ("about.json", cell(1, 5, 10**6)),
+    "too large": ("about.json", cell(2, 3, 10**30)), "twice": ("about.json", cell(1, 0, 0)),
     "null": ("about.json", edit(skipped=None)),
 }  # fmt: skip
 
