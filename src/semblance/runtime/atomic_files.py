@@ -38,7 +38,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     A link in its place is replaced, not followed. The file may be read and written by whom the umask lets. Its folder
     is made if that is all that is missing.
     """
-    aside = path.with_name(_name_aside())
+    aside = path.with_name(name_aside())
     with writing(path):
         path.parent.mkdir(exist_ok=True)
         try:
@@ -70,7 +70,7 @@ def append(path: Path, text: str) -> None:
 def folder_aside(folder: Path) -> Iterator[Path]:
     """A new folder to fill, which takes its name on leaving, unless another process was faster."""
     clear_leftovers(folder.parent)
-    aside = folder.with_name(_name_aside())
+    aside = folder.with_name(name_aside())
     with writing(folder):
         aside.mkdir(parents=True)
         held = os.open(aside, os.O_RDONLY | os.O_DIRECTORY)
@@ -100,5 +100,6 @@ def clear_leftovers(folder: Path) -> None:
                 os.close(held)
 
 
-def _name_aside() -> str:
+def name_aside() -> str:
+    """A name, which cannot be guessed, of a file or folder that is not yet or no longer whole."""
     return f".semblance-{secrets.token_hex(8)}.tmp"

@@ -1,6 +1,6 @@
 """What media readers share: picking frames at even times and resizing them, and mixing sound to one channel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semblance.data.clips.bounds import LEAST_RATE, LONGEST, Bound, Spool
 from semblance.data.pictures.decode import resize
 
-LONGEST = 3600  # seconds of a clip; a longer file is damaged, or too long to be held
 WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 
 
@@ -32,12 +32,14 @@ class EvenFrames:
 
     rate: frames per second of the stream, None or 0 where it is not known.
     upright: turns a frame of the library's into uint8 (H, W, 3), RGB.
+    file: bytes of the file, which bound what is made of them.
     """
 
-    def __init__(self, canvas: int, fps: float, rate: Any, upright: Callable[[Any], np.ndarray]) -> None:
+    def __init__(self, canvas: int, fps: float, rate: Any, upright: Callable[[Any], np.ndarray], file: int) -> None:
         self.canvas, self.fps, self.upright = canvas, fps, upright
+        self.bound = Bound(file, 3 * canvas**2 * fps)
         self.lasts = float(1 / (rate or fps))
-        self.chosen: list[Tensor] = []
+        self.chosen, self.count = Spool(np.uint8), 0
         self.size = (0, 0)
         self.start = self.seconds = 0.0
         self.shown: Any = None  # the last frame added, and its time since the first
@@ -49,8 +51,6 @@ class EvenFrames:
             self.start = time or 0.0
         else:
             time = time - self.start if time is not None else self.time + self.lasts
-            if time > LONGEST:
-                raise ValueError(f"longer than {LONGEST} s, or damaged: cut it into clips")
             self._choose(before=time)
             self.time = time
         self.shown = frame
@@ -64,43 +64,61 @@ class EvenFrames:
         if self.shown is not None:
             self.seconds = self.time + self.lasts
             self._choose(before=self.seconds)
-        if not self.chosen:
+        if not self.count:
             raise ValueError("no frame in it")
         found, declared = (self.seconds, own) if own else (max(self.start + self.seconds, heard), file or 0)
         if found < WHOLE * declared - 0.1:
             raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
 
+    @property
+    def frames(self) -> Tensor:
+        """Those chosen: uint8 (T, 3, canvas, canvas)."""
+        return self.chosen.tensor().view(-1, 3, self.canvas, self.canvas)
+
     def _choose(self, before: float) -> None:
-        count = ceil(before * self.fps - len(self.chosen) - 1e-3)  # even times before that
+        self.bound.check(before)
+        count = ceil(before * self.fps - self.count - 1e-3)  # even times before that
         if count > 0:
             pixels = self.upright(self.shown)
             self.size = pixels.shape[:2]
-            self.chosen += [resize(pixels, self.canvas)] * count
+            frame = resize(pixels, self.canvas).numpy()
+            for _ in range(count):
+                self.chosen.add(frame)
+            self.count += count
 
 
 class SoundParts:
-    """Parts of a sound, float32 (channels, samples), as they come; too many of them are refused."""
+    """Parts of a sound, float32 (channels, samples), as they come, mixed to their channels' mean.
 
-    def __init__(self, rate: int) -> None:
+    file: bytes of the file, which bound what is made of them.
+    """
+
+    def __init__(self, rate: int, file: int) -> None:
         self.rate, self.samples = rate, 0
-        self.parts: list[np.ndarray] = []
+        self.bound = Bound(file, 2 * rate, "its sound is ")
+        self.parts = Spool(np.int16)
+
+    def check(self, rate: int) -> None:
+        """Refuse a sound of so few samples per second that resampling would make gigabytes of it."""
+        if rate < LEAST_RATE:
+            raise ValueError(f"damaged: its sound has {rate} samples per second")
 
     def add(self, part: np.ndarray) -> None:
         self.samples += part.shape[1]
-        if self.samples > LONGEST * self.rate:
-            raise ValueError(f"its sound is longer than {LONGEST} s, or damaged: cut it into clips")
-        self.parts.append(part)
+        self.bound.check(self.samples / self.rate)
+        self.parts.add((part.mean(0) * 2.0**15).round().clip(-(2**15), 2**15 - 1).astype(np.int16))
 
+    def wave(self, late: float) -> Tensor:
+        """The sound from the picture's beginning on: int16 (L,); raises ValueError where L is 0.
 
-def mono(parts: Sequence[np.ndarray], late: float, rate: int) -> Tensor:
-    """Parts of a sound, float32 (channels, samples), as their channels' mean from the picture's beginning on.
-
-    late: seconds by which the sound begins after it, negative if before. int16 (L,); raises ValueError where L is 0.
-    """
-    if late > LONGEST:
-        raise ValueError(f"damaged: its sound begins {late:.0f} s late")
-    samples = round(late * rate)
-    wave = np.concatenate([np.zeros(max(0, samples), np.float32), *(p.mean(0) for p in parts)])[max(0, -samples) :]
-    if not len(wave):
-        raise ValueError("no sound in it")
-    return torch.from_numpy((wave * 2.0**15).round().clip(-(2**15), 2**15 - 1).astype(np.int16))
+        late: seconds by which the sound begins after the picture, negative if before.
+        """
+        if late > LONGEST:
+            raise ValueError(f"damaged: its sound begins {late:.0f} s late")
+        offset = round(late * self.rate)
+        wave = self.parts.tensor()[max(0, -offset) :]
+        if offset > 0:
+            wave = torch.nn.functional.pad(wave, (offset, 0))
+        if not len(wave):
+            raise ValueError("no sound in it")
+        return wave

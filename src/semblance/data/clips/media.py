@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from semblance.data.byte_budget import decoding
+from semblance.data.clips.bounds import FRAME, MOST_PIXELS
 from semblance.data.clips.even_frames import Clip
 
 VIDEOS = frozenset((
@@ -33,7 +35,9 @@ def decode_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool = 
     OSError or ValueError with a short reason where the file holds no picture, no sound, or less than it declares.
     """
     with _damage_told(data):
-        return reader().read_clip(data, canvas, fps, rate, silent)
+        (height, width), _ = probe(data)
+        with decoding().taken(FRAME * height * width):
+            return reader().read_clip(data, canvas, fps, rate, silent)
 
 
 def decode_sound(data: bytes, rate: int) -> Tensor:
@@ -45,7 +49,10 @@ def decode_sound(data: bytes, rate: int) -> Tensor:
 def probe(data: bytes) -> tuple[tuple[int, int], float]:
     """Height and width, and seconds, as a video file's header declares them; raises as decode_clip does."""
     with _damage_told(data):
-        return reader().read_head(data)
+        (height, width), seconds = reader().read_head(data)
+        if not 0 < height * width <= MOST_PIXELS:  # 0 where FFmpeg was told not to decode as many
+            raise ValueError("its frames are larger than those of 8K, or of no known size: make them smaller")
+        return (height, width), seconds
 
 
 @contextmanager

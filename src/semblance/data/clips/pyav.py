@@ -9,8 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.even_frames import Clip, EvenFrames, SoundParts, mono
+from semblance.data.clips.bounds import MOST_PIXELS
+from semblance.data.clips.even_frames import Clip, EvenFrames, SoundParts
 from semblance.errors import UserError
+
+# Other formats are refused, since some of them name further files or addresses to be opened (SDP, HLS, DASH, ffconcat).
+_FORMATS = (
+    "aac,ac3,aiff,amr,asf,au,avi,caf,dts,dv,eac3,flac,flv,gxf,h264,hevc,ivf,loas,m4v,matroska,mov,mp3,mpeg,mpegts,"
+    "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
 
 
 def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> Clip:
@@ -22,9 +30,10 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
         if audio is None and not silent:
             raise ValueError("no sound in it")
         streams = [video] if silent else [video, audio]
-        frames, sound = EvenFrames(canvas, fps, video.average_rate, _upright), _Sound(rate)
+        frames, sound = EvenFrames(canvas, fps, video.average_rate, _upright, len(data)), _Sound(rate, len(data))
         for stream in streams:
             stream.codec_context.thread_count = 1  # FFmpeg's own threads have deadlocked in workers
+            stream.codec_context.options = {"max_pixels": _OPTIONS["max_pixels"]}
         for packet in container.demux(*streams):
             for frame in packet.decode():
                 if packet.stream is video:
@@ -33,7 +42,7 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
                     sound.add(frame)
         frames.finish(*_declared(container, video), sound.end)
         wave = torch.empty(0, dtype=torch.int16) if silent else sound.wave(frames.start)
-        return Clip(torch.stack(frames.chosen), frames.size, wave)
+        return Clip(frames.frames, frames.size, wave)
 
 
 def read_sound(data: bytes, rate: int) -> Tensor:
@@ -43,7 +52,7 @@ def read_sound(data: bytes, rate: int) -> Tensor:
         if audio is None:
             raise ValueError("no sound in it")
         audio.codec_context.thread_count = 1
-        sound = _Sound(rate)
+        sound = _Sound(rate, len(data))
         for frame in container.decode(audio):
             sound.add(frame)
         return sound.wave()
@@ -83,7 +92,11 @@ def _open(data: bytes) -> Iterator[Any]:
     """A container that is closed at the end; FFmpeg's errors become ValueErrors."""
     av = pyav()
     try:
-        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+        try:
+            container = av.open(io.BytesIO(data), metadata_errors="ignore", options=_OPTIONS)
+        except av.ArgumentError as error:
+            raise ValueError("damaged, or of a format that is not read: convert it to MP4") from error
+        with container:
             yield container
     except av.FFmpegError as error:
         raise ValueError(f"damaged: {error.strerror or type(error).__name__}") from error
@@ -92,15 +105,16 @@ def _open(data: bytes) -> Iterator[Any]:
 class _Sound:
     """Resamples, channel by channel."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, file: int) -> None:
         self.rate = rate
         self.resampler = pyav().AudioResampler(format="fltp", rate=rate)
-        self.parts = SoundParts(rate)
+        self.parts = SoundParts(rate, file)
         self.start: float | None = None
 
     def add(self, frame: Any) -> None:
         if self.start is None:
             self.start = frame.time or 0.0
+        self.parts.check(frame.sample_rate)
         for part in self.resampler.resample(frame):
             self.parts.add(part.to_ndarray())
 
@@ -115,7 +129,7 @@ class _Sound:
             raise ValueError("no sound in it")
         for part in self.resampler.resample(None):  # what it still holds
             self.parts.add(part.to_ndarray())
-        return mono(self.parts.parts, 0.0 if start is None else self.start - start, self.rate)
+        return self.parts.wave(0.0 if start is None else self.start - start)
 
 
 def _upright(frame: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.even_frames import Clip, EvenFrames, SoundParts, mono
+from semblance.data.clips.even_frames import Clip, EvenFrames, SoundParts
 
 
 @cache
@@ -38,12 +38,12 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
         if audio is None and not silent:
             raise ValueError("no sound in it")
         converter, decoder = ColorConverter(device="cpu"), video.make_decoder(device="cpu", num_ffmpeg_threads=1)
-        sound = None if silent else _Sound(audio, rate)
+        sound = None if silent else _Sound(audio, rate, len(data))
 
         def upright(raw: Any) -> np.ndarray:
             return converter.convert(raw).data.permute(1, 2, 0).numpy()
 
-        frames = EvenFrames(canvas, fps, video.metadata.average_fps_from_header, upright)
+        frames = EvenFrames(canvas, fps, video.metadata.average_fps_from_header, upright, len(data))
         for packet in demuxer:
             if packet.stream_index == video.index:
                 for frame in decoder.decode(packet):
@@ -54,7 +54,7 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
             frames.add(frame, _time(frame))
         frames.finish(*_declared(demuxer, video), sound.end if sound else 0.0)
         wave = torch.empty(0, dtype=torch.int16) if sound is None else sound.wave(frames.start)
-        return Clip(torch.stack(frames.chosen), frames.size, wave)
+        return Clip(frames.frames, frames.size, wave)
 
 
 def read_sound(data: bytes, rate: int) -> Tensor:
@@ -63,7 +63,7 @@ def read_sound(data: bytes, rate: int) -> Tensor:
         demuxer, _, audio = _open(data)
         if audio is None:
             raise ValueError("no sound in it")
-        sound = _Sound(audio, rate)
+        sound = _Sound(audio, rate, len(data))
         for packet in demuxer:
             sound.add(packet)
         return sound.wave()
@@ -101,12 +101,13 @@ def _declared(demuxer: Any, video: Any) -> tuple[float | None, float | None]:
 class _Sound:
     """Decodes and resamples, channel by channel."""
 
-    def __init__(self, stream: Any, rate: int) -> None:
+    def __init__(self, stream: Any, rate: int, file: int) -> None:
         from torchcodec.decoders import AudioConverter
 
         self.rate, self.index = rate, stream.index
         self.decoder, self.converter = stream.make_decoder(), AudioConverter(sample_rate=rate)
-        self.parts = SoundParts(rate)
+        self.parts = SoundParts(rate, file)
+        self.parts.check(stream.metadata.sample_rate)
         self.start: float | None = None
 
     def add(self, packet: Any) -> None:
@@ -125,7 +126,7 @@ class _Sound:
         if self.start is None:
             raise ValueError("no sound in it")
         self.parts.add(self.converter.drain().data.numpy())
-        return mono(self.parts.parts, 0.0 if start is None else self.start - start, self.rate)
+        return self.parts.wave(0.0 if start is None else self.start - start)
 
     def _convert(self, decoded: list[Any]) -> None:
         for samples in decoded:

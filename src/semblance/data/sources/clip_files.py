@@ -1,15 +1,18 @@
 """A folder or tar of clips: videos with their sound, or pictures and videos with sound files beside them."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 
+from semblance.data.byte_budget import AT_ONCE, ByteBudget
+from semblance.data.clips.bounds import LARGEST_FILE, Bound
 from semblance.data.clips.clip_cache import decode_clips, decode_to_disk
 from semblance.data.clips.clips import Clips
 from semblance.data.clips.even_frames import Clip
@@ -31,6 +34,8 @@ from semblance.views.sound import SoundView
 
 LABELS = "labels.csv"
 _SAMPLE = 50  # files whose headers are read to choose the canvas
+_CODE = Path(__file__).parents[1]
+_in_memory = ByteBudget(AT_ONCE)  # of files that are being decoded; what they decode to is bounded apart
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,13 @@ def load_clip_files(
         wanted = "videos with sound, or a sound file beside each picture"
         raise UserError(" ".join([f"No clips found in {files.path} ({wanted}){told}.", *files.left_out.lines()]))
     canvas, needed = _measure(files, pairs, video, sound)
-    decode_pair = partial(_decode, files.read, canvas, video, sound)
+    decode_pair = partial(_decode, files, canvas, video, sound)
+    found = None
     if needed <= limits.bytes:
-        found = decode_clips(files.path.name, pairs, decode_pair, limits.workers)
-    else:
-        folder = _cache(files, pairs, (reader().__name__, canvas, video.fps, video.seconds, sound.rate, sound.seconds))
-        found = decode_to_disk(files.path.name, pairs, decode_pair, limits.workers, canvas, folder)
+        found = decode_clips(files.path.name, pairs, decode_pair, limits.workers, limits.bytes)
+    if found is None:
+        identity = _identity(files, pairs, (canvas, video.fps, video.seconds, sound.rate, sound.seconds))
+        found = decode_to_disk(files.path.name, pairs, decode_pair, limits.workers, canvas, identity, needed)
     skipped += found.skipped
     if len(found.kept) < 2:
         name, why = (skipped or [("", "too few")])[0]
@@ -92,25 +98,37 @@ def load_clip_files(
         return Clips(name, canvas, part.names, frames, sounds, sizes, video, sound, part.attributes, skipped)
 
     source = Source(clips(parts.train), clips(parts.test) if parts.test else None, [*files.left_out.lines()])
-    source.notes += [*parts.notes, *(table.notes if table else []), *_unread_tables(files, options)]
+    source.notes += [*parts.notes, *found.notes, *(table.notes if table else []), *_unread_tables(files, options)]
     source.notes.append(understood(source, parts.labels_by, parts.split_by))
     return source
 
 
-def _decode(read: Callable[[Any], bytes], canvas: int, video: ClipView, sound: SoundView, pair: Pair) -> Clip:
-    if pair.heard is None:
-        clip = decode_clip(read(pair.seen), canvas, video.fps, sound.rate)
-    else:
-        wave = decode_sound(read(pair.heard), sound.rate)
-        if _suffix(pair.seen) in EXTENSIONS:
-            frame, size = decode(read(pair.seen), canvas)
-            return Clip(frame[None], size, wave)  # sounds of pictures may be short: silence follows
-        clip = decode_clip(read(pair.seen), canvas, video.fps, sound.rate, silent=True)
-        clip.sound = wave
+def _decode(files: Files, canvas: int, video: ClipView, sound: SoundView, pair: Pair) -> Clip:
+    with _in_memory.taken(sum(_size(files, item) for item in (pair.seen, pair.heard) if item is not None)):
+        if pair.heard is None:
+            clip = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate)
+        else:
+            wave = decode_sound(files.read(pair.heard), sound.rate)
+            if _suffix(pair.seen) in EXTENSIONS:
+                frame, size = decode(files.read(pair.seen), canvas)
+                return Clip(frame[None], size, wave)  # sounds of pictures may be short: silence follows
+            clip = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate, silent=True)
+            clip.sound = wave
     seconds = min(len(clip.frames) / video.fps, len(clip.sound) / sound.rate)
     if seconds < (least := max(video.seconds, sound.seconds)) - 0.05:
         raise ValueError(f"too short: {seconds:.2f} s, of which {least:g} are needed")
     return clip
+
+
+def _size(files: Files, item: Any) -> int:
+    """Bytes of a file, 0 where they are held already; ValueError if too many."""
+    try:
+        size = item.size if hasattr(item, "size") else (files.path / str(item)).stat().st_size
+    except OSError:
+        size = 0  # of an archive that is held, drawn, or gone: reading it tells
+    if size > LARGEST_FILE:
+        raise ValueError(f"{size / (1 << 30):.1f} GiB, more than {LARGEST_FILE >> 30} GiB: cut it into clips")
+    return size
 
 
 def _suffix(item: Any) -> str:
@@ -159,39 +177,55 @@ def _unread_tables(files: Files, options: LabelOptions) -> list[str]:
 
 def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundView) -> tuple[int, int]:
     """Side of the canvas and bytes that all clips will take, by the headers of some of them."""
-    sizes, frames, samples = [], [], []
+    sizes: list[tuple[int, int]] = []
+    lasting: list[tuple[int, float, float]] = []  # bytes of the file, seconds seen and heard
     why = ""
     for pair in pairs[:: -(-len(pairs) // _SAMPLE)]:
         try:
+            taken = _size(files, pair.seen)
             if _suffix(pair.seen) in EXTENSIONS:
                 size, shown = read_size(files.read(pair.seen)), 0.0
             else:
                 size, shown = probe(files.read(pair.seen))
+            if pair.heard:
+                _size(files, pair.heard)
             heard = len(decode_sound(files.read(pair.heard), 1000)) / 1000 if pair.heard else shown
         except (OSError, ValueError) as error:
             why = f"{pair}: {reason(error)}"
             continue
         sizes.append(size)
-        frames.append(max(1, round(shown * video.fps)))
-        samples.append(heard * sound.rate)
+        lasting.append((taken, shown, heard))
     if not sizes:
         raise UserError(f"None of the files tried in {files.path} can be read as a clip; {why}.")
     canvas = choose_canvas(sizes, video.size)
-    each = sum(frames) * 3 * canvas**2 + sum(samples) * 2  # bytes
+    each = 0.0  # bytes; what lasts too long is refused
+    for taken, shown, heard in lasting:
+        if shown <= Bound(taken, 3 * canvas**2 * video.fps).seconds:
+            each += max(1, round(shown * video.fps)) * 3 * canvas**2 + heard * sound.rate * 2
     return canvas, round(len(pairs) * each / len(sizes))
 
 
-def _cache(files: Files, pairs: Sequence[Pair], settings: tuple) -> Path:
-    """The folder for these clips decoded this way, named by a hash of settings, names, sizes and times of change."""
+def _identity(files: Files, pairs: Sequence[Pair], settings: tuple) -> str:
+    """A hash of the files, the settings and the code that decodes them.
 
-    def stamp(item: Any) -> str:
-        path = files.path / str(item) if files.path.is_dir() else files.path
+    Which file a path means is told by its inode and the times of its last change, that of its inode (ctime) among
+    them, which nobody can set: so a file that replaces another is another, though name, size and date be equal.
+    """
+
+    def stamp(path: Path) -> str:
         try:
             status = path.stat()
-            return f"{item} {status.st_size} {status.st_mtime_ns}"
+            return f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
         except OSError:
-            return str(item)
+            return str(path)  # clips that are drawn
 
-    text = "\n".join([str(settings), *(stamp(item) for pair in pairs for item in (pair.seen, pair.heard))])
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "semblance" / f"clips-{blake2b(text.encode(), digest_size=12).hexdigest()}"
+    digest = blake2b(repr((reader().__name__, settings, stamp(files.path))).encode(errors="surrogateescape"))
+    for pair in pairs:
+        for item in (pair.seen, pair.heard):
+            digest.update(repr(item if not isinstance(item, str) else stamp(files.path / item)).encode())
+    for code in sorted(path for part in ("clips", "pictures") for path in (_CODE / part).glob("*.py")):
+        digest.update(code.read_bytes())
+    for library in ("av", "torchcodec", "pillow"):
+        with suppress(PackageNotFoundError):
+            digest.update(f"{library} {version(library)}".encode())
+    return digest.hexdigest()[:24]
