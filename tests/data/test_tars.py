@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from gzip import compress
 from pathlib import Path
 
@@ -262,10 +263,8 @@ def fuzz(folder: Path, count: int) -> int:
         assert files is not None
         listed += 1
         for item in files.items:
-            try:
+            with suppress(OSError, ValueError):
                 files.read(item)
-            except (OSError, ValueError):
-                pass
     return listed
 
 
