@@ -44,11 +44,12 @@ def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return out, sb.train(data=pictures, labels=pictures.parent / "l.csv", out=out, **FAST)
 
 
-def test_each_label_is_measured_and_it_is_said_which_goes_without_its_name(finished: tuple[Path, dict]) -> None:
+def test_each_label_is_measured_and_it_is_said_which_one_the_rest_speaks_of(finished: tuple[Path, dict]) -> None:
     out, summary = finished
     for row in summary["table"]:
-        assert {"knn_top1", "linear_top1", "other_knn_top1", "other_linear_top1"} <= row.keys()
-    assert "Accuracies without a name are of letter." in summary["protocol"]
+        assert {"letter_linear_top1", "other_knn_top1", "other_linear_top1"} <= row.keys()
+        assert row["knn_top1"] == row["letter_knn_top1"] and row["linear_top1"] == row["letter_linear_top1"]
+    assert "The log, the curves and the verdict are of letter." in summary["protocol"]
     assert (summary["train_images"], summary["test_images"]) == (30, 10)
     config = TrainConfig.load(out / "config.yaml")
     assert Path(str(config.labels)).is_absolute() and not config.unlabelled and config.split is None
