@@ -44,11 +44,12 @@ def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return out, sb.train(data=pictures, labels=pictures.parent / "l.csv", out=out, **FAST)
 
 
-def test_each_label_is_measured_and_it_is_said_which_goes_without_its_name(finished: tuple[Path, dict]) -> None:
+def test_each_label_is_measured_and_it_is_said_which_one_the_rest_speaks_of(finished: tuple[Path, dict]) -> None:
     out, summary = finished
     for row in summary["table"]:
-        assert {"knn_top1", "linear_top1", "other_knn_top1", "other_linear_top1"} <= row.keys()
-    assert "Accuracies without a name are of letter." in summary["protocol"]
+        assert {"letter_linear_top1", "other_knn_top1", "other_linear_top1"} <= row.keys()
+        assert row["knn_top1"] == row["letter_knn_top1"] and row["linear_top1"] == row["letter_linear_top1"]
+    assert "The log, the curves and the verdict are of letter." in summary["protocol"]
     assert (summary["train_images"], summary["test_images"]) == (30, 10)
     config = TrainConfig.load(out / "config.yaml")
     assert Path(str(config.labels)).is_absolute() and not config.unlabelled and config.split is None
@@ -61,12 +62,12 @@ def test_evaluate_understands_the_data_as_the_run_did(
     assert sb.evaluate(str(out)) == summary["table"]
     assert "letter of 3 classes (x 14, y 13, z 13), other of 2 classes (m 21, n 19) by l.csv" in capsys.readouterr().err
     other = sb.evaluate(str(out), labels="folders")
-    assert "other_knn_top1" not in other[0] and "trained on some of what is held out now" in capsys.readouterr().err
+    assert "other_knn_top1" not in other[0] and "may have been trained on what is held out now" in capsys.readouterr().err
     shutil.copytree(pictures, tmp_path / "moved")
     by_folder = sb.evaluate(str(out), data=str(tmp_path / "moved"))
     told = capsys.readouterr().err
     assert "--labels of the run: not of the data that is named now." in told and "(left 20, right 20) by folder" in told
-    assert len(by_folder) == 3 and "trained on some" not in told
+    assert len(by_folder) == 3 and "may have been trained" not in told
     with pytest.raises(UserError, match=r"no labels.*--labels FILE\.csv"):
         sb.evaluate(str(out), unlabelled=True)
 

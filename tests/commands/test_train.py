@@ -28,7 +28,7 @@ FAST = {
 }  # fmt: skip
 
 
-def write_pictures(root: Path, count: int = 24, sides: tuple[int, ...] = (50, 60, 70)) -> Path:
+def write_pictures(root: Path, count: int = 26, sides: tuple[int, ...] = (50, 60, 70)) -> Path:
     """Pictures of several sizes in two class folders, one file of them broken."""
     for i in range(count):
         path = root / ("cat", "dog")[i % 2] / f"{i}.png"

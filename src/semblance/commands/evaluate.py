@@ -49,7 +49,7 @@ def _on_samples(opened: Opened) -> Evaluation:
         )
     method, config = opened.method(source.train), opened.config
     if opened.resplit and not opened.is_own(source.train):
-        opened.notes.append("These parts are not the run's: it was trained on some of what is held out now.")
+        opened.notes.append("These parts are not the run's: it may have been trained on what is held out now.")
     measured = source.sampled(config.eval_samples)
     note_where_it_stands(opened, source)
     leader = ranks.world()[0] == 0

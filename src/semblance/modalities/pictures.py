@@ -62,17 +62,19 @@ class Pictures:
         return _parts(raw_pixels(source.train, source.held_out, workers=config.workers))
 
     def measure(self, parts: Parts, source: Source[Images], config: TrainConfig) -> dict[str, Any]:
-        """Of each attribute; those of the first go without its name, as everything that speaks of one measure does."""
+        """Of each attribute, under its name, and of the first without it: the one that log and verdict speak of."""
         found: dict[str, Any] = {}
         for name in source.attributes:
             rows = Labelled.of(parts[0].features["pictures"], parts[1].features["pictures"], source, name)
-            probe, of = rows.linear(), "" if name == source.attributes[0] else f"{name}_"
-            found |= {
-                f"{of}knn_top1": rows.knn_top1(config.knn_k, config.knn_temperature),
-                f"{of}linear_top1": probe.top1,
-                f"{of}linear_mean_per_class": probe.mean_per_class,
-                f"{of}probe": {"lr": probe.lr, "weight_decay": probe.weight_decay},
+            probe = rows.linear()
+            measures = {
+                "knn_top1": rows.knn_top1(config.knn_k, config.knn_temperature),
+                "linear_top1": probe.top1,
+                "linear_mean_per_class": probe.mean_per_class,
+                "probe": {"lr": probe.lr, "weight_decay": probe.weight_decay},
             }
+            found |= measures if name == source.attributes[0] else {}
+            found |= {} if name == "class" else {f"{name}_{measure}": value for measure, value in measures.items()}
         return found
 
     def watch(self, method: Method, source: Source[Images], config: TrainConfig) -> dict[str, float]:
@@ -94,7 +96,7 @@ class Pictures:
             "all). Linear: softmax regression on standardised features of pictures (as published: of random crops)."
         )
         if source.attributes != ["class"]:
-            told += f" Accuracies without a name are of {shown(source.attributes[0])}."
+            told += f" The log, the curves and the verdict are of {shown(source.attributes[0])}."
         if held_out < len(measured.held_out.readable):
             told += f" {held_out:,} of the held-out pictures have a label."
         found = {"protocol": told, "measured": {"train": of, "test": held_out}}
@@ -102,7 +104,9 @@ class Pictures:
 
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
         table = summary["table"]
-        return [of_measures(table, [name for name in table[0] if name.endswith("_top1")])] if table else []
+        names = [name for name in table[0] if name.endswith("_top1")] if table else []
+        of_labels = [name for name in names if name not in ("knn_top1", "linear_top1")]
+        return [of_measures(table, of_labels or names)] if table else []
 
     def save(self, folder: RunFolder, method: Method, config: TrainConfig) -> None:
         about = {name: getattr(config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}
