@@ -14,6 +14,7 @@ from semblance.modalities.modality import Evaluation
 from semblance.runs.options import TrainOptions
 from semblance.runtime import ranks
 from semblance.runtime.launch import Launch
+from semblance.shown import shown
 
 
 def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given: Any) -> list[dict[str, Any]]:
@@ -28,7 +29,7 @@ def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given:
             found = opened.modality.otherwise(opened.method(), opened.config)
         found = found or _on_samples(opened)
         if ranks.world()[0] == 0:
-            for note in opened.notes:
+            for note in [*found.notes, *opened.notes]:
                 say(note)
             print_tables(found.printed, found.title)
             if found.protocol:
@@ -40,10 +41,9 @@ def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given:
 def _on_samples(opened: Opened) -> Evaluation:
     modality = opened.modality
     source = begin.load(modality, opened.config)
-    opened.notes += source.notes
     if not modality.measurable(source):
         raise UserError(
-            f"{source.train.name} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
+            f"{shown(source.train.name)} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
             f"{modality.samples} of each class in a folder of its own, or name a labelled set with --data."
         )
     method, config = opened.method(source.train), opened.config
@@ -55,7 +55,7 @@ def _on_samples(opened: Opened) -> Evaluation:
     )
     numbers = {"table": rows} | modality.numbers(method, source, config, rows, parts)
     title = extent(source, measured, modality)
-    return Evaluation(rows, title, modality.tables(numbers), source.skipped, numbers.get("protocol", ""))
+    return Evaluation(rows, title, modality.tables(numbers), source.skipped, numbers.get("protocol", ""), source.notes)
 
 
 def note_where_it_stands(opened: Opened, source: Source[Any]) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from os import fsencode
 from pathlib import PurePosixPath
+
+from semblance.shown import as_bytes
 
 _HELD_OUT = ("test", "val", "valid", "validation")
 
@@ -35,7 +36,7 @@ class Split:
 
 def is_held_out(name: str) -> bool:
     """Whether a picture belongs to the held-out tenth: a hash of its own name, so that other files do not matter."""
-    return int.from_bytes(blake2b(fsencode(name), digest_size=8).digest(), "big") % 10 == 0
+    return int.from_bytes(blake2b(as_bytes(name), digest_size=8).digest(), "big") % 10 == 0
 
 
 def split(names: Sequence[str]) -> Split:

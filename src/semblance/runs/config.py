@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, Validatio
 
 from semblance import systems
 from semblance.errors import UserError, unknown
+from semblance.runs.documents import brief, read_yaml
 from semblance.runs.options import (
     GROUPED,
     Data,
@@ -27,7 +28,8 @@ from semblance.runs.options import (
     Views,
     What,
 )
-from semblance.runtime.atomic_files import write_atomically
+from semblance.runtime.atomic_files import write_text
+from semblance.shown import shown
 from semblance.systems import AnyView, Method
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
@@ -114,26 +116,28 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
         return "\n".join(f"# {heading}\n{''.join(lines)}" for heading, lines in parts.items())
 
     def save(self, path: Path) -> None:
-        write_atomically(path, lambda file: file.write(self.yaml().encode()))
+        write_text(path, self.yaml())
 
     @classmethod
     def load(cls, path: Path) -> "TrainConfig":
         """Read config.yaml of a run folder."""
         if not path.is_file():
-            raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
+            raise UserError(
+                f"No run in {shown(path.parent)}: it has no config.yaml. Look for the folder that train printed."
+            )
         problems: list[str] = []
         try:
-            values = yaml.safe_load(path.read_text())
+            values = read_yaml(path)
             if isinstance(values, dict) and isinstance(values.get("method"), str):
                 systems.get(values["method"])  # before the views, whose kinds it knows
             config = cls.model_validate(values)
             check_hyper(systems.get(config.method), config.without, config.hyper, problems)
         except ValidationError as error:
             problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+        except (OSError, TypeError, ValueError) as error:
             problems.append(str(error))
         if problems:
-            raise UserError(f"{path} is not a whole configuration of Semblance: {'; '.join(problems)}")
+            raise UserError(f"{shown(path)} is not a whole configuration of Semblance: {'; '.join(problems[:5])}")
         return config
 
 
@@ -162,5 +166,5 @@ def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], pr
         try:
             found[name] = TypeAdapter(options[name].annotation).validate_python(value)
         except ValidationError as error:
-            problems += [f"--hyper.{name}: {e['msg']} (got {value!r})" for e in error.errors()]
+            problems += [f"--hyper.{name}: {e['msg']} (got {brief(value)})" for e in error.errors()]
     return found

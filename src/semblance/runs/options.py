@@ -12,17 +12,26 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
 
 from semblance.errors import UserError
+from semblance.runs.documents import brief, read_yaml
+from semblance.shown import of_this_locale, shown
 
 Precision = Annotated[
     Literal["auto", "32", "bf16", "64"], BeforeValidator(lambda given: str(given) if type(given) is int else given)
 ]
 Hyper = dict[str, float | str]
 NotNegative = Annotated[float, Field(ge=0)]
-Name = Annotated[str, BeforeValidator(lambda given: fspath(given) if isinstance(given, PathLike) else given)]  # or path
+
+
+def _name(given: Any) -> Any:
+    """A path as text; one that a configuration holds as this process has to write it."""
+    given = fspath(given) if isinstance(given, PathLike) else given
+    return of_this_locale(given) if isinstance(given, str) else given
+
+
+Name = Annotated[str, BeforeValidator(_name)]
 AboveZero = Annotated[float, Field(gt=0)]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
@@ -271,7 +280,7 @@ def flag(name: str | int) -> str:
 
 def flag_problem(name: str | int, error: Any) -> str:
     """A problem that pydantic found, as one of a flag."""
-    return f"{flag(name)}: {error['msg']} (got {error['input']!r})"
+    return f"{flag(name)}: {error['msg']} (got {brief(error['input'])})"
 
 
 def misnamed(name: str) -> str:
@@ -295,18 +304,18 @@ def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     """The options in a YAML file; what is none is added to the problems."""
     path = path / "config.yaml" if path.is_dir() else path  # of a run
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
     except OSError as error:
-        raise UserError(f"--config {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"--config {shown(path)} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"--config {shown(path)} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"--config {path} holds no options: write one a line, e.g. epochs: 50.")
+        raise UserError(f"--config {shown(path)} holds no options: write one a line, e.g. epochs: 50.")
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
     values |= {"from_run": values.pop("from")} if "from" in values else {}
     foreign = [name for name in values if name not in TrainOptions.model_fields or name in Output.model_fields]
     told = [f"{name} is given as a flag." if name in Output.model_fields else misnamed(name) for name in foreign]
-    problems += [f"--config {path}: {line}" for line in told]
+    problems += [f"--config {shown(path)}: {line}" for line in told]
     return {name: value for name, value in values.items() if value is not None and name not in foreign}
 
 
