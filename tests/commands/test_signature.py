@@ -42,7 +42,7 @@ def stub() -> str:
         '"""Written by tests/commands/test_signature.py: what can be called, for editors and type checkers."""', "",
         "from collections.abc import Mapping", "from os import PathLike", "from typing import Any, Literal", "",
         "from semblance.api import embed as embed", "from semblance.api import evaluate as evaluate",
-        "from semblance.engine.training_step import step as step",
+        "from semblance.engine.training_step import step as step", "from semblance.errors import UserError as UserError",
         "from semblance.runs.weights import load_backbone as load_backbone",
         "from semblance.systems import Method as Method", "",
         "__version__: str", f"__all__ = {json.dumps(sb.__all__)}", "",

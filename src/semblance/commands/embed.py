@@ -14,9 +14,11 @@ from semblance.commands.printing import print_skipped, say, status
 from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.runtime.atomic_files import write_atomically
+from semblance.runtime.memory import told_when_short
 from semblance.shown import shown
 
 
+@told_when_short()
 def embed(
     run: str, *, data: str, out: Path | None, data_root: str, download: bool, network: str | None = None
 ) -> Tensor | dict[str, Tensor]:

@@ -14,6 +14,7 @@ from semblance.modalities.modality import Evaluation
 from semblance.runs.options import TrainOptions
 from semblance.runtime import ranks
 from semblance.runtime.launch import Launch
+from semblance.runtime.memory import told_when_short
 from semblance.shown import shown
 
 
@@ -21,7 +22,7 @@ def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given:
     """The rows of raw input, of the networks before training, and of the trained ones; or on labelled sounds."""
     if problems := TrainOptions.of({"devices": devices}).problems:
         raise UserError("\n".join(problems))
-    with Launch() as launch:
+    with Launch() as launch, told_when_short():
         launch.start(devices)
         opened = Opened.of(run, network, **given)
         found = None

@@ -54,7 +54,8 @@ def measured_summary(
     cls, key, test = type(method), modality.key, source.test
     return {
         "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper,
-        "data": shown(config.data), "backbone": " and ".join(filter(None, (config.backbone, config.audio_backbone))), "network": method.network,
+        "data": shown(config.data), "network": method.network,
+        "backbone": " and ".join(filter(None, (config.backbone, config.audio_backbone))),
         f"train_{key}": len(source.train.readable), f"test_{key}": len(test.readable) if test else 0,
         "measured": {"train": len(measured.train.readable), "test": len(measured.held_out.readable) if test else 0},
         "steps": trained.step, "total_steps": trained.total, "epochs": config.epochs, "max_steps": config.max_steps,

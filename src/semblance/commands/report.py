@@ -10,9 +10,11 @@ from semblance.commands.printing import print_skipped, say
 from semblance.engine.loop import Trained, run_length
 from semblance.errors import UserError
 from semblance.runs import checkpoint
+from semblance.runtime.memory import told_when_short
 from semblance.shown import shown
 
 
+@told_when_short()
 def report(run: str, data: str | None = None) -> Path:
     """Draw report.html of a run anew, or for the first time; what is measured for it is returned by `evaluate` too."""
     opened = Opened.of(run, data=data)

@@ -28,6 +28,7 @@ from semblance.runs.resolve import resolve
 from semblance.runtime import fsdp, ranks
 from semblance.runtime.allocator import keep_freed_memory
 from semblance.runtime.launch import Launch
+from semblance.runtime.memory import told_when_short
 from semblance.runtime.precision import choose_precision, fastest_layout
 from semblance.shown import quoted, shown
 from semblance.systems import Method
@@ -36,7 +37,7 @@ from semblance.systems import Method
 def train(options: TrainOptions) -> dict[str, Any]:
     """Train as the options say, or go on with a run; returns what summary.json holds."""
     started = time.perf_counter()
-    with Launch() as launch, ExitStack() as held:
+    with Launch() as launch, told_when_short(), ExitStack() as held:
         old = folder_to_resume(options)
         if old is not None:
             config = given_anew(TrainConfig.load(old.config), options)

@@ -207,8 +207,8 @@ def _restore(
         )
     if state.get("samples") != fingerprint:
         raise UserError(
-            f"The samples of {shown(name)} are not those that the run in {shown(folder.path)} began with. Put those back, "
-            "or start a new run without --resume."
+            f"The samples of {shown(name)} are not those that the run in {shown(folder.path)} began with. Put those "
+            "back, or start a new run without --resume."
         )
     try:
         check_state(optimizer, state["optimizer"])

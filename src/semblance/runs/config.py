@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import yaml
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from semblance import systems
 from semblance.errors import UserError, unknown
@@ -19,11 +19,14 @@ from semblance.runs.options import (
     GROUPED,
     Data,
     Hardware,
+    Many,
     Measuring,
     Name,
+    Natural,
     Network,
     NotNegative,
     Optimisation,
+    Pixels,
     Time,
     Views,
     What,
@@ -51,11 +54,11 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     hyper: dict[str, bool | int | float | str]
     without: list[str]
     backbone: str
-    image_size: Annotated[int, Field(ge=8)]
-    load_size: PositiveInt
+    image_size: Pixels
+    load_size: Annotated[int, Field(gt=0, le=4096)]
     crop_from: Literal["original", "canvas"] = "canvas"  # all there was once
     views: tuple[AnyView, ...]
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2, le=10**9)]
     optimizer: str
     lr: NotNegative
     bias_lr: NotNegative
@@ -63,10 +66,10 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     warmup_epochs: NotNegative
     weight_decay: NotNegative
     decay_1d: bool
-    epochs: PositiveInt
-    eval_every: Annotated[int, Field(ge=0)]
-    devices: PositiveInt
-    workers: Annotated[int, Field(ge=0)]
+    epochs: Many
+    eval_every: Natural
+    devices: Annotated[int, Field(gt=0, le=1024)]
+    workers: Annotated[int, Field(ge=0, le=1024)]
 
     @field_validator("views", mode="plain")
     @classmethod
@@ -131,7 +134,9 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
             if isinstance(values, dict) and isinstance(values.get("method"), str):
                 systems.get(values["method"])  # before the views, whose kinds it knows
             config = cls.model_validate(values)
-            check_hyper(systems.get(config.method), config.without, config.hyper, problems)
+            method = systems.get(config.method)
+            check_hyper(method, config.without, config.hyper, problems)
+            check_weights(method, config.without, config.hyper, problems)
         except ValidationError as error:
             problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         except (OSError, TypeError, ValueError) as error:
@@ -168,3 +173,12 @@ def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], pr
         except ValidationError as error:
             problems += [f"--hyper.{name}: {e['msg']} (got {brief(value)})" for e in error.errors()]
     return found
+
+
+def check_weights(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> None:
+    """A problem where all terms of the loss weigh nothing."""
+    defaults = {name: parameter.default for name, parameter in systems.hyper_parameters(cls).items()}
+    left = [(defaults | hyper)[name] for name in cls.weights if name not in without]
+    if cls.weights and not any(left):
+        flags = ", ".join(f"--hyper.{name}" for name in cls.weights)
+        problems.append(f"{cls.title} has nothing to learn from: give one of {flags} a weight above 0.")

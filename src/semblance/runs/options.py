@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from semblance.errors import UserError
 from semblance.runs.documents import brief, read_yaml
@@ -22,7 +22,10 @@ Precision = Annotated[
     Literal["auto", "32", "bf16", "64"], BeforeValidator(lambda given: str(given) if type(given) is int else given)
 ]
 Hyper = dict[str, float | str]
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=1e12)]
+Many = Annotated[int, Field(gt=0, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
+Pixels = Annotated[int, Field(ge=8, le=4096)]
 
 
 def _name(given: Any) -> Any:
@@ -32,7 +35,7 @@ def _name(given: Any) -> Any:
 
 
 Name = Annotated[str, BeforeValidator(_name)]
-AboveZero = Annotated[float, Field(gt=0)]
+AboveZero = Annotated[float, Field(gt=0, le=1e12)]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
 HABITS = {  # what people type by habit, and what there is instead
@@ -106,7 +109,7 @@ class Data(Group):
     """Folder in which torchvision's sets are looked for."""
     download: bool = False
     """Fetch the named set into data_root where it is missing."""
-    load_size: PositiveInt | None = None
+    load_size: Annotated[int, Field(gt=0, le=4096)] | None = None
     """Pictures are kept for views of up to this size. Default: image_size where it is given, else 96."""
     crop_from: Literal["original", "canvas"] | None = None
     """What views are cut from: the pictures as they are, decoded at every step, or the squares that they are kept as,
@@ -127,7 +130,7 @@ class Network(Group):
 class Views(Group):
     """Views"""
 
-    image_size: Annotated[int, Field(ge=8)] | None = None
+    image_size: Pixels | None = None
     """Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger."""
     views: tuple[Any, ...] | None = None
     """The views themselves, as config.yaml lists them. Default: the recipe's."""
@@ -151,9 +154,9 @@ class ViewFields(Group):
 class Optimisation(Group):
     """Optimisation"""
 
-    batch_size: Annotated[int, Field(ge=2)] | None = None
+    batch_size: Annotated[int, Field(ge=2, le=10**9)] | None = None
     """Samples of one step over all devices; the recipe's learning rate is scaled by it."""
-    micro_batch: Annotated[int, Field(ge=2)] | None = None
+    micro_batch: Annotated[int, Field(ge=2, le=10**9)] | None = None
     """Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms then
     see a micro-batch."""
     optimizer: str | None = None
@@ -182,21 +185,21 @@ class Optimisation(Group):
 class Time(Group):
     """Time"""
 
-    epochs: PositiveInt | None = None
+    epochs: Many | None = None
     """Passes over the data. Default: the recipe's."""
-    max_steps: PositiveInt | None = None
+    max_steps: Many | None = None
     """Stop after so many steps; the schedule ends there too."""
-    eval_every: Annotated[int, Field(ge=0)] | None = None
+    eval_every: Natural | None = None
     """Epochs between evaluations; 0 for none before the end. Default: a sixth of the run."""
 
 
 class Measuring(Group):
     """Measuring"""
 
-    eval_samples: Annotated[int, Field(ge=0)] = 50_000
+    eval_samples: Natural = 50_000
     """Training samples that are measured on, at most, beside a fifth as many held-out ones: a fixed sample, each class
     with its share of it. 0 for all."""
-    knn_k: PositiveInt | None = None
+    knn_k: Many | None = None
     """Neighbours that vote in kNN. Default: 200, or a tenth of the training samples where that is less."""
     knn_temperature: AboveZero | None = None
     """Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1."""
@@ -205,7 +208,7 @@ class Measuring(Group):
 class Hardware(Group):
     """Hardware"""
 
-    devices: PositiveInt | None = None
+    devices: Annotated[int, Field(gt=0, le=1024)] | None = None
     """Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it themselves."""
     shard: bool = False
     """Spread the backbone over the devices (FSDP), where one cannot hold it; for ViTs, and of no effect on one."""
@@ -215,7 +218,7 @@ class Hardware(Group):
     """Memory layout of images. Default: measured at the start."""
     compile: bool | None = None
     """Use torch.compile. Default: where a long run gains by it."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes that decode pictures of sets too large for memory; 2 by default."""
 
 
@@ -280,7 +283,8 @@ def flag(name: str | int) -> str:
 
 def flag_problem(name: str | int, error: Any) -> str:
     """A problem that pydantic found, as one of a flag."""
-    return f"{flag(name)}: {error['msg']} (got {brief(error['input'])})"
+    part = f".{error['loc'][1]}" if name == "hyper" and len(error["loc"]) > 1 else ""
+    return f"{flag(name)}{part}: {error['msg']} (got {brief(error['input'])})"
 
 
 def misnamed(name: str) -> str:
