@@ -153,7 +153,12 @@ def read_views(cls: type[Method], given: Any) -> tuple[AnyView, ...]:
     if foreign := {name for view in given if isinstance(view, dict) for name in view.keys() - known}:
         raise ValueError(f"a view has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(known))}")
     adapter: TypeAdapter[Any] = TypeAdapter(tuple[reduce(or_, kinds), ...])  # type: ignore[misc, arg-type]
-    return adapter.validate_python(given)
+    views: tuple[AnyView, ...] = adapter.validate_python(given)
+    fewest = min(sum(view.count for view in recipe.views) for recipe in cls.recipes.values())
+    used = [{type(view) for view in recipe.views} for recipe in cls.recipes.values()]
+    if sum(view.count for view in views) < fewest or {type(view) for view in views} not in used:
+        raise ValueError(f"{cls.title} takes {fewest} views or more, of {', '.join(t.__name__ for t in kinds)}")
+    return views
 
 
 def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:
