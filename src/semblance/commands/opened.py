@@ -17,6 +17,7 @@ from semblance.runs.folder import RunFolder
 from semblance.runs.options import SAID, TrainOptions, flag, said_anew
 from semblance.runs.resolve import absolute, resolve
 from semblance.runtime.device import best_device
+from semblance.shown import shown
 from semblance.systems import Method
 
 
@@ -60,11 +61,14 @@ class Opened:
                 if left:
                     notes.append(f"{', '.join(map(flag, left))} of the run: not of the data that is named now.")
             config = own.model_copy(update=anew)
-            state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else {}
+            state = {}
+            if folder.checkpoint.exists():
+                state = checkpoint.load(folder.checkpoint)
+                checkpoint.progress(state, folder.checkpoint)
             opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network, resplit, notes)
             if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
                 raise UserError(
-                    f"{path} has no checkpoint to measure: it stopped before its first. Go on with --resume."
+                    f"{shown(path)} has no checkpoint to measure: it stopped before its first. Go on with --resume."
                 )
             return opened
         file = path / "backbone.safetensors" if path.is_dir() else path
@@ -74,6 +78,13 @@ class Opened:
         """The trained method, in evaluation mode on the best device; its memory banks are empty but where the samples
         are those that it was trained on."""
         method = self._of_checkpoint(samples) if self.state else self._of_file()
+        lost = [name for name, value in method.named_parameters() if not value.isfinite().all()]
+        if lost:
+            where = self.folder.checkpoint if self.folder and self.state else self.file
+            raise UserError(
+                f"{shown(where)} holds weights that are not finite numbers, as {shown(lost[0])}: nothing can be "
+                "computed with them. Train anew with a lower --lr."
+            )
         device = best_device()
         if self.config.precision == "bf16" and method.modality == "clips" and device.type == "cpu":
             self.notes.append("Measured in float32: on a CPU bf16 has been seen to fail with clips.")
@@ -97,8 +108,8 @@ class Opened:
         lost = [name for name, value in own.items() if name not in saved or saved[name].shape != value.shape]
         if lost:
             raise UserError(
-                f"The checkpoint of {self.folder and self.folder.path} does not hold the networks of its config.yaml: "
-                f"{len(lost)} of {len(own)} tensors are missing or of another shape, as {lost[0]}."
+                f"The checkpoint of {shown(self.folder and self.folder.path)} does not hold the networks of its "
+                f"config.yaml: {len(lost)} of {len(own)} tensors are missing or of another shape, as {shown(lost[0])}."
             )
         method.load_state_dict({name: saved[name] for name in own})
         method.network = self.network or method.network
@@ -110,15 +121,15 @@ class Opened:
         backbone, about = weights.load_with_metadata(self.file)
         held = about.get("network", "student")
         if self.network not in (None, held):
-            raise UserError(f"{self.file} is the {held} alone: name a run folder with its checkpoint.")
+            raise UserError(f"{shown(self.file)} is the {held} alone: name a run folder with its checkpoint.")
         return Method(backbone)
 
 
 def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:
     """How a backbone saw pictures, by what was written about it; without data, on that of the run it lies in."""
-    _, about = weights.load_with_metadata(file)
+    _, about = weights.read_metadata(file)
     if "backbone" not in about:
-        raise UserError(f"{file} is not a backbone of pictures: name the run's folder instead.")
+        raise UserError(f"{shown(file)} is not a backbone of pictures: name the run's folder instead.")
     if "data" not in anew:
         config = TrainConfig.load(RunFolder(file.parent).config)
         anew = {name: getattr(config, name) for name in ("data", "data_root", *SAID)} | anew

@@ -11,6 +11,7 @@ from semblance.runs.folder import RunFolder
 from semblance.runs.options import Measuring, Output, TrainOptions, flag, said_anew
 from semblance.runs.resolve import absolute, absolute_path
 from semblance.runtime import ranks
+from semblance.shown import shown
 
 FREE = MAY_CHANGE - {"from_run", "load_size"}  # what flags may give anew; config.yaml may be moved along with its data
 
@@ -21,7 +22,11 @@ def folder_to_resume(options: TrainOptions) -> RunFolder | None:
         return None
     named = [name for name in (options.resume, options.out) if isinstance(name, str)]
     if len({Path(name).absolute() for name in named}) != 1:
-        told = f"--resume {named[0]} and --out {named[1]} are two folders" if named else "--resume needs a folder"
+        told = (
+            f"--resume {shown(named[0])} and --out {shown(named[1])} are two folders"
+            if named
+            else "--resume needs a folder"
+        )
         raise UserError(f"{told}: name the run to go on with, --resume RUN.")
     return RunFolder(Path(named[0]))
 
@@ -57,7 +62,9 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
     """
     summary = folder.read_summary()
     if summary and not folder.checkpoint.exists():
-        raise UserError(f"{folder.path} was finished, but {folder.checkpoint} is gone: there is nothing to go on from.")
+        raise UserError(
+            f"{shown(folder.path)} was finished, but {shown(folder.checkpoint)} is gone: nothing is left to go on from."
+        )
     backbones = len(list(folder.path.glob("*backbone.safetensors")))
     complete = folder.report.exists() and backbones == len(systems.get(config.method).streams)
     if not complete or any(summary.get(name, 0) != getattr(config, name) for name in ("epochs", "max_steps")):
@@ -67,6 +74,6 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
         return None  # it is measured anew
     limit = "max_steps" if config.max_steps is not None and config.max_steps <= summary["steps"] else "epochs"
     if ranks.world()[0] == 0:
-        done = f"{folder.path} is finished, at step {summary['steps']:,}: look at {folder.report}."
+        done = f"{shown(folder.path)} is finished, at step {summary['steps']:,}: look at {shown(folder.report)}."
         say(f"{done} To train on, give a {flag(limit)} above {getattr(config, limit)}.")
     return summary

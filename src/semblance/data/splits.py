@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from os import fsencode
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from semblance.data.samples import UNKNOWN, Attribute
 from semblance.data.split_folders import Arranged, arrange, folder_of, unmatched
 from semblance.data.tally import Tally
-from semblance.shown import shown
+from semblance.shown import as_bytes, shown
 
 TENTH = 0.1
 FOLDERS = "folders"  # as --labels
@@ -116,7 +115,7 @@ class Split:
 
 
 def _hash(name: str) -> int:
-    return int.from_bytes(blake2b(fsencode(name), digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(as_bytes(name), digest_size=8).digest(), "big")
 
 
 def is_held_out(name: str, share: float = TENTH) -> bool:

@@ -10,24 +10,29 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import yaml
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from semblance import systems
 from semblance.errors import UserError, unknown
+from semblance.runs.documents import brief, read_yaml
 from semblance.runs.options import (
     GROUPED,
     Data,
     Hardware,
+    Many,
     Measuring,
     Name,
+    Natural,
     Network,
     NotNegative,
     Optimisation,
+    Pixels,
     Time,
     Views,
     What,
 )
-from semblance.runtime.atomic_files import write_atomically
+from semblance.runtime.atomic_files import write_text
+from semblance.shown import shown
 from semblance.systems import AnyView, Method
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
@@ -49,11 +54,11 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     hyper: dict[str, bool | int | float | str]
     without: list[str]
     backbone: str
-    image_size: Annotated[int, Field(ge=8)]
-    load_size: PositiveInt
+    image_size: Pixels
+    load_size: Annotated[int, Field(gt=0, le=4096)]
     crop_from: Literal["original", "canvas"] = "canvas"  # all there was once
     views: tuple[AnyView, ...]
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2, le=10**9)]
     optimizer: str
     lr: NotNegative
     bias_lr: NotNegative
@@ -61,10 +66,10 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     warmup_epochs: NotNegative
     weight_decay: NotNegative
     decay_1d: bool
-    epochs: PositiveInt
-    eval_every: Annotated[int, Field(ge=0)]
-    devices: PositiveInt
-    workers: Annotated[int, Field(ge=0)]
+    epochs: Many
+    eval_every: Natural
+    devices: Annotated[int, Field(gt=0, le=1024)]
+    workers: Annotated[int, Field(ge=0, le=1024)]
 
     @field_validator("views", mode="plain")
     @classmethod
@@ -114,26 +119,30 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
         return "\n".join(f"# {heading}\n{''.join(lines)}" for heading, lines in parts.items())
 
     def save(self, path: Path) -> None:
-        write_atomically(path, lambda file: file.write(self.yaml().encode()))
+        write_text(path, self.yaml())
 
     @classmethod
     def load(cls, path: Path) -> "TrainConfig":
         """Read config.yaml of a run folder."""
         if not path.is_file():
-            raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
+            raise UserError(
+                f"No run in {shown(path.parent)}: it has no config.yaml. Look for the folder that train printed."
+            )
         problems: list[str] = []
         try:
-            values = yaml.safe_load(path.read_text())
+            values = read_yaml(path)
             if isinstance(values, dict) and isinstance(values.get("method"), str):
                 systems.get(values["method"])  # before the views, whose kinds it knows
             config = cls.model_validate(values)
-            check_hyper(systems.get(config.method), config.without, config.hyper, problems)
+            method = systems.get(config.method)
+            check_hyper(method, config.without, config.hyper, problems)
+            check_weights(method, config.without, config.hyper, problems)
         except ValidationError as error:
             problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+        except (OSError, TypeError, ValueError) as error:
             problems.append(str(error))
         if problems:
-            raise UserError(f"{path} is not a whole configuration of Semblance: {'; '.join(problems)}")
+            raise UserError(f"{shown(path)} is not a whole configuration of Semblance: {'; '.join(problems[:5])}")
         return config
 
 
@@ -144,7 +153,12 @@ def read_views(cls: type[Method], given: Any) -> tuple[AnyView, ...]:
     if foreign := {name for view in given if isinstance(view, dict) for name in view.keys() - known}:
         raise ValueError(f"a view has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(known))}")
     adapter: TypeAdapter[Any] = TypeAdapter(tuple[reduce(or_, kinds), ...])  # type: ignore[misc, arg-type]
-    return adapter.validate_python(given)
+    views: tuple[AnyView, ...] = adapter.validate_python(given)
+    fewest = min(sum(view.count for view in recipe.views) for recipe in cls.recipes.values())
+    used = [{type(view) for view in recipe.views} for recipe in cls.recipes.values()]
+    if sum(view.count for view in views) < fewest or {type(view) for view in views} not in used:
+        raise ValueError(f"{cls.title} takes {fewest} views or more, of {', '.join(t.__name__ for t in kinds)}")
+    return views
 
 
 def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -162,5 +176,14 @@ def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], pr
         try:
             found[name] = TypeAdapter(options[name].annotation).validate_python(value)
         except ValidationError as error:
-            problems += [f"--hyper.{name}: {e['msg']} (got {value!r})" for e in error.errors()]
+            problems += [f"--hyper.{name}: {e['msg']} (got {brief(value)})" for e in error.errors()]
     return found
+
+
+def check_weights(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> None:
+    """A problem where all terms of the loss weigh nothing."""
+    defaults = {name: parameter.default for name, parameter in systems.hyper_parameters(cls).items()}
+    left = [(defaults | hyper)[name] for name in cls.weights if name not in without]
+    if cls.weights and not any(left):
+        flags = ", ".join(f"--hyper.{name}" for name in cls.weights)
+        problems.append(f"{cls.title} has nothing to learn from: give one of {flags} a weight above 0.")

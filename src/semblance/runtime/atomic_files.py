@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from semblance.errors import CannotWrite
+from semblance.shown import shown
 
 _ASIDE = re.compile(r"\.semblance-[0-9a-f]{16}\.tmp")
 
@@ -29,7 +30,7 @@ def writing(path: Path) -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__context__  # torch.save hides it
         if not isinstance(cause, OSError):
             raise
-        raise CannotWrite(f"Cannot write {path}: {cause.strerror or cause}.") from error
+        raise CannotWrite(f"Cannot write {shown(path)}: {cause.strerror or cause}.") from error
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -58,11 +59,16 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.close(folder)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by a text in UTF-8, with escapes for what that cannot hold."""
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
 def append(path: Path, text: str) -> None:
     """Add text to the end of a file, which is no link."""
     with writing(path):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        with os.fdopen(os.open(path, flags, 0o666), "a") as file:
+        with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from os import fsencode
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from semblance.data.pictures.decode import Draw
 from semblance.data.samples import Attribute, Skipped, reason
 from semblance.errors import UserError
+from semblance.shown import as_bytes
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class Images:
         digest = blake2b(digest_size=8)
         digest.update(self.read(range(0, len(self), -(-len(self) // 16)))[0].numpy().tobytes())
         for item in self.items:
-            digest.update(fsencode(str(item)) + b"\0")
+            digest.update(as_bytes(str(item)) + b"\0")
         return digest.hexdigest()
 
     def or_next(self, i: int, read: Callable[[Any], T]) -> T:
