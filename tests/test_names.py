@@ -1,5 +1,7 @@
-"""Names that are no text: bytes that are not UTF-8, escape codes, line ends, marks, markup. All finishes with them, on
-any terminal, and none of them is obeyed."""
+"""Names that are no text: bytes that are not UTF-8, escape codes, line ends, marks, markup.
+
+All finishes with them, on any terminal, and none of them is obeyed.
+"""
 
 import json
 import os
