@@ -109,14 +109,14 @@ def a_crop(height: int, width: int) -> list[Cuts]:
     return [Cuts(torch.tensor([[0, 0, height, width]]), 8, True)]
 
 
-def loaded(suffix: str) -> Callable[[bytes], Any]:
-    """Loads the bytes as a file of that name, pictures held in memory and left on disk."""
+def loaded(suffix: str, *fractions: float) -> Callable[[bytes], Any]:
+    """Loads the bytes as a file of that name, with these shares of memory; with 0 pictures are left on disk."""
 
     def read(data: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"x{suffix}")
             path.write_bytes(data)
-            for fraction in (0.25, 0.0):
+            for fraction in fractions:
                 source = load(str(path), image_size=8, memory_fraction=fraction)
                 source.train.read(range(min(2, len(source.train))))
 
@@ -129,17 +129,17 @@ LOADERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], Any], int]
     "look_at": (lambda: [*pictures()], look_at, 300),
     "decode": (lambda: [*pictures()], lambda data: decode(data, 16), 600),
     "cut_file": (lambda: [*pictures()], lambda data: cut_file(data, a_crop), 300),
-    ".npy": (lambda: [npy(GREY), npy(GREY.astype(np.uint16) * 16), npy(GREY / 255)], loaded(".npy"), 150),
+    ".npy": (lambda: [npy(GREY), npy(GREY.astype(np.uint16) * 16), npy(GREY / 255)], loaded(".npy", 0.25, 0), 150),
     ".npz": (
         lambda: [
             npz(x=GREY, y=np.arange(9) % 2),
             npz(x_train=GREY, x_test=GREY, y_train=np.array(["a", "b", "c"] * 3)),
         ],
-        loaded(".npz"),
+        loaded(".npz", 0.25),
         150,
     ),
-    ".tar": (lambda: [tar("w")], loaded(".tar"), 60),
-    ".tar.gz": (lambda: [tar("w:gz"), tar("w:xz"), tar("w:bz2")], loaded(".tar.gz"), 60),
+    ".tar": (lambda: [tar("w")], loaded(".tar", 0.25, 0), 60),
+    ".tar.gz": (lambda: [tar("w:gz"), tar("w:xz"), tar("w:bz2")], loaded(".tar.gz", 0.25), 60),
     "probe": (lambda: [film(), sound()], probe, 60),
     "decode_clip": (lambda: [film()], lambda data: decode_clip(data, 16, 8.0, 8000), 60),
     "decode_sound": (lambda: [film(), sound()], lambda data: decode_sound(data, 8000), 60),

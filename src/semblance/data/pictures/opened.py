@@ -21,6 +21,7 @@ Remark = Callable[[str], object]  # is told what befell a file, in words for a T
 
 LARGE = 1 << 24  # pixels; a larger picture is made smaller a tile at a time, not converted as a whole
 
+_SMALL = 1 << 18  # pixels; what such a picture takes, some MB, is not counted
 _MOST = 1000 << 20  # bytes that one picture may take
 _GIVEN_BACK = 128 << 20  # bytes; what is larger goes back to the system at once
 _ICON = 1 << 22  # pixels of a picture within an icon
@@ -66,6 +67,9 @@ def room(image: Image.Image, data: bytes, size: tuple[int, int]) -> Iterator[Non
     """Within, the memory for decoding an opened picture is this thread's, which may have to wait for it; at the end
     the picture is closed. size: its (width, height) before it was drafted. A ValueError where it would take too much.
     """
+    if size[0] * size[1] <= _SMALL:
+        yield
+        return
     if (need := _need(image, data, size)) > _MOST:
         pixels = size[0] * size[1]
         raise ValueError(f"refused as too large: decoding its {pixels:,} pixels takes {need / 2**30:.1f} GiB")
