@@ -13,18 +13,23 @@ from torch import Tensor
 from semblance.data.clips.even_frames import Clip
 from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
+from semblance.data.tally import Tally
 from semblance.runtime.atomic_files import folder_aside
 
 
 @dataclass
 class Decoded:
-    """Every readable clip: its place among the items, frames, (height, width) and sound; and the unreadable files."""
+    """Every readable clip: its place among the items, frames, (height, width) and sound; and the unreadable files.
+
+    told: what befell the readable ones.
+    """
 
     kept: list[int] = field(default_factory=list)
     frames: list[Tensor] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     sounds: list[Tensor] = field(default_factory=list)
     skipped: Skipped = field(default_factory=list)
+    told: Tally = field(default_factory=Tally)
 
 
 def decode_clips(title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int) -> Decoded:
@@ -51,6 +56,7 @@ def decode_to_disk(
     about = json.loads((folder / "about.json").read_text())
     found = Decoded(kept=about["kept"], sizes=[(h, w) for h, w in about["sizes"]])
     found.skipped = [(name, why) for name, why in about["skipped"]]
+    found.told.kinds = about["told"]
     if found.kept:
         pixels = _mapped(folder / "frames", np.uint8).view(-1, 3, canvas, canvas)
         found.frames = list(pixels.split(about["frames"]))
@@ -65,6 +71,8 @@ def _decoded(
     clips = decode_in_threads(title, len(items), lambda i: decode(items[i]), workers)
     for i, clip in enumerate(clips):
         if isinstance(clip, Clip):
+            for kind in clip.told:
+                found.told.add(kind, str(items[i]))
             yield i, clip
         else:
             found.skipped.append((str(items[i]), reason(clip)))
@@ -81,6 +89,7 @@ def _write(folder: Path, clips: Iterator[tuple[int, Clip]], found: Decoded) -> N
             frames.append(len(clip.frames))
             samples.append(len(clip.sound))
     about = {"kept": found.kept, "sizes": found.sizes, "skipped": found.skipped, "frames": frames, "samples": samples}
+    about["told"] = found.told.kinds
     (folder / "about.json").write_text(json.dumps(about))
 
 

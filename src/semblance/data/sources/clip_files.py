@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ import torch
 from semblance.data.clips.clip_cache import Decoded, decode_clips, decode_to_disk
 from semblance.data.clips.clips import Clips
 from semblance.data.clips.even_frames import Clip
-from semblance.data.clips.media import SOUNDS, VIDEOS, decode_clip, decode_sound, probe, reader
+from semblance.data.clips.media import DECODING, SOUNDS, VIDEOS, decode_clip, decode_sound, probe, reader
 from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
 from semblance.data.samples import Attribute, Skipped, Source, reason
@@ -66,25 +66,30 @@ def load_clip_files(files: Files, video: ClipView, sound: SoundView, limits: Lim
     if needed <= limits.bytes:
         found = decode_clips(files.path.name, pairs, decode_pair, limits.workers)
     else:
-        folder = _cache(files, pairs, (reader().__name__, canvas, video.fps, video.seconds, sound.rate, sound.seconds))
+        folder = _cache(
+            files, pairs, (DECODING, reader().__name__, canvas, video.fps, video.seconds, sound.rate, sound.seconds)
+        )
         found = decode_to_disk(files.path.name, pairs, decode_pair, limits.workers, canvas, folder)
     skipped += found.skipped
     if len(found.kept) < 2:
         name, why = (skipped or [("", "too few")])[0]
         raise UserError(f"{len(found.kept)} of {len(pairs)} clips in {files.path} can be read; {name}: {why}.")
-    return _split(files.path.name, canvas, pairs, found, skipped, table, video, sound)
+    source = _split(files.path.name, canvas, pairs, found, skipped, table, video, sound)
+    source.notes += found.told.lines()
+    return source
 
 
 def _decode(read: Callable[[Any], bytes], canvas: int, video: ClipView, sound: SoundView, pair: Pair) -> Clip:
     if pair.heard is None:
         clip = decode_clip(read(pair.seen), canvas, video.fps, sound.rate)
     else:
-        wave = decode_sound(read(pair.heard), sound.rate)
+        told: list[str] = []
+        wave = decode_sound(read(pair.heard), sound.rate, told)
         if _suffix(pair.seen) in EXTENSIONS:
             frame, size = decode(read(pair.seen), canvas)
-            return Clip(frame[None], size, wave)  # sounds of pictures may be short: silence follows
-        clip = decode_clip(read(pair.seen), canvas, video.fps, sound.rate, silent=True)
-        clip.sound = wave
+            return Clip(frame[None], size, wave, told)  # sounds of pictures may be short: silence follows
+        seen = decode_clip(read(pair.seen), canvas, video.fps, sound.rate, silent=True)
+        clip = replace(seen, sound=wave, told=seen.told + told).common(video.fps, sound.rate)
     seconds = min(len(clip.frames) / video.fps, len(clip.sound) / sound.rate)
     if seconds < (least := max(video.seconds, sound.seconds)) - 0.05:
         raise ValueError(f"too short: {seconds:.2f} s, of which {least:g} are needed")
@@ -164,8 +169,8 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
             why = f"{pair}: {reason(error)}"
             continue
         sizes.append(size)
-        frames.append(max(1, round(shown * video.fps)))
-        samples.append(heard * sound.rate)
+        frames.append(max(1, round(min(shown, heard) * video.fps)))
+        samples.append((min(shown, heard) if shown else heard) * sound.rate)
     if not sizes:
         raise UserError(f"None of the files tried in {files.path} can be read as a clip; {why}.")
     canvas = choose_canvas(sizes, video.size)
