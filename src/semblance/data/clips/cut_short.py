@@ -65,7 +65,7 @@ def _transport_stream(data: bytes) -> str:
         if packet[0] != 0x47 or not adaptation & 1 or stream in ended:
             continue
         payload = packet[4 + (1 + packet[4] if adaptation == 3 else 0) :]
-        filled.setdefault(stream, adaptation == 3)  # of its last packet
+        filled.setdefault(stream, adaptation == 3 and _stuffed(packet))  # of its last packet
         held[stream] = held.get(stream, 0) + len(payload)
         if not begins:
             continue
@@ -77,6 +77,13 @@ def _transport_stream(data: bytes) -> str:
             if not length and not filled[stream]:
                 found = "perhaps"
     return found
+
+
+def _stuffed(packet: bytes) -> bool:
+    """Whether the adaptation field of a packet is longer than what it holds needs (ISO/IEC 13818-1, 2.4.3.4)."""
+    length, flags = packet[4], packet[5]
+    clocks = 6 * (flags >> 4 & 1) + 6 * (flags >> 3 & 1) + (flags >> 2 & 1)
+    return length == 0 or (length > 1 + clocks and not flags & 3)
 
 
 def _ts_packets(data: bytes) -> tuple[int, int]:

@@ -80,14 +80,16 @@ class EvenFrames:
         if self.shown is None:
             self.start = time or 0.0
         else:
-            time = self.time + (self.lasts or self.usual) if time is None else time - self.start
-            if time < self.time - JOINED:
+            since = None if time is None else time - self.start
+            if since is not None and since < self.time - JOINED:
                 self.told.append(RESTARTED)
                 return
-            if time > LONGEST:
+            if since is None or since <= self.time:  # frames come in the order in which they are shown: it is a guess
+                since = self.time + (self.lasts or self.usual)
+            if since > LONGEST:
                 raise ValueError(f"longer than {LONGEST} s, or damaged: cut it into clips")
-            self._choose(before=time)
-            self.time = max(time, self.time)
+            self._choose(before=since)
+            self.time = since
         self.shown, self.lasts = frame, lasts or 0.0
 
     def finish(self, own: float | None, file: float | None, heard: float, repeats: bool) -> None:
@@ -103,10 +105,11 @@ class EvenFrames:
             self._choose(before=self.seconds)
         if not self.chosen:
             raise ValueError("no frame in it")
-        found, declared = (self.seconds, own) if own else (max(self.start + self.seconds, heard), file or 0)
+        alone = own and file and own < file - _SHORT  # else it may be the file's (ASF), of which sound is a part
+        found, declared = (self.seconds, own) if alone else (max(self.start + self.seconds, heard), file or own or 0)
         if found < WHOLE * declared - 0.1:
             raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
-        if found < declared - _SHORT:
+        if found < 0.95 * declared - _SHORT:
             self.told.append(ENDS)
 
     def _choose(self, before: float) -> None:

@@ -25,9 +25,11 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
         video, audio = _best(container, "video"), None if silent else _best(container, "audio")
         frames, sound = EvenFrames(canvas, fps, video.average_rate, _upright), SoundTrack(rate, _Resampler)
         samples = _Samples()
+        times = _chunk_times(data)
         for stream, frame in _decoded(container, [s for s in (video, audio) if s is not None]):
             if stream is video:
-                frames.add(frame, frame.time, frame.duration and float(frame.duration * frame.time_base))
+                time = next(times, None) if times else frame.time
+                frames.add(frame, time, frame.duration and float(frame.duration * frame.time_base))
             else:
                 sound.add(*samples.of(frame))
         frames.finish(*_declared(container, video), sound.end, repeats=video.codec_context.name in REPEATING)
@@ -55,15 +57,16 @@ def read_head(data: bytes) -> tuple[tuple[int, int], float]:
 
 @dataclass
 class Untold:
-    """What TorchCodec does not tell: the display matrix, and the names of the channels of sound."""
+    """What TorchCodec does not tell: the display matrix, the names of channels of sound, the times of AVI's frames."""
 
     matrix: list[int] | None = None
     names: tuple[str, ...] = ()
+    times: Iterator[float] | None = None
 
 
 def untold(data: bytes) -> Untold:
     """Of the best streams of a file, where it has them."""
-    found = Untold()
+    found = Untold(times=_chunk_times(data))
     with _open(data) as container:
         video, audio = container.streams.best("video"), container.streams.best("audio")
         if audio is not None:
@@ -117,6 +120,18 @@ def _decoded(container: Any, streams: list[Any]) -> Iterator[tuple[Any, Any]]:
     for packet in container.demux(*streams):
         if packet.size or packet.pts is None:  # one without content but with a time shows the frame before once more
             yield from ((packet.stream, frame) for frame in packet.decode())
+
+
+def _chunk_times(data: bytes) -> Iterator[float] | None:
+    """Times of the frames of an AVI in the order in which they are shown; None for another file.
+
+    AVI has a chunk for each moment, and says no more; which frame FFmpeg gives which of these times is a guess.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"AVI ":
+        return None
+    with _open(data) as container:
+        packets = container.demux(_best(container, "video"))
+        return iter(sorted(float(p.dts * p.time_base) for p in packets if p.size and p.dts is not None))
 
 
 def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:

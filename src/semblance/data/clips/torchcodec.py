@@ -1,8 +1,8 @@
 """Clips through TorchCodec, which takes FFmpeg's shared libraries from the system.
 
 By its demuxer and packet decoders, from a file's beginning on: its VideoDecoder seeks, and gives wrong frames where a
-container has no index (MPEG program and transport streams; TorchCodec 0.17). Reflections, and which channel of sound is
-which, it does not tell; those PyAV is asked for, which the extra `torchcodec` brings too.
+container has no index (MPEG program and transport streams; TorchCodec 0.17). Reflections, which channel of
+sound is which, and the times of AVI's frames it does not tell; PyAV, which the extra `torchcodec` brings too, is asked.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +47,8 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
         streams[audio.index] = _call(audio.make_decoder)
     for index, decoded in _decoded(demuxer, streams):
         if index == video.index:
-            frames.add(decoded, _time(decoded), decoded.duration_seconds)
+            time = next(about.times, None) if about.times else _time(decoded)
+            frames.add(decoded, time, decoded.duration_seconds)
         else:
             sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), about.names)
     frames.finish(*_declared(demuxer, video), sound.end, repeats=video.metadata.codec in REPEATING)
