@@ -105,8 +105,9 @@ class EvenFrames:
             self._choose(before=self.seconds)
         if not self.chosen:
             raise ValueError("no frame in it")
-        alone = own and file and own < file - _SHORT  # else it may be the file's (ASF), of which sound is a part
-        found, declared = (self.seconds, own) if alone else (max(self.start + self.seconds, heard), file or own or 0)
+        found, declared = max(self.start + self.seconds, heard), file or own or 0.0
+        if own is not None and 0 < own < declared - _SHORT:  # else it may be that of all (ASF)
+            found, declared = self.seconds, own
         if found < WHOLE * declared - 0.1:
             raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
         if found < 0.95 * declared - _SHORT:

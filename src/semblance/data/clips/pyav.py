@@ -64,15 +64,14 @@ class Untold:
     times: Iterator[float] | None = None
 
 
-def untold(data: bytes) -> Untold:
-    """Of the best streams of a file, where it has them."""
-    found = Untold(times=_chunk_times(data))
+def untold(data: bytes, seen: bool, heard: bool) -> Untold:
+    """Of the best streams of a file: of the video's where it is `seen`, of the sound's where it is `heard`."""
+    found = Untold(times=_chunk_times(data) if seen else None)
     with _open(data) as container:
-        video, audio = container.streams.best("video"), container.streams.best("audio")
-        if audio is not None:
-            found.names = _names(audio.layout)
-        if video is not None:
-            first = next((frame for _, frame in _decoded(container, [video])), None)
+        if heard:
+            found.names = _names(_best(container, "audio").layout)
+        if seen:
+            first = next((frame for _, frame in _decoded(container, [_best(container, "video")])), None)
             found.matrix = None if first is None else _matrix(first)
     return found
 
@@ -107,9 +106,11 @@ def _lenient() -> dict[str, str]:
 
 
 def _best(container: Any, kind: str) -> Any:
-    stream = container.streams.best(kind)
+    stream, name = container.streams.best(kind), {"video": "video", "audio": "sound"}[kind]
     if stream is None:
-        raise ValueError("no video in it" if kind == "video" else "no sound in it")
+        raise ValueError(f"no {name} in it")
+    if stream.codec_context is None:
+        raise ValueError(f"damaged: its {name} is of no known codec")
     return stream
 
 

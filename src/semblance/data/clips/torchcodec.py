@@ -39,7 +39,7 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
         raise ValueError("no video in it")
     if audio is None and not silent:
         raise ValueError("no sound in it")
-    about = pyav.untold(data)
+    about = pyav.untold(data, seen=True, heard=not silent)
     frames = EvenFrames(canvas, fps, video.metadata.average_fps_from_header, _Upright(about.matrix))
     sound = SoundTrack(rate, _Resampler)
     streams = {video.index: _call(video.make_decoder, device="cpu", num_ffmpeg_threads=1)}
@@ -62,7 +62,7 @@ def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     demuxer, _, audio = _open(data)
     if audio is None:
         raise ValueError("no sound in it")
-    names = pyav.untold(data).names
+    names = pyav.untold(data, seen=False, heard=True).names
     sound = SoundTrack(rate, _Resampler, alone=True)
     for _, decoded in _decoded(demuxer, {audio.index: _call(audio.make_decoder)}):
         sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), names)
