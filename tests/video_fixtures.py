@@ -123,3 +123,18 @@ def _onsets(on: np.ndarray, per_second: float) -> list[float]:
     """Where it is on after 0.3 s of being off, or at first."""
     times = np.flatnonzero(on) / per_second
     return times[np.diff(times, prepend=-1) > 0.3].tolist()
+
+
+def sound_track(container: str, codec: str, layout: str, channels: np.ndarray, **options: str) -> bytes:
+    """A sound file of int16 channels (C, L) at 48 kHz."""
+    av, buffer = pyav(), io.BytesIO()
+    with av.open(buffer, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=LOUD, layout=layout, options=options)
+        frame = av.AudioFrame.from_ndarray(channels.T.reshape(1, -1).copy(), format="s16", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = LOUD, 0, Fraction(1, LOUD)
+        convert = av.AudioResampler(
+            format=stream.format, layout=layout, rate=LOUD, frame_size=stream.frame_size or 1024
+        )
+        for part in [*convert.resample(frame), *convert.resample(None), None]:
+            file.mux(stream.encode(part))
+    return buffer.getvalue()

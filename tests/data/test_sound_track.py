@@ -1,37 +1,19 @@
 """How sound is mixed to one channel, and put where its times say: through files where such can be written here."""
 
-import io
 import struct
-from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from video_fixtures import RATE
+from video_fixtures import LOUD, RATE, sound_track
 
 from semblance.data.clips.media import decode_sound
 from semblance.data.clips.sound_track import CANCELLED, GAPS, JITTER, MUTE, SOFTENED, SoundTrack
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 EITHER = pytest.mark.usefixtures("reader")
-LOUD = 48_000
 TONE = (8000 * np.sin(2 * np.pi * 440 * np.arange(LOUD) / LOUD)).astype(np.int16)
-
-
-def track(container: str, codec: str, layout: str, channels: np.ndarray, **options: str) -> bytes:
-    """A sound file of int16 channels (C, L) at 48 kHz."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=LOUD, layout=layout, options=options)
-        frame = av.AudioFrame.from_ndarray(channels.T.reshape(1, -1).copy(), format="s16", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = LOUD, 0, Fraction(1, LOUD)
-        convert = av.AudioResampler(
-            format=stream.format, layout=layout, rate=LOUD, frame_size=stream.frame_size or 1024
-        )
-        for part in [*convert.resample(frame), *convert.resample(None), None]:
-            file.mux(stream.encode(part))
-    return buffer.getvalue()
 
 
 def level(wave: torch.Tensor) -> float:
@@ -62,7 +44,7 @@ def test_channels_are_mixed_by_their_layout(layout: str, count: int, levels: lis
     """As ITU-R BS.775 has it: dialogue in the centre is 3 dB softer than in both of two channels; LFE is left out."""
     for place, expected in enumerate(levels):
         told: list[str] = []
-        heard = decode_sound(track("wav", "pcm_s16le", layout, only(place, count)), LOUD, told)
+        heard = decode_sound(sound_track("wav", "pcm_s16le", layout, only(place, count)), LOUD, told)
         if expected is None:
             assert told == [MUTE]
         else:
@@ -104,14 +86,14 @@ def test_channels_of_no_known_layout_are_mixed_to_their_mean(count: int) -> None
 )
 def test_eight_channels_and_more_are_read(container: str, codec: str, layout: str, count: int) -> None:
     """Planes of channels beyond the seventh end the process where PyAV takes them out of a frame (14 to 19)."""
-    heard = decode_sound(track(container, codec, layout, np.repeat(TONE[None], count, 0)), LOUD)
+    heard = decode_sound(sound_track(container, codec, layout, np.repeat(TONE[None], count, 0)), LOUD)
     assert abs(len(heard) - LOUD) < 4000 and level(heard) > -1
 
 
 @EITHER
 def test_what_adds_up_to_more_than_full_scale_is_softened_not_cut() -> None:
     told: list[str] = []
-    heard = decode_sound(track("wav", "pcm_s16le", "5.1", np.repeat(3 * TONE[None], 6, 0)), LOUD, told).double()
+    heard = decode_sound(sound_track("wav", "pcm_s16le", "5.1", np.repeat(3 * TONE[None], 6, 0)), LOUD, told).double()
     assert told == [SOFTENED] and heard.abs().max() == pytest.approx(32768, abs=40)
     assert torch.fft.rfft(heard).abs()[800:].max() < 0.01 * torch.fft.rfft(heard).abs().max()  # no overtones
 
@@ -119,7 +101,7 @@ def test_what_adds_up_to_more_than_full_scale_is_softened_not_cut() -> None:
 @EITHER
 def test_channels_in_antiphase_are_told_and_the_first_is_used() -> None:
     told: list[str] = []
-    heard = decode_sound(track("matroska", "pcm_s16le", "stereo", np.stack([TONE, -TONE])), LOUD, told)
+    heard = decode_sound(sound_track("matroska", "pcm_s16le", "stereo", np.stack([TONE, -TONE])), LOUD, told)
     assert told == [CANCELLED] and level(heard) == pytest.approx(0, abs=0.05)
 
 
