@@ -200,7 +200,7 @@ def disk(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[dict[str, int
     about = {"bytes": 1 << 40}
 
     def usage(path: Path) -> Disk:
-        used = sum(disk_cache.size(folder) for folder in cache.glob("clips-*"))
+        used = sum(disk_cache.size(folder) for folder in cache.iterdir())
         return Disk(about["bytes"], used, about["bytes"] - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
@@ -254,10 +254,13 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
         load(films(tmp_path / "films", seed=0))
 
 
-def test_what_the_dead_left_is_cleared(tmp_path: Path, cache: Path) -> None:
+def test_what_the_dead_left_is_cleared_before_room_is_looked_for(
+    tmp_path: Path, cache: Path, disk: dict[str, int]
+) -> None:
     left = cache / ".semblance-0123456789abcdef.tmp"
     left.mkdir(parents=True)
-    (left / "frames").write_bytes(b"half")
+    (left / "frames").write_bytes(bytes(1 << 20))
+    disk["bytes"] = 3 << 19
     load(films(tmp_path / "films", seed=0))
     assert not left.exists()
 
