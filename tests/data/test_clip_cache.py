@@ -260,7 +260,7 @@ def test_what_the_dead_left_is_cleared_before_room_is_looked_for(
     left = cache / ".semblance-0123456789abcdef.tmp"
     left.mkdir(parents=True)
     (left / "frames").write_bytes(bytes(1 << 20))
-    disk["bytes"] = 3 << 19
+    disk["bytes"] = 5 << 18
     load(films(tmp_path / "films", seed=0))
     assert not left.exists()
 
