@@ -17,8 +17,8 @@ import torch
 from video_fixtures import RATE, film, flash_and_beep, sound_file, without_video
 
 from semblance.data.clips import pyav, torchcodec
-from semblance.data.clips.cut_short import SEEMS_CUT
-from semblance.data.clips.even_frames import ALONE, EvenFrames
+from semblance.data.clips.cut_short import SEEMS_CUT, check_end
+from semblance.data.clips.even_frames import ALONE, ENDS, EvenFrames
 from semblance.data.clips.media import decode_clip, decode_sound, probe, reader
 from semblance.data.clips.sound_track import GAPS, MUTE, SoundTrack
 from semblance.data.pictures.decode import resize
@@ -202,6 +202,53 @@ def test_a_file_of_which_half_is_missing_is_refused(kind: str) -> None:
             assert str(error).startswith(("cut short", "damaged", "no "))
         else:
             assert kind == "ts" and SEEMS_CUT in told  # where the end of a frame cannot be known
+
+
+def test_the_end_of_a_transport_stream_is_looked_at_packet_by_packet() -> None:
+    """A packet of sound says how long it is; one of video is filled up at its end."""
+    data = movie(*MOVIES["ts"])
+    found = {"cut": 0, "perhaps": 0, "whole": 0}
+    for packets in range(200, 400):
+        try:
+            found["perhaps" if check_end(data[: 188 * packets]) else "whole"] += 1
+        except ValueError:
+            found["cut"] += 1
+    assert found["cut"] > 10 and found["perhaps"] > 100 and found["whole"] < 60  # between frames
+    assert not check_end(data)
+
+
+@EITHER
+def test_a_file_that_ends_a_little_early_is_told() -> None:
+    data = flash_and_beep("matroska", "mpeg4", "aac", seconds=10.0)
+    assert not decode_clip(data, 16, 25.0, RATE).told
+    told = []
+    with pytest.raises(ValueError, match="cut short"):
+        for share in (0.97, 0.94, 0.91, 0.88, 0.85, 0.8):
+            told += decode_clip(data[: int(share * len(data))], 16, 25.0, RATE).told
+    assert ENDS in told
+
+
+@EITHER
+def test_a_packet_without_content_shows_the_frame_before_once_more() -> None:
+    """As Theora has them; other packets follow, so it is no end of the stream."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="nut") as file:
+        video = file.add_stream("mpeg4", rate=8, width=32, height=32)
+        video.pix_fmt = "yuv420p"
+        for i in range(8):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 25 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 2 * i, Fraction(1, 8)
+            for packet in video.encode(frame):
+                file.mux(packet)
+                empty = av.Packet(0)
+                empty.stream, empty.time_base = video, packet.time_base
+                empty.pts = empty.dts = packet.pts + (packet.duration or 1)
+                file.mux(empty)
+        file.mux(video.encode())
+    with av.open(io.BytesIO(buffer.getvalue())) as file:
+        assert any(packet.size == 0 and packet.pts is not None for packet in file.demux())
+    grey = decode_clip(buffer.getvalue(), 16, 8.0, RATE, silent=True).frames.float().mean((1, 2, 3))
+    assert len(grey) == 15 and (grey[2:14:2] == grey[3:15:2]).all() and (grey[::2].diff() > 15).all()
 
 
 @EITHER

@@ -9,7 +9,7 @@ import torch
 from video_fixtures import LOUD, RATE, sound_track
 
 from semblance.data.clips.media import decode_sound
-from semblance.data.clips.sound_track import CANCELLED, GAPS, JITTER, MUTE, SOFTENED, SoundTrack
+from semblance.data.clips.sound_track import CANCELLED, GAPS, MUTE, SOFTENED, SoundTrack
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 EITHER = pytest.mark.usefixtures("reader")
@@ -136,7 +136,7 @@ def test_pieces_lie_at_their_own_times() -> None:
 
 
 def test_jitter_is_not_cut_out() -> None:
-    times = [0.5 * i + (-1) ** i * 0.9 * JITTER / 2 for i in range(6)]
+    times = [0.5 * i + (-1) ** i * 0.018 for i in range(6)]
     assert pieces(*times).wave == [n for n in range(1, 7) for _ in range(500)]
 
 

@@ -110,7 +110,7 @@ class EvenFrames:
             found, declared = self.seconds, own
         if found < WHOLE * declared - 0.1:
             raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
-        if found < 0.95 * declared - _SHORT:
+        if found < declared - max(_SHORT, 0.02 * declared):
             self.told.append(ENDS)
 
     @property

@@ -1,6 +1,6 @@
 """Clips in a NumPy .npz: pictures or frames, each with a sound."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +45,17 @@ def load_clip_npz(path: Path, video: ClipView, sound: SoundView, limits: Limits)
         for part, labels in zip(parts, given, strict=True):
             values = torch.from_numpy(np.searchsorted(classes, labels))
             part.attributes["class"] = Attribute(values, [str(c) for c in classes])
+    notes = [note for part, name in zip(parts, names, strict=True) for note in _unequal(part, name)]
     if len(parts) == 2:
-        return Source[Clips](parts[0], parts[1])
-    return divide(parts[0], torch.tensor([is_held_out(str(i)) for i in parts[0].items]))
+        return Source[Clips](parts[0], parts[1], notes)
+    return divide(parts[0], torch.tensor([is_held_out(str(i)) for i in parts[0].items]), notes)
+
+
+def _unequal(part: Clips, name: str) -> Iterator[str]:
+    """What a person is told where picture and sound of arrays differ in length; all rows are equally long."""
+    seen, heard = len(part.frames[0]) / part.video.fps, len(part.sounds[0]) / part.sound.rate
+    if len(part.frames[0]) > 1 and abs(seen - heard) > 0.5:
+        yield f"x_{name} lasts {seen:g} s and sound_{name} {heard:g} s: windows are of what is both seen and heard."
 
 
 def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView) -> Clips:
