@@ -117,7 +117,7 @@ class Same:
 
 def pieces(*times: float | None, seconds: float = 0.5, alone: bool = False) -> SimpleNamespace:
     """Pieces of constant loudness 1, 2, 3, ... at the times: the wave in such steps, and what is told."""
-    sound = SoundTrack(1000, lambda rate: Same(), alone)
+    sound = SoundTrack(1000, lambda rate: Same(), 1000, alone)
     for number, time in enumerate(times, 1):
         sound.add(np.full((1, round(1000 * seconds)), number / 100, np.float32), 1000, time, ["FC"])
     return SimpleNamespace(
@@ -147,8 +147,8 @@ def test_joined_recordings_of_sound_follow_each_other() -> None:
 def test_sound_of_hours_and_of_no_numbers_is_refused() -> None:
     with pytest.raises(ValueError, match="longer than 3600 s"):
         pieces(0.0, 4000.0)
-    sound = SoundTrack(1000, lambda rate: Same())
+    sound = SoundTrack(1000, lambda rate: Same(), 1000)
     with pytest.raises(ValueError, match="no numbers"):
         sound.add(np.array([[0.0, np.nan]], np.float32), 1000, 0.0, ["FC"])
     with pytest.raises(ValueError, match="no sound"):
-        SoundTrack(RATE, lambda rate: Same()).wave()
+        SoundTrack(RATE, lambda rate: Same(), 1000).wave()
