@@ -314,6 +314,14 @@ def test_an_argument_that_pyav_does_not_know_escapes(monkeypatch: pytest.MonkeyP
 
 
 @EITHER
+@pytest.mark.parametrize("codec", [b"mp4v", b"mp4a"])
+def test_a_codec_that_nobody_knows_is_told(codec: bytes) -> None:
+    data = encode(*film(), fps=8, rate=RATE).replace(codec, b"zzzz")
+    with pytest.raises(ValueError, match="no known codec|damaged|no (video|sound) in it"):
+        decode_clip(data, 16, 8.0, RATE)
+
+
+@EITHER
 def test_a_title_that_is_not_utf_8_does_not_matter() -> None:
     data = encode(*film(), fps=8, rate=RATE)
     buffer = io.BytesIO()
