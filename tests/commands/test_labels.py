@@ -62,7 +62,9 @@ def test_evaluate_understands_the_data_as_the_run_did(
     assert sb.evaluate(str(out)) == summary["table"]
     assert "letter of 3 classes (x 14, y 13, z 13), other of 2 classes (m 21, n 19) by l.csv" in capsys.readouterr().err
     other = sb.evaluate(str(out), labels="folders")
-    assert "other_knn_top1" not in other[0] and "may have been trained on what is held out now" in capsys.readouterr().err
+    assert (
+        "other_knn_top1" not in other[0] and "may have been trained on what is held out now" in capsys.readouterr().err
+    )
     shutil.copytree(pictures, tmp_path / "moved")
     by_folder = sb.evaluate(str(out), data=str(tmp_path / "moved"))
     told = capsys.readouterr().err
