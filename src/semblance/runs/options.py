@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
 
-from semblance.data.splits import check_split
 from semblance.errors import UserError
 
 Precision = Annotated[
@@ -25,7 +24,7 @@ Hyper = dict[str, float | str]
 NotNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, BeforeValidator(lambda given: fspath(given) if isinstance(given, PathLike) else given)]  # or path
 AboveZero = Annotated[float, Field(gt=0)]
-SplitWords = Annotated[str, BeforeValidator(check_split)]
+SplitWords = Annotated[str, BeforeValidator(lambda given: _split(given))]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
 HABITS = {  # what people type by habit, and what there is instead
@@ -304,6 +303,12 @@ def misnamed(name: str) -> str:
     close = get_close_matches(name, TrainOptions.model_fields, n=1, cutoff=0.6)
     hint = f" Did you mean {flag(close[0])}?" if close else " See semblance train --help."
     return f"There is no {flag(name)}.{hint}"
+
+
+def _split(given: Any) -> str:
+    from semblance.data.splits import check_split  # with torch, which help does not wait for
+
+    return check_split(given)
 
 
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
