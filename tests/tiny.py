@@ -69,7 +69,7 @@ def _tiny_hyper(method: str) -> dict[str, int]:
 def tiny_images() -> Images:
     pixels, labels, classes = shapes(PICTURES, SIZE)
     sizes = torch.full((PICTURES, 2), SIZE, dtype=torch.int32)
-    return Images("tiny", SIZE, range(PICTURES), pixels, sizes, labelled(labels, classes))
+    return Images("tiny", SIZE, range(PICTURES), pixels, sizes, {"class": Attribute(labels, list(classes))})
 
 
 def tiny_clips(config: TrainConfig) -> Clips:
