@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from semblance import modalities, systems
 from semblance.data.clips.clips import Clips
 from semblance.data.pictures.images import Images
-from semblance.data.samples import Attribute, Samples, labelled
+from semblance.data.samples import Attribute, Samples
 from semblance.data.sources.shapes import shapes
 from semblance.engine import loop
 from semblance.modalities.build import build
