@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from semblance.data.splits import LabelOptions, Part, check_split, hold_out, is_held_out, split
+from semblance.errors import UserError
 
 
 def classes(part: Part | None) -> list[str]:
@@ -109,8 +110,9 @@ def test_what_a_person_says_of_the_split_has_one_spelling(given: str | float, ke
 
 @pytest.mark.parametrize("given", ["1", "-0.1", "nan", "half", "valid=x", "train=", "train=a,b", "", "inf"])
 def test_what_is_no_split_is_refused(given: str) -> None:
-    with pytest.raises(ValueError, match="train=Training,test=Testing"):
-        check_split(given)
+    for refuse in (check_split, lambda given: LabelOptions(split=given)):
+        with pytest.raises(UserError, match="train=Training,test=Testing"):
+            refuse(given)
 
 
 def test_a_person_may_say_the_share() -> None:

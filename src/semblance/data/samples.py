@@ -32,11 +32,6 @@ class Attribute:
         return self.values != UNKNOWN
 
 
-def labelled(values: Tensor | None, classes: Sequence[str]) -> dict[str, Attribute]:
-    """The attributes of samples with one label each: "class"."""
-    return {} if values is None else {"class": Attribute(values, list(classes))}
-
-
 class Reader(Protocol):
     """What batches are read from."""
 

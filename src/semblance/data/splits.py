@@ -10,6 +10,7 @@ from torch import Tensor
 from semblance.data.samples import UNKNOWN, Attribute
 from semblance.data.split_folders import Arranged, arrange, folder_of, unmatched
 from semblance.data.tally import Tally
+from semblance.errors import UserError
 from semblance.shown import as_bytes, shown
 
 TENTH = 0.1
@@ -30,6 +31,10 @@ class LabelOptions:
     unlabelled: bool = False
     labels: str | None = None
     split: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.split is not None:
+            object.__setattr__(self, "split", check_split(self.split))
 
     @property
     def table(self) -> str | None:
@@ -52,7 +57,7 @@ class LabelOptions:
 
 
 def check_split(given: str | float) -> str:
-    """A value of `split` in its one spelling; a ValueError where it is none."""
+    """A value of `split` in its one spelling; a UserError where it is none."""
     text = str(given).strip()
     wanted = "give none, a share such as 0.2, or folders as train=Training,test=Testing"
     if text.lower() in ("none", "0", "0.0"):
@@ -61,13 +66,13 @@ def check_split(given: str | float) -> str:
         try:
             share = float(text)
         except ValueError:
-            raise ValueError(wanted) from None
+            raise UserError(wanted) from None
         if not 0 < share < 1:
-            raise ValueError(f"the share held out lies between 0 and 1: {wanted}")
+            raise UserError(f"the share held out lies between 0 and 1: {wanted}")
         return f"{share:g}"
     entries = [entry.partition("=") for entry in text.split(",")]
     if any(part.strip().lower() not in ("train", "test") or not folder.strip() for part, _, folder in entries):
-        raise ValueError(wanted)
+        raise UserError(wanted)
     return ",".join(f"{part.strip().lower()}={folder.strip()}" for part, _, folder in entries)
 
 

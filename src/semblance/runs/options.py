@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from semblance.data.splits import check_split
 from semblance.errors import UserError
 from semblance.runs.documents import brief, read_yaml
 from semblance.shown import of_this_locale, shown
@@ -37,7 +36,7 @@ def _name(given: Any) -> Any:
 
 Name = Annotated[str, BeforeValidator(_name)]
 AboveZero = Annotated[float, Field(gt=0, le=1e12)]
-SplitWords = Annotated[str, BeforeValidator(check_split)]
+SplitWords = Annotated[str, BeforeValidator(lambda given: _split(given))]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
 HABITS = {  # what people type by habit, and what there is instead
@@ -320,6 +319,12 @@ def misnamed(name: str) -> str:
     close = get_close_matches(name, TrainOptions.model_fields, n=1, cutoff=0.6)
     hint = f" Did you mean {flag(close[0])}?" if close else " See semblance train --help."
     return f"There is no {flag(name)}.{hint}"
+
+
+def _split(given: Any) -> str:
+    from semblance.data.splits import check_split  # with torch, which help does not wait for
+
+    return check_split(given)
 
 
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
