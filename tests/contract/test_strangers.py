@@ -415,7 +415,7 @@ def test_a_checkpoint_takes_no_more_memory_than_its_file(whole: Path, tmp_path: 
 @pytest.mark.parametrize("weight", [torch.zeros(1).expand(10**10), torch.eye(3).to_sparse()], ids=["wide", "sparse"])
 def test_a_tensor_that_is_more_than_what_is_stored_is_refused(weight: torch.Tensor, tmp_path: Path) -> None:
     torch.save({"method": {"x": weight}}, tmp_path / "last.ckpt")
-    with pytest.raises(sb.UserError, match="more than what is stored"):
+    with pytest.raises(sb.UserError, match="more than what is stored|it calls"):
         checkpoint.load(tmp_path / "last.ckpt")
 
 
