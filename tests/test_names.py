@@ -3,6 +3,7 @@
 All finishes with them, on any terminal, and none of them is obeyed.
 """
 
+import io
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 import semblance as sb
+from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.shown import quoted, shown
 
 NAMES = {
@@ -132,9 +134,16 @@ def test_an_error_holds_no_code_that_a_terminal_obeys() -> None:
     assert error == "one\\x1b[31m\nand \\xe9 two\\u202e" and str(sb.UserError(error)) == error
 
 
-def test_a_name_of_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    from semblance.commands.printing import print_skipped, print_tables, say, status
+def test_a_terminal_without_the_letters_is_given_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python, too, where stdout is somebody else's."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    say("caf\u00e9 \u56fe", result=True)
+    print_tables([(["\u00e9"], [["\u56fe"]])], "\u00e9")
+    assert b"caf\\xe9 \\u56fe\n" in written.getvalue()
 
+
+def test_a_name_of_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     name = "[b]x[/b] [/] :cat: {0} %s \x1b[31m"
     as_shown = shown(name)
     say(name, result=True)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import semblance as sb
 from semblance.__main__ import main
+from semblance.runs import checkpoint
 
 DEEP = 20_000
 EVALUATE, EMBED, REPORT, RESUME, ALONE = range(5)
@@ -166,7 +167,7 @@ def nan_weights(folder: Path) -> None:
     save_file({name: value * float("nan") for name, value in load_file(path).items()}, path, told)
 
 
-LEVELS = [*zip("abcdefgh", "bcdefghi", strict=True)]
+LEVELS = [*zip("abcdefghijk", "bcdefghijkl", strict=True)]
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in LEVELS
 )
@@ -181,7 +182,7 @@ FOLDERS: dict[str, Change] = {
     "config: bytes": text("config.yaml", b"\xff\xfe\x00\x81method: simclr"),
     "config: nested": text("config.yaml", "[" * DEEP),
     "config: nested blocks": text("config.yaml", "".join(" " * i + "a:\n" for i in range(600))),
-    "config: laughs": text("config.yaml", LAUGHS + "method: simclr\nviews: *i\nhyper: *i\n"),
+    "config: laughs": text("config.yaml", LAUGHS + "method: simclr\nviews: *l\nhyper: *l\n"),
     "config: merges": text("config.yaml", MERGES),
     "config: itself": text("config.yaml", "method: simclr\nviews: &a [*a]\nhyper: &b {x: *b}\n"),
     "config: large": text("config.yaml", "# " + "x" * 2_000_000),
@@ -409,6 +410,13 @@ def test_a_checkpoint_takes_no_more_memory_than_its_file(whole: Path, tmp_path: 
         assert done.returncode == 0, done.stderr
         grown, told = done.stdout.split(" ", 1)
         assert int(grown) < 50 and "unpacks to more than its size" in told, done.stdout
+
+
+@pytest.mark.parametrize("weight", [torch.zeros(1).expand(10**10), torch.eye(3).to_sparse()], ids=["wide", "sparse"])
+def test_a_tensor_that_is_more_than_what_is_stored_is_refused(weight: torch.Tensor, tmp_path: Path) -> None:
+    torch.save({"method": {"x": weight}}, tmp_path / "last.ckpt")
+    with pytest.raises(sb.UserError, match="more than what is stored|it calls"):
+        checkpoint.load(tmp_path / "last.ckpt")
 
 
 def test_a_backbone_that_names_a_giant_is_refused_before_it_is_made(

@@ -63,7 +63,8 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
     summary = folder.read_summary()
     if summary and not folder.checkpoint.exists():
         raise UserError(
-            f"{shown(folder.path)} was finished, but {shown(folder.checkpoint)} is gone: nothing is left to go on from."
+            f"{shown(folder.path)} was finished, but {shown(folder.checkpoint)} is gone: there is nothing to go on "
+            "from."
         )
     backbones = len(list(folder.path.glob("*backbone.safetensors")))
     complete = folder.report.exists() and backbones == len(systems.get(config.method).streams)

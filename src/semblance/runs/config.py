@@ -77,7 +77,14 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
         """Views are of the kinds that the method's recipes have, a method of somebody else's among them."""
         if "method" not in info.data:
             raise ValueError("the method is not known")
-        return read_views(systems.get(info.data["method"]), given)
+        method = systems.get(info.data["method"])
+        views = read_views(method, given)
+        recipes = method.recipes.values()
+        fewest = min(sum(view.count for view in recipe.views) for recipe in recipes)
+        kinds = [{type(view) for view in recipe.views} for recipe in recipes]
+        if sum(view.count for view in views) < fewest or {type(view) for view in views} not in kinds:
+            raise ValueError(f"{method.title} takes {fewest} views of a sample or more")
+        return views
 
     def view(self, kind: type[V]) -> V:
         """The view of a kind, such as ClipView, of which there is one."""
@@ -153,12 +160,7 @@ def read_views(cls: type[Method], given: Any) -> tuple[AnyView, ...]:
     if foreign := {name for view in given if isinstance(view, dict) for name in view.keys() - known}:
         raise ValueError(f"a view has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(known))}")
     adapter: TypeAdapter[Any] = TypeAdapter(tuple[reduce(or_, kinds), ...])  # type: ignore[misc, arg-type]
-    views: tuple[AnyView, ...] = adapter.validate_python(given)
-    fewest = min(sum(view.count for view in recipe.views) for recipe in cls.recipes.values())
-    used = [{type(view) for view in recipe.views} for recipe in cls.recipes.values()]
-    if sum(view.count for view in views) < fewest or {type(view) for view in views} not in used:
-        raise ValueError(f"{cls.title} takes {fewest} views or more, of {', '.join(t.__name__ for t in kinds)}")
-    return views
+    return adapter.validate_python(given)
 
 
 def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:

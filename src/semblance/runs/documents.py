@@ -10,19 +10,12 @@ MOST_BYTES = 1 << 18  # of a YAML file; a config.yaml has some thousands
 MOST_VALUES = 20_000  # in it, each alias counted as all that it stands for
 
 
-class _Loader(yaml.SafeLoader):
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)
-        if len(node.value) > MOST_VALUES:
-            raise ValueError("it unfolds to more than a configuration holds")
-
-
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. Raises OSError, and ValueError in one line for what is none or unfolds without end."""
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"it is larger than the {MOST_BYTES >> 10} KiB that a configuration takes")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as error:
