@@ -194,10 +194,23 @@ def test_arrays_of_other_numbers_are_scaled(
 
 @pytest.mark.parametrize(
     ("array", "advice"),
-    [(np.array([-1.0, 1]), r"\(x \+ 1\) \* 127.5"), (np.array([-1000.0, 3000]), r"\(x - -1000\) \* 0.06375"),
+    [(np.array([-1.0, 1]), r"\(x \+ 1\) \* 127.5"), (np.array([-1000.0, 3000]), r"- -1000\) \* 0.06375"),
      (np.array([0, np.nan]), "not finite"), (np.array([0, 100_000]), "beyond 65,535")],
 )  # fmt: skip
 def test_the_advice_for_other_arrays_fits_them(tmp_path: Path, array: np.ndarray, advice: str) -> None:
     np.save(tmp_path / "x.npy", np.broadcast_to(array[:, None, None], (2, 8, 8)))
     with pytest.raises(UserError, match=advice):
         load(str(tmp_path / "x.npy"), image_size=8)
+
+
+@pytest.mark.parametrize(
+    "array", [np.array([-128, 127], np.int8), np.array([-32768, 32767], np.int16), np.array([0, 1e6])]
+)
+def test_the_advice_does_no_harm(tmp_path: Path, array: np.ndarray) -> None:
+    """Differences that narrow numbers cannot hold wrapped around."""
+    x = np.linspace(array[0], array[1], 256).astype(array.dtype).reshape(4, 8, 8)
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(UserError) as error:
+        load(str(tmp_path / "x.npy"), image_size=8)
+    made = eval(str(error.value).split("e.g. ")[1].rstrip("."), {"x": x})
+    assert made.dtype == np.uint8 and np.abs(made.ravel().astype(int) - np.arange(256)).max() <= 1

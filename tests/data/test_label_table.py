@@ -56,6 +56,16 @@ def test_the_split_in_any_words(heading: str, train: str, test: str) -> None:
     )
 
 
+@pytest.mark.parametrize("heading", ["Usage", "subset", "a"])
+def test_a_column_of_parts_is_the_split_whatever_it_is_called(heading: str) -> None:
+    rows = [["file", heading, "of"], *([name, "Test" if name in HELD else "Training", "train"] for name in FILES)]
+    table = read(written(rows))
+    assert out(table) == HELD and list(table.labels) == ["of"]
+    assert f"other columns: {heading}, taken for the split, of." in table.notes[0]
+    named = read(written([["file", heading, "split"], *([name, "Test", "train"] for name in FILES)]))
+    assert list(named.labels) == [heading]
+
+
 @pytest.mark.parametrize("values", [["train"] * 8, ["test"] * 8, [""] * 8, ["1", "2", "3", "4"] * 2, ["a", "b"] * 4])
 def test_a_split_that_is_none_is_told(values: list[str]) -> None:
     table = read(written([["file", "split"], *map(list, zip(FILES, values, strict=True))]))
