@@ -248,18 +248,20 @@ def _held(said: Mapping[str, str], name: str, tally: Tally) -> dict[str, bool]:
     """Whether each file is held out; empty where the column `split` does not say so of some and not of others."""
     values = {value.lower() for value in said.values()} - {""}
     held: dict[str, bool] = {}
+    # Of several tables each may have its own words; beside words of no part a number says nothing.
+    numbers = all(named_part(value) for value in values - {*_YES, *_NO})
     for file, value in said.items():
         kind = named_part(value)
-        if kind or (values <= {*_YES, *_NO} and value):
+        if kind or (numbers and value):
             held[file] = kind[0] not in (TRAIN, UNLABELLED) if kind else value.lower() in _NO
     column = f"The column {SPLIT} of {shown(name)}"
     if len(set(held.values())) < 2:
         told = ", ".join(map(shown, sorted(values)[:3])) or "nothing"
         tally.add(f"{column} is not used, since it does not say both train and test (but {told})", *said)
         return {}
-    if values <= {*_YES, *_NO}:
+    if numbers:
         words = " or ".join(sorted(values & {*_YES}))
-        tally.add(f"{column} says {words}, taken for training", *(file for file in held if not held[file]))
+        tally.add(f"{column} says {words}, taken for training", *(f for f in held if said[f].lower() in _YES))
     tally.add(f"{column} is blank, taken for training", *(file for file, value in said.items() if not value))
     unclear = [file for file, value in said.items() if value and file not in held]
     tally.add(f"{column} says neither train nor test, taken for training", *unclear)
