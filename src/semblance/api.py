@@ -105,6 +105,12 @@ def embed(
         Folder in which torchvision's sets are looked for.
     download
         Fetch the named set into data_root where it is missing.
+    unlabelled
+        Folders, tables and arrays label nothing. Default, as for the next two: as in the run, where its data is taken.
+    labels
+        A CSV file of labels, or the word folders, as for train.
+    split
+        What is held out, as for train: none, a share, or folders.
     network
         Of a method with a slow copy of its backbone, the student or the teacher. Default: as for evaluate.
     """

@@ -67,10 +67,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (("train", "--backbone", "resnet18-w0", "--data", "digits"), "give a width of 2 to 4096"),
         (("train", "--backbone", "resnet18-w99999999", "--data", "digits"), "give a width of 2 to 4096"),
         (("train", "--data", "x" * 300), "semblance: "),
+        (("train", "--data", ""), "--data: a name is wanted, and this is empty"),
         (("report", "x" * 300), "semblance: "),
         (("train", "--lr", "fast"), "fast"),
         (("train", "--batch-size", "1"), "--batch-size"),
-        (("evaluate", "nowhere"), "No trained backbone"),
+        (("evaluate", "nowhere"), "No trained backbone at nowhere. Train one with: semblance train --out nowhere"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, tuple) else "",
 )

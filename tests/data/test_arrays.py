@@ -164,6 +164,14 @@ def test_labels_that_do_not_match_or_are_none_are_told(tmp_path: Path, y: list, 
     ]
 
 
+@pytest.mark.parametrize("parts", [{"y": [-1] * 50}, {"y": [np.nan] * 50, "x_test": GREY, "y_test": [-1] * 50}])
+def test_labels_of_which_none_is_one_are_no_labels(tmp_path: Path, parts: dict) -> None:
+    np.savez(tmp_path / "x.npz", x=GREY, **parts)
+    source = load(str(tmp_path / "x.npz"), image_size=12)
+    assert not source.train.attributes and len(source.notes) == 2
+    assert "labels are -1 or blank" in source.notes[0] and "no classes, 50 to train on" in source.notes[1]
+
+
 def test_unlabelled_rows_are_trained_on_and_every_class_is_held_out_of(tmp_path: Path) -> None:
     y = np.array([0, 1, 2, -1, -1] * 10)
     np.savez(tmp_path / "x.npz", x=GREY, y=y, names=y)

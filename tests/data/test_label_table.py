@@ -56,6 +56,26 @@ def test_the_split_in_any_words(heading: str, train: str, test: str) -> None:
     )
 
 
+@pytest.mark.parametrize("heading", ["Usage", "subset", "a"])
+def test_a_column_of_parts_is_the_split_whatever_it_is_called(heading: str) -> None:
+    rows = [["file", heading, "of"], *([name, "Test" if name in HELD else "Training", "train"] for name in FILES)]
+    table = read(written(rows))
+    assert out(table) == HELD and list(table.labels) == ["of"]
+    assert f"other columns: {heading}, taken for the split, of." in table.notes[0]
+    named = read(written([["file", heading, "split"], *([name, "Test", "train"] for name in FILES)]))
+    assert list(named.labels) == [heading]
+
+
+def test_tables_may_say_the_split_in_words_of_their_own() -> None:
+    given = {
+        "x/labels.csv": b"file,split\na.png,1\nb.png,0\n",
+        "y/labels.csv": b"file,split\na.png,train\nb.png,test\n",
+    }
+    table = read_tables(given, ["x/a.png", "x/b.png", "y/a.png", "y/b.png"])
+    assert out(table) == {"x/b.png", "y/b.png"}
+    assert any(note.endswith("says 1, taken for training: 1 file, as x/a.png.") for note in table.notes)
+
+
 @pytest.mark.parametrize("values", [["train"] * 8, ["test"] * 8, [""] * 8, ["1", "2", "3", "4"] * 2, ["a", "b"] * 4])
 def test_a_split_that_is_none_is_told(values: list[str]) -> None:
     table = read(written([["file", "split"], *map(list, zip(FILES, values, strict=True))]))

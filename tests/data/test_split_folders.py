@@ -28,6 +28,7 @@ PAIRS = [
     ("train-images", "validation-images"), ("my training data", "my validation data"), ("01_train", "02_holdout"),
     ("imagenet_train", "imagenet_val"), ("training", "evaluation"), ("trainval", "test"), ("Train Images", "Held Out"),
     ("cats-vs-dogs.train", "cats-vs-dogs.test"), ("images_train", "images_valid"), ("trn", "tst"),
+    ("train", "Validate"),
 ]  # fmt: skip
 
 
@@ -110,6 +111,7 @@ def test_what_lies_beside_parts_is_left_out_and_counted() -> None:
     [
         ["2019", "2020"], ["2019", "2020-05", "2021 Holiday", "Wedding"], ["DCIM", "2020_12_24"],
         ["100CANON", "101CANON"], ["100APPLE", "101_PANA"], ["20190503", "20190504", "201906"],
+        ["Jan 2019", "February 2020"], ["3 May 2019", "June 4, 2020"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -123,7 +125,15 @@ def test_dates_and_cameras_are_no_classes(folders: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "folders", [["1", "2"], ["0001", "0002"], ["19", "2"], ["10000001", "10000002"], ["1234", "n01440764"]]
+    "folders",
+    [
+        ["1", "2"],
+        ["0001", "0002"],
+        ["19", "2"],
+        ["10000001", "10000002"],
+        ["1234", "n01440764"],
+        ["Maybach 2012", "Acura TL 2001"],
+    ],
 )
 def test_numbers_are_classes(folders: Sequence[str]) -> None:
     assert split([f"{folder}/{i}.png" for folder in folders for i in range(5)]).train.attributes

@@ -51,7 +51,8 @@ LEFT_OUT = {  # names: what they are counted as
     ("o.xyz", "p", "q.png.enc"): "files of unknown kinds: 3 files",
     (".r.png", ".git/s.png", "__MACOSX/t.png", "@eaDir/u.png/SYNOPHOTO_THUMB.jpg", "$RECYCLE.BIN/v.png",
      "lost+found/w.png", "x/__pycache__/x.png", "System Volume Information/y.png", "x/.ipynb_checkpoints/z.png",
-     "#recycle/1.png", "Thumbs.db", "x/desktop.ini"): "hidden, or made by a system: 12 files",
+     "#recycle/1.png", "Thumbs.db", "x/desktop.ini", "RECYCLER/2.png", "FOUND.000/3.png", "LOST.DIR/4.png",
+     "node_modules/a/5.png"): "hidden, or made by a system: 16 files",
 }  # fmt: skip
 
 

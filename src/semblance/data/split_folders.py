@@ -12,7 +12,7 @@ HELD_OUT = ("test", "val", "eval", "dev", "holdout")  # kinds of held-out parts;
 _WORDS = {
     TRAIN: ("train", "training", "trn", "trainval"),
     "test": ("test", "testing", "tst"),
-    "val": ("val", "valid", "validation"),
+    "val": ("val", "valid", "validate", "validation"),
     "eval": ("eval", "evaluation"),
     "dev": ("dev", "devel", "development"),
     "holdout": ("holdout", "heldout"),
@@ -22,8 +22,14 @@ _KINDS = {word: kind for kind, words in _WORDS.items() for word in words}
 _AROUND = r"(?:data|(?:dataset|set|split|image|img|picture|pic|photo|video|clip|frame|sample|file)s?)"
 _KIND = re.compile(rf"{_AROUND}?({'|'.join(sorted(_KINDS, key=len, reverse=True))}){_AROUND}?")
 _YEAR = r"(19|20)\d\d"
+_MONTH = (
+    "(?:jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?"
+    "|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)"
+)
 _DATED = re.compile(
-    rf"(photos from )?{_YEAR}($|[^0-9]|(0[1-9]|1[0-2])([0-2]\d|3[01])?($|[^0-9]))|(\d\d?[-_. ]){{1,2}}{_YEAR}$", re.I
+    rf"(photos from )?{_YEAR}($|[^0-9]|(0[1-9]|1[0-2])([0-2]\d|3[01])?($|[^0-9]))|(\d\d?[-_. ]){{1,2}}{_YEAR}$"
+    rf"|(\d\d?[-_. ]+)?{_MONTH}[-_., ]+(\d\d?[-_., ]+)?{_YEAR}$",
+    re.I,
 )
 _OF_A_CAMERA = re.compile(r"[1-9]\d\d(?=\d*[A-Z_])[0-9A-Z_]{5}")  # 100CANON, 101_PANA: the DCF standard
 _OF_CAMERAS = ("dcim", "camera roll", "camera uploads")
@@ -76,7 +82,7 @@ def arrange(
       called unlabelled is trained on, without labels.
     - **classes**: the first folder within the part; `images` and the like that hold all of a part are entered. There
       are none unless every picture lies in one and there are two at least, and none where half of the folders or more
-      are called by dates (2019, 2020-05, "2021 Holiday", 20190503) or by cameras (DCIM, 100CANON).
+      are called by dates (2019, 2020-05, "2021 Holiday", "May 2021", 20190503) or by cameras (DCIM, 100CANON).
 
     said: folders by part, "train" and "test", as a person names them. as_classes: the first folders are the classes,
     whatever they are called. Raises UserError where a folder that is said is not there.

@@ -232,7 +232,8 @@ def _labels(
         if 1 < len(set(known.values())) <= len(known) // 2:
             labels[column] = known
         elif known:
-            told = f"it has {len(set(known.values())):,} different values for {len(known):,} files"
+            each, of = len(set(known.values())), len(known)
+            told = f"it has {each:,} different value{'s' * (each > 1)} for {of:,} file{'s' * (of > 1)}"
             notes.append(f"The column {shown(column)} of {shown(table.name)} is no label: {told}.")
     if len(labels) == 1 and not clips:  # what pictures are labelled by is called so everywhere
         (column, known), *_ = labels.items()

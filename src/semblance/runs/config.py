@@ -145,7 +145,7 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
             check_hyper(method, config.without, config.hyper, problems)
             check_weights(method, config.without, config.hyper, problems)
         except ValidationError as error:
-            problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            problems += [f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors()]
         except (OSError, TypeError, ValueError) as error:
             problems.append(str(error))
         if problems:

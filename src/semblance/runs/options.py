@@ -31,6 +31,8 @@ Pixels = Annotated[int, Field(ge=8, le=4096)]
 def _name(given: Any) -> Any:
     """A path as text; one that a configuration holds as this process has to write it."""
     given = fspath(given) if isinstance(given, PathLike) else given
+    if given == "":  # of a shell variable that is not set; as a path it would be this folder
+        raise ValueError("a name is wanted, and this is empty")
     return of_this_locale(given) if isinstance(given, str) else given
 
 

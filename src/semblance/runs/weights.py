@@ -89,7 +89,8 @@ def read_metadata(run: str | Path) -> tuple[Path, dict[str, Any]]:
     if not path.is_file():
         if (path.parent / "video_backbone.safetensors").is_file():
             raise UserError(f"{shown(path.parent)} has two backbones: name its video_ or audio_backbone.safetensors.")
-        remedy = f"Train one with: semblance train --out {quoted(path.parent)}"
+        out = path.parent if path.suffix else path
+        remedy = f"Train one with: semblance train --out {quoted(out)}"
         raise UserError(f"No trained backbone at {shown(path)}. {remedy}")
     try:
         with safe_open(path, "pt") as file:

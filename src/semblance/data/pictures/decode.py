@@ -9,8 +9,7 @@ import torch
 from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
-from semblance.data.pictures.eight_bit import EightBit, deep_grey, eight_bit
-from semblance.data.pictures.grey_levels import is_deep
+from semblance.data.pictures.eight_bit import DeepValues, EightBit, eight_bit, has_deep_values
 from semblance.data.pictures.opened import LARGE, Remark, opened, orientation, room, unheard
 
 # JPEG decodes at 1/2, 1/4 or 1/8 scale cheaply. From 3 times the canvas on, that differs from the full decode by less
@@ -35,8 +34,9 @@ def decode(
     """Picture in the bytes of an image file as uint8 (3, canvas, canvas), and its upright (height, width).
 
     Antialiased bicubic resize; a picture of canvas x canvas comes back bit for bit. EXIF orientation is applied,
-    transparency is composited on white, the first page or frame is taken, which is remarked. Deep grey is scaled from 0
-    to what its file says is its largest value, or else to `top`, or else on the smallest usual scale that holds it.
+    transparency is composited on white, the first page or frame is taken, which is remarked. Values of
+    more than 8 bits are scaled from 0 to what the file says is the largest, or else to `top`, or else on the smallest
+    usual scale that holds them.
     Raises OSError or ValueError with a short reason where the bytes hold no readable picture.
     """
     with opened(data, remark) as image:
@@ -135,16 +135,16 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 
 def look_at(data: bytes, remark: Remark = unheard) -> tuple[float, float, bool] | None:
-    """Of deep grey whose file does not say its scale: its smallest and largest value, and whether they are floats; None
-    of other pictures. Remarks what the head tells, and raises, as `decode` does."""
+    """Of a picture of more than 8 bits whose scale the file does not say: its smallest and largest value, and whether
+    they are floats; None of others. Remarks what the head tells, and raises, as `decode` does."""
     with opened(data, remark) as image:
         orientation(image, remark)
-        if not is_deep(image):
+        if not has_deep_values(image, data):
             return None
         with room(image, data, image.size):
             image.load()
-            low, high, said = deep_grey(image, data)
-            return None if said else (low, high, image.mode == "F")
+            deep = DeepValues(image, data)
+            return None if deep.said or deep.unknown else (deep.low, deep.high, image.mode == "F")
 
 
 def resize(pixels: np.ndarray, canvas: int) -> Tensor:

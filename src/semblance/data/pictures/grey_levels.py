@@ -30,9 +30,9 @@ def common_scale(extents: Iterable[tuple[float, float, bool]]) -> int | None:
 def outside(low: float, high: float, top: float, *, floats: bool) -> str:
     """Why values do not lie on the scale from 0 to top; "" where they do."""
     if not (low >= 0 and high <= top):
-        return f"grey values from {low:g} to {high:g}, outside 0 to {top:g}: their scale is unknown"
+        return f"values from {low:g} to {high:g}, outside 0 to {top:g}: their scale is unknown"
     if floats and 0 < high <= 1 < top:
-        return f"grey values from {low:g} to {high:g}, where others of the set go to {top:g}: their scale is unknown"
+        return f"values from {low:g} to {high:g}, where others of the set go to {top:g}: their scale is unknown"
     return ""
 
 
@@ -68,12 +68,12 @@ def declared(image: Image.Image, data: bytes, high: float, pieces: Iterable[np.n
 
 
 def _significant_bits(data: bytes) -> int | None:
-    """What the sBIT chunk of a grey PNG says."""
+    """What the sBIT chunk of a PNG says, of colours the most."""
     at = 8
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        if kind == b"sBIT" and length == 1:
-            return data[at + 8]
+        if kind == b"sBIT" and 1 <= length <= 4:  # of grey or red, green and blue, then of alpha
+            return max(data[at + 8 : at + 8 + (3 if length > 2 else 1)])
         if kind in (b"IDAT", b"IEND"):
             return None
         at += 12 + length

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 
 from semblance.data import byte_budget
+from semblance.data.pictures.deep_colour import is_deep_colour
 from semblance.data.pictures.formats import FORMATS, HEAD, missing
 from semblance.runtime.allocator import give_back_freed_memory
 from semblance.shown import shown
@@ -111,6 +112,8 @@ def _need(image: Image.Image, data: bytes, size: tuple[int, int]) -> int:
     need = pixels * own
     if image.mode not in ("L", "RGB") and pixels <= LARGE:
         need += pixels * 4
+    if is_deep_colour(image, data):  # decoded again for the other half
+        need += pixels * (8 + _BESIDE.get(kind, 4))
     if kind in ("JPEG", "MPO"):
         return need + (2 * size[0] * size[1] * len(image.getbands()) if _in_several_scans(data) else 0)
     if kind == "JPEG2000":

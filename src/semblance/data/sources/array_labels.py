@@ -35,7 +35,9 @@ def attributes_of(
     parts = [None if labels is None else [index.get(value, UNKNOWN) for value in labels] for labels in named]
     unknown = sum(part.count(UNKNOWN) for part in parts if part is not None)
     present = [{names[i] for i in part if i != UNKNOWN} for part in parts if part is not None]
-    if len(present) == 2 and len(parts) == 2:
+    if not any(present):
+        parts = [None] * len(parts)
+    elif len(present) == 2 and len(parts) == 2:
         notes += unmatched(present[0], present[1], what="label")
         parts = parts if present[0] & present[1] else [None, None]
     elif len(parts) == 2 and present:

@@ -110,6 +110,7 @@ def _advice(low: float, high: float) -> str:
         return "Replace what is not finite, then give uint8, 0 to 255."
     if low >= -1 and high <= 1:
         return "Give uint8, 0 to 255: ((x + 1) * 127.5).round().astype('uint8')."
-    told = f"((x - {low:g}) * {255 / (high - low):g}).round().astype('uint8')" if high > low else ""
+    # A float, since what is left of narrow numbers may not hold the difference.
+    told = f"((x.astype('float64') - {low:g}) * {255 / (high - low):g}).round().astype('uint8')" if high > low else ""
     beyond = f"beyond {LADDER[-1]:,}" if low >= 0 else "below 0"
     return f"Values {beyond} have no usual scale: give uint8, 0 to 255, e.g. {told}."

@@ -112,7 +112,7 @@ def _decode(files: Files, canvas: int, video: ClipView, sound: SoundView, pair: 
             told: list[str] = []
             wave = decode_sound(files.read(pair.heard), sound.rate, told)
             if _suffix(pair.seen) in EXTENSIONS:
-                frame, size = decode(files.read(pair.seen), canvas)
+                frame, size = decode(files.read(pair.seen), canvas, remark=told.append)
                 return Clip(frame[None], size, wave, told)  # sounds of pictures may be short: silence follows
             seen = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate, silent=True)
             clip = replace(seen, sound=wave, told=seen.told + told).common(video.fps, sound.rate)

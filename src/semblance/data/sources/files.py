@@ -25,7 +25,7 @@ from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
 from semblance.shown import shown
 
-SCALED = "Grey values of more than 8 bits are scaled from 0 to {}, by the largest of {}; --grey-levels overrules."
+SCALED = "Values of more than 8 bits are scaled from 0 to {}, by the largest of {}; --grey-levels overrules."
 _SAMPLE = 100
 _LOOKED_AT = 200
 

@@ -1,5 +1,6 @@
 """Which files of a folder or archive belong to a set, and why the others are left out."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -24,10 +25,12 @@ _TWINS = "differ only in case or in how accents are written (rename them if one 
 
 # What cameras, network drives, editors and operating systems leave behind, beside what is hidden.
 _SYSTEM = frozenset((
-    "__macosx", "__pycache__", "$recycle.bin", "system volume information", "lost+found", "@eadir", "@tmp", "@recycle",
-    "@__thumb", "#recycle", "#snapshot", "~snapshot", "network trash folder", "temporary items",
-    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
+    "__macosx", "__pycache__", "node_modules", "$recycle.bin", "recycler", "system volume information", "lost+found",
+    "lost.dir", "@eadir", "@tmp", "@recycle", "@__thumb", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot",
+    "network trash folder", "temporary items", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
+    "icon\r",
 ))  # fmt: skip
+_FOUND = re.compile(r"found\.\d{3}")  # by chkdsk
 _COPIES = "copies, previews or unfinished downloads"
 _BY_EXTENSION = {
     "videos or sounds (avid and avid-cma take them)": " ".join(sorted(VIDEOS | SOUNDS)),
@@ -80,7 +83,7 @@ def _is_hidden_folder(folder: str) -> bool:
 
 
 def _is_hidden_part(part: str) -> bool:
-    return part.startswith(".") or part.lower() in _SYSTEM
+    return part.startswith(".") or (own := part.lower()) in _SYSTEM or bool(_FOUND.fullmatch(own))
 
 
 def check_size(name: str, size: int) -> None:

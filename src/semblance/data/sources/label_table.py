@@ -180,9 +180,14 @@ def _read(name: str, data: bytes, index: _Index) -> _Sheet:
     columns = [i for i in range(len(heads)) if i != of_names]
     titles = _titles([heads[i] if headed else "" for i in columns], cells, columns)
     headings = f"{shown(heads[of_names])} names them" if headed else "it has no headings"
+    others = [
+        f"{shown(heads[i])}, taken for the split" if headed and title == SPLIT != heads[i].lower() else shown(title)
+        for title, i in zip(titles, columns, strict=True)
+    ]
+    separator = _DELIMITERS.get(delimiter, shown(delimiter))
     told = (
-        f"{shown(name)}: {len(cells):,} rows, {encoding}, separated by {_DELIMITERS.get(delimiter, shown(delimiter))}; "
-        f"{headings}; other columns: {', '.join(map(shown, titles)) or 'none'}."
+        f"{shown(name)}: {len(cells):,} row{'s' * (len(cells) != 1)}, {encoding}, separated by {separator}; "
+        f"{headings}; other columns: {', '.join(others) or 'none'}."
     )
     return _Sheet([row[of_names] for row in cells], titles, [[_filled(row[i]) for i in columns] for row in cells], told)
 
@@ -218,14 +223,18 @@ def _decoded(name: str, data: bytes) -> tuple[str, str]:
 
 
 def _titles(heads: Sequence[str], cells: Sequence[Sequence[str]], columns: Sequence[int]) -> list[str]:
-    """A name of its own for each column; `split` and `sound` as they are written here."""
+    """A name of its own for each column; `split` and `sound` as they are written here. Where none is called split, one
+    that names train and a held-out part, and nothing else, is it."""
     titles: list[str] = []
+    said = any(head.lower() == SPLIT for head in heads)
     for place, (head, i) in enumerate(zip(heads, columns, strict=True), 1):
         title = head.lower() if head.lower() in (SPLIT, SOUND) else head
-        if not head:
-            values = {row[i].lower() for row in cells} - {""}
-            split = bool(values) and all(named_part(value) for value in values) and SPLIT not in titles
-            title = SPLIT if split else "label" if len(columns) == 1 else f"label {place}"
+        kinds = {part and part[0] for part in map(named_part, {row[i] for row in cells} - {""})}
+        tells = bool(kinds) and None not in kinds and not said and SPLIT not in titles
+        if tells and (not head or TRAIN in kinds and len(kinds) > 1):  # a class of things may be called test
+            title = SPLIT
+        elif not head:
+            title = "label" if len(columns) == 1 else f"label {place}"
         titles.append(title if title not in titles else f"{title} {place}")
     return titles
 
@@ -239,18 +248,20 @@ def _held(said: Mapping[str, str], name: str, tally: Tally) -> dict[str, bool]:
     """Whether each file is held out; empty where the column `split` does not say so of some and not of others."""
     values = {value.lower() for value in said.values()} - {""}
     held: dict[str, bool] = {}
+    # Of several tables each may have its own words; beside words of no part a number says nothing.
+    numbers = all(named_part(value) for value in values - {*_YES, *_NO})
     for file, value in said.items():
         kind = named_part(value)
-        if kind or (values <= {*_YES, *_NO} and value):
+        if kind or (numbers and value):
             held[file] = kind[0] not in (TRAIN, UNLABELLED) if kind else value.lower() in _NO
     column = f"The column {SPLIT} of {shown(name)}"
     if len(set(held.values())) < 2:
         told = ", ".join(map(shown, sorted(values)[:3])) or "nothing"
         tally.add(f"{column} is not used, since it does not say both train and test (but {told})", *said)
         return {}
-    if values <= {*_YES, *_NO}:
+    if numbers:
         words = " or ".join(sorted(values & {*_YES}))
-        tally.add(f"{column} says {words}, taken for training", *(file for file in held if not held[file]))
+        tally.add(f"{column} says {words}, taken for training", *(f for f in held if said[f].lower() in _YES))
     tally.add(f"{column} is blank, taken for training", *(file for file, value in said.items() if not value))
     unclear = [file for file, value in said.items() if value and file not in held]
     tally.add(f"{column} says neither train nor test, taken for training", *unclear)
