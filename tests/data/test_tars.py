@@ -187,6 +187,18 @@ def test_a_file_that_is_damaged_in_compression_is_an_error(three: Path) -> None:
         load(str(three), image_size=24)
 
 
+@pytest.mark.parametrize("begins", [False, True])
+def test_an_archive_of_terabytes_of_zeros_is_told(begins: bool, tmp_path: Path) -> None:
+    path = tmp_path / "holes.tar"
+    if begins:
+        with tarfile.open(path, "w") as archive:
+            archive.addfile(tarfile.TarInfo("a.txt"))
+    with path.open("ab") as file:
+        file.truncate(1 << 42)
+    with pytest.raises(UserError, match="over 64 MiB of zeros at byte 67,"):
+        find_files(path, is_picture)
+
+
 def test_a_sparse_member_of_a_terabyte_is_told(tmp_path: Path) -> None:
     with open(tmp_path / "huge.png", "wb") as file:
         file.truncate(1 << 40)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.clips import pyav
+from semblance.data.clips.bounds import Head
 from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
 from semblance.data.clips.sound_track import SoundTrack
 
@@ -69,13 +70,15 @@ def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     return sound.wave(), sound.told
 
 
-def read_head(data: bytes) -> tuple[tuple[int, int], float]:
-    """As media.probe."""
+def read_head(data: bytes) -> Head:
+    """As media.probe, unchecked."""
     demuxer, video, _ = _open(data)
     if video is None:
         raise ValueError("no video in it")
     own, file = _declared(demuxer, video)
-    return (video.metadata.height, video.metadata.width), own or file or 0.0
+    about = video.metadata
+    bits = pyav.pyav().VideoFormat(about.pixel_format).padded_bits_per_pixel if about.pixel_format else 0
+    return Head((about.height, about.width), own or file or 0.0, about.codec, bits)
 
 
 def _call(function: Callable[..., T], *arguments: Any, **named: Any) -> T:

@@ -188,7 +188,8 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
             if _suffix(pair.seen) in EXTENSIONS:
                 size, shown = read_size(files.read(pair.seen)), 0.0
             else:
-                size, shown = probe(files.read(pair.seen))
+                head = probe(files.read(pair.seen))
+                size, shown = head.size, head.seconds
             if pair.heard:
                 _size(files, pair.heard)
             heard = len(decode_sound(files.read(pair.heard), 1000)) / 1000 if pair.heard else shown

@@ -20,6 +20,9 @@ _WITH_TEXT = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
 _LONGEST_TEXT = 1 << 20  # bytes of a name or of other extended headers
+_MOST_ZEROS = (
+    64 << 20
+)  # bytes of zeros in a row: archives end in kilobytes of them, files that are holes hold terabytes
 
 
 class Member(NamedTuple):
@@ -40,9 +43,13 @@ class Member(NamedTuple):
 
 
 class Archive(tarfile.TarFile):
-    """A tar, read to the end of its file: several may be joined. ended: whether an end mark was seen."""
+    """A tar, read to the end of its file: several may be joined.
+
+    ended: whether an end mark was seen. zeros: bytes of zeros since the last header.
+    """
 
     ended = False
+    zeros = 0
     fileobj: Any
     members: Any
 
@@ -58,9 +65,14 @@ class _Header(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, archive: Any) -> "_Header":
         try:
-            return super().fromtarfile(archive)
+            header = super().fromtarfile(archive)
+            archive.zeros = 0
+            return header
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             archive.ended = True
+            archive.zeros += tarfile.BLOCKSIZE
+            if archive.zeros > _MOST_ZEROS:
+                raise tarfile.ReadError(f"over {_MOST_ZEROS >> 20} MiB of zeros at byte {archive.offset:,}") from None
             raise
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
             if archive.ended:  # what follows the end is no business of ours
