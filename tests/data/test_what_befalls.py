@@ -214,3 +214,13 @@ def test_large_pictures_come_out_as_they_would_whole(mode: str, monkeypatch: pyt
     monkeypatch.setattr(eight_bit, "_TILE", 5000)
     for a, b in ((whole, decode(data, 32)[0]), (crop, cut_file(data, lambda h, w: cuts)[0])):
         assert 0 < (a.float() - b.float()).abs().mean() < 1
+
+
+def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
+    """It logged "More samples per pixel than can be decoded", of no file."""
+    data = encode(Image.new("RGB", (8, 8)), "TIFF")
+    at = data.index(struct.pack("<HHI", 277, 3, 1)) + 8  # SamplesPerPixel
+    (tmp_path / "a.tif").write_bytes(data[:at] + b"\x00\x08" + data[at + 2 :])
+    code = "import sys; from semblance.data.pictures.decode import decode; decode(open(sys.argv[1], 'rb').read(), 8)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.tif"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "ValueError" in done.stderr and "More samples" not in done.stderr

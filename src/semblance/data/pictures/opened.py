@@ -1,6 +1,7 @@
 """Image files before they are decoded: what may be opened, what is raised, and the memory that decoding takes."""
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from semblance.data.pictures.formats import FORMATS, HEAD, missing
 from semblance.runtime.allocator import give_back_freed_memory
 from semblance.shown import shown
 
-warnings.filterwarnings("ignore", module="PIL")  # they name no file; what befalls one is a Remark or an error
+# What Pillow warns of and logs names no file; what befalls one is a Remark or an error.
+warnings.filterwarnings("ignore", module="PIL")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 FIRST_PAGE = "Only the first page or frame is used"
 AS_IT_LIES = "The orientation cannot be read, so the picture is taken as it lies"
