@@ -205,6 +205,10 @@ def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", x_train=x, rate=4000)
     with pytest.raises(UserError, match="no array named sound_train"):
         load(tmp_path / "bad.npz")
+    assert not any("lasts" in note for note in source.notes)
+    films = np.zeros((10, 16, 28, 28, 3), np.uint8)  # two seconds
+    np.savez(tmp_path / "long.npz", x_train=films, sound_train=np.zeros((10, 20_000)), rate=4000)
+    assert any("x_train lasts 2 s and sound_train 5 s" in note for note in load(tmp_path / "long.npz").notes)
     few = np.zeros((10, VIDEO.frames - 1, 28, 28, 3), np.uint8)
     np.savez(tmp_path / "short.npz", x_train=few, sound_train=sound, rate=4000)
     with pytest.raises(UserError, match="too short for windows of"):
@@ -308,6 +312,42 @@ def test_windows_depend_on_key_and_index_alone() -> None:
     for a, b in zip(whole, part, strict=True):
         assert torch.equal(a[[7, 3]], b)
     assert not torch.equal(clips.read([7, 3], key=2)[2], part[2])
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0, 4.9])  # of a window of sound
+@pytest.mark.parametrize("frames", [1, 4, 16])  # of a window of video, eight a second
+def test_windows_are_of_one_moment_and_in_the_time_that_is_seen_and_heard(frames: int, seconds: float) -> None:
+    """Also where the sound of arrays goes on three times as long as the picture, or ends before it."""
+    for heard in (5.0, 15.0, 4.95):
+        clips = numbered(300, 40, heard)
+        clips.video = ClipView(View(16), frames=frames, fps=8.0)
+        clips.sound = SoundView(seconds=seconds, rate=1000, fft=64, hop=10)
+        for key in (None, 1, 2):
+            for place in (0.0, 0.5, 1.0):
+                first, sample = clips.at(place).windows(torch.arange(300), key)
+                seen, begins = first / 8, sample / 1000
+                assert (seen <= begins + seconds).all() and (begins <= seen + frames / 8).all()
+                shared = min(5.0, heard)
+                assert (seen + frames / 8 <= shared + 1 / 8).all() and (begins + seconds <= shared + 1e-3).all()
+
+
+def test_what_befell_clips_is_told_also_of_the_cache(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    silence = np.zeros(2 * RATE, np.int16)
+    for i in range(2):
+        (films / "cat" / f"silent{i}.mp4").write_bytes(encode(film()[0], silence, fps=8, rate=RATE))
+    sound_file(films / "cat" / "00.wav", film(seconds=9.0)[1])  # beside 2 s of picture
+    expected = ["The sound is silent: 2 files, as cat/silent0.mp4, cat/silent1.mp4.", "cat/00.mp4."]
+    for fraction in (0.25, 0, 0):
+        source = load(films, memory_fraction=fraction)
+        notes = [note for note in source.notes if "silent" in note or "without" in note]
+        assert sorted(note.startswith("Over 0.5 s") for note in notes) == [False, True]
+        assert all(any(note.endswith(end) for note in notes) for end in expected)
+        together = {**dict(zip(source.train.items, source.train.sounds, strict=True))}
+        together |= dict(zip(source.test.items, source.test.sounds, strict=True))
+        assert len(together["cat/00.mp4"]) == 2 * RATE
 
 
 def test_places_without_a_key() -> None:

@@ -46,7 +46,7 @@ class Spool:
         """Append the values of a part."""
         self.bytes += part.nbytes
         with telling() if self.bytes > _IN_MEMORY else nullcontext():
-            self.file.write(part.astype(self.dtype, copy=False).tobytes())
+            self.file.write(np.ascontiguousarray(part, self.dtype).data)
 
     def tensor(self) -> Tensor:
         """All of it, flat."""

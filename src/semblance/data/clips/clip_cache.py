@@ -16,6 +16,7 @@ from torch import Tensor
 from semblance.data.clips.even_frames import Clip
 from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
+from semblance.data.tally import Tally
 from semblance.runtime import disk_cache
 from semblance.runtime.atomic_files import folder_aside
 
@@ -26,7 +27,7 @@ _FRAMES, _SOUNDS, _ABOUT = "frames", "sounds", "about.json"
 class Decoded:
     """Every readable clip: its place among the items, frames, (height, width) and sound; and the unreadable files.
 
-    notes: what a person should know of where they lie, in sentences.
+    told: what befell the readable ones. notes: what a person should know of where they lie, in sentences.
     """
 
     kept: list[int] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Decoded:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     sounds: list[Tensor] = field(default_factory=list)
     skipped: Skipped = field(default_factory=list)
+    told: Tally = field(default_factory=Tally)
     notes: list[str] = field(default_factory=list)
 
 
@@ -51,9 +53,13 @@ def decode_clips(
         if taken > most:
             return None
         found.kept.append(i)
-        found.frames.append(clip.frames)
+        found.frames.append(
+            clip.frames.clone()
+        )  # without what was cut off, and in memory, where a large one is not yet
         found.sizes.append(clip.size)
-        found.sounds.append(clip.sound)
+        found.sounds.append(clip.sound.clone())
+        for kind in clip.told:
+            found.told.add(kind, str(items[i]))
     return found
 
 
@@ -91,25 +97,27 @@ def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any
     with ExitStack() as open_files:
         pixels, waves = (open_files.enter_context((folder / name).open("wb")) for name in (_FRAMES, _SOUNDS))
 
-        def keep(i: int) -> list[int]:
+        def keep(i: int) -> tuple[list[int], list[str]]:
             clip = decode(items[i])
             with disk_cache.telling(), lock:
                 begin = [pixels.tell() // clip.frames[0].nbytes, waves.tell() // 2]
                 pixels.write(clip.frames.numpy().data)
                 waves.write(clip.sound.numpy().data)
-            return [i, *clip.size, begin[0], len(clip.frames), begin[1], len(clip.sound)]
+            return [i, *clip.size, begin[0], len(clip.frames), begin[1], len(clip.sound)], clip.told
 
-        rows, skipped = [], []
-        for i, row in enumerate(decode_in_threads(title, len(items), keep, workers)):
-            if isinstance(row, Exception):
-                skipped.append((str(items[i]), reason(row)))
-            else:
-                rows.append(row)
+        rows, skipped, told = [], [], Tally()
+        for i, kept in enumerate(decode_in_threads(title, len(items), keep, workers)):
+            if isinstance(kept, Exception):
+                skipped.append((str(items[i]), reason(kept)))
+                continue
+            rows.append(kept[0])
+            for kind in kept[1]:
+                told.add(kind, str(items[i]))
         for file in (pixels, waves):
             file.flush()
             os.fsync(file.fileno())
     with (folder / _ABOUT).open("w") as about:
-        json.dump({"clips": rows, "skipped": skipped}, about)
+        json.dump({"clips": rows, "skipped": skipped, "told": told.kinds}, about)
         about.flush()
         os.fsync(about.fileno())
 
@@ -120,6 +128,8 @@ def _map(folder: Path, items: Sequence[Any], canvas: int) -> Decoded | None:
         about = json.loads((folder / _ABOUT).read_text())
         rows = np.array(about["clips"], np.int64).reshape(-1, 7)
         found = Decoded(skipped=[(str(name), str(why)) for name, why in about["skipped"]])
+        for kind, names in dict(about["told"]).items():
+            found.told.add(kind, *map(str, names))
         item, frame, frames, sample, samples = rows[:, [0, 3, 4, 5, 6]].T
         if not ((rows >= 0).all() and (np.diff(item) > 0).all() and len(item) + len(found.skipped) == len(items)):
             return None

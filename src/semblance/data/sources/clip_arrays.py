@@ -1,6 +1,6 @@
 """Clips in a NumPy .npz: pictures or frames, each with a sound."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,15 @@ def load_clip_npz(
     kinds, notes = attributes_of([None] * len(names) if options.unlabelled else labels)
     for part, attributes in zip(parts, kinds, strict=True):
         part.attributes.update(attributes)
+    notes += [note for part, name in zip(parts, names, strict=True) for note in _unequal(part, name)]
     return divided(parts[0], parts[1] if len(parts) == 2 else None, options, "by the file", notes, clips=True)
+
+
+def _unequal(part: Clips, name: str) -> Iterator[str]:
+    """What a person is told where picture and sound of arrays differ in length; all rows are equally long."""
+    seen, heard = len(part.frames[0]) / part.video.fps, len(part.sounds[0]) / part.sound.rate
+    if len(part.frames[0]) > 1 and abs(seen - heard) > 0.5:
+        yield f"x_{name} lasts {seen:g} s and sound_{name} {heard:g} s: windows are of what is both seen and heard."
 
 
 def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView) -> Clips:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -98,7 +98,13 @@ def load_clip_files(
         return Clips(name, canvas, part.names, frames, sounds, sizes, video, sound, part.attributes, skipped)
 
     source = Source(clips(parts.train), clips(parts.test) if parts.test else None, [*files.left_out.lines()])
-    source.notes += [*parts.notes, *found.notes, *(table.notes if table else []), *_unread_tables(files, options)]
+    source.notes += [
+        *parts.notes,
+        *found.told.lines(),
+        *found.notes,
+        *(table.notes if table else []),
+        *_unread_tables(files, options),
+    ]
     source.notes.append(understood(source, parts.labels_by, parts.split_by))
     return source
 
@@ -108,12 +114,13 @@ def _decode(files: Files, canvas: int, video: ClipView, sound: SoundView, pair: 
         if pair.heard is None:
             clip = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate)
         else:
-            wave = decode_sound(files.read(pair.heard), sound.rate)
+            told: list[str] = []
+            wave = decode_sound(files.read(pair.heard), sound.rate, told)
             if _suffix(pair.seen) in EXTENSIONS:
                 frame, size = decode(files.read(pair.seen), canvas)
-                return Clip(frame[None], size, wave)  # sounds of pictures may be short: silence follows
-            clip = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate, silent=True)
-            clip.sound = wave
+                return Clip(frame[None], size, wave, told)  # sounds of pictures may be short: silence follows
+            seen = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate, silent=True)
+            clip = replace(seen, sound=wave, told=seen.told + told).common(video.fps, sound.rate)
     seconds = min(len(clip.frames) / video.fps, len(clip.sound) / sound.rate)
     if seconds < (least := max(video.seconds, sound.seconds)) - 0.05:
         raise ValueError(f"too short: {seconds:.2f} s, of which {least:g} are needed")
@@ -178,7 +185,7 @@ def _unread_tables(files: Files, options: LabelOptions) -> list[str]:
 def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundView) -> tuple[int, int]:
     """Side of the canvas and bytes that all clips will take, by the headers of some of them."""
     sizes: list[tuple[int, int]] = []
-    lasting: list[tuple[int, float, float]] = []  # bytes of the file, seconds seen and heard
+    lasting: list[tuple[int, float, float]] = []  # bytes of the file, seconds of frames and of sound that are kept
     why = ""
     for pair in pairs[:: -(-len(pairs) // _SAMPLE)]:
         try:
@@ -194,7 +201,8 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
             why = f"{pair}: {reason(error)}"
             continue
         sizes.append(size)
-        lasting.append((taken, shown, heard))
+        both = min(shown, heard)
+        lasting.append((taken, both, both if shown else heard))
     if not sizes:
         raise UserError(f"None of the files tried in {files.path} can be read as a clip; {why}.")
     canvas = choose_canvas(sizes, video.size)
