@@ -178,6 +178,7 @@ def test_what_is_large_lies_on_the_disk_and_is_the_same(
         for part in values:
             spool.add(part)
         array = spool.tensor()
+        del spool
         assert torch.equal(array, torch.from_numpy(values.reshape(-1)))
         array += 1  # a private copy, whichever
     assert not [*(tmp_path / "semblance").iterdir()]

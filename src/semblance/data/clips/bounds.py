@@ -40,7 +40,10 @@ class Spool:
 
     def __init__(self, dtype: type[np.generic]) -> None:
         self.dtype, self.bytes = np.dtype(dtype), 0
-        self.file = SpooledTemporaryFile(_IN_MEMORY, dir=str(home()))  # noqa: SIM115, its memory is that of the array
+        self.file = SpooledTemporaryFile(_IN_MEMORY, dir=str(home()))  # noqa: SIM115, closed with this
+
+    def __del__(self) -> None:
+        self.file.close()  # a mapping of it stays
 
     def add(self, part: np.ndarray) -> None:
         """Append the values of a part."""
