@@ -307,7 +307,7 @@ def test_an_error_of_ours_is_not_told_as_damage(fault: Exception, place: str, mo
 def test_an_argument_that_pyav_does_not_know_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As metadata_errors, which PyAV 19 has no more."""
     monkeypatch.setattr(torchcodec, "loads", lambda: False)
-    monkeypatch.setattr(pyav, "_lenient", lambda: {"no_such_argument": "ignore"})
+    monkeypatch.setattr(pyav, "_opening", lambda: {"no_such_argument": "ignore"})
     for read in (lambda d: decode_clip(d, 16, 8.0, RATE), lambda d: decode_sound(d, RATE), probe):
         with pytest.raises(TypeError, match="no_such_argument"):
             read(encode(*film(), fps=8, rate=RATE))

@@ -103,7 +103,7 @@ def _open(data: bytes) -> Iterator[Any]:
     av = pyav()
     try:
         try:
-            container = av.open(io.BytesIO(data), options=_OPTIONS, **_lenient())
+            container = av.open(io.BytesIO(data), **_opening())
         except av.FFmpegError as error:
             if error.errno == errno.EINVAL:
                 raise ValueError("damaged, or of a format that is not read: convert it to MP4") from error
@@ -115,9 +115,15 @@ def _open(data: bytes) -> Iterator[Any]:
 
 
 @cache
-def _lenient() -> dict[str, str]:
-    """What lets titles be read that are not UTF-8; PyAV 19 knows no other way, and no such argument."""
-    return {"metadata_errors": "ignore"} if int(pyav().__version__.split(".")[0]) < 19 else {}
+def _opening() -> dict[str, Any]:
+    """How files are opened: as _OPTIONS say, and with titles that are not UTF-8.
+
+    Before PyAV 17.1, options that streams have too end the process where streams show late (MPEG-PS); decoders are then
+    told of them in _decoded alone. PyAV 19 always reads such titles, and has no argument for it.
+    """
+    version = tuple(map(int, pyav().__version__.split(".")[:2]))
+    titles = {"metadata_errors": "ignore"} if version < (19, 0) else {}
+    return {"options" if version >= (17, 1) else "container_options": _OPTIONS, **titles}
 
 
 def _best(container: Any, kind: str) -> Any:
