@@ -191,3 +191,28 @@ def test_sound_on_the_disk_is_that_in_memory(tmp_path: Path, monkeypatch: pytest
         waves.append(sound.wave())
         assert sound.told == [GAPS, SOFTENED]
     assert torch.equal(*waves) and len(waves[0]) == 4100
+
+
+class Late(Same):
+    """It holds the last hundred samples back."""
+
+    def __init__(self) -> None:
+        self.held = np.empty((1, 0), np.float32)
+
+    def convert(self, rows: np.ndarray, rate: int) -> np.ndarray:
+        rows = np.concatenate([self.held, rows], 1)
+        self.held = rows[:, -100:]
+        return rows[:, :-100]
+
+    def drain(self) -> np.ndarray:
+        return self.held
+
+
+def test_what_a_resampler_holds_is_heard_before_a_gap() -> None:
+    waves = []
+    for kind in (Same, Late):
+        sound = SoundTrack(1000, lambda rate, kind=kind: kind(), 1000)
+        for number, time in enumerate((0.0, 0.5, 2.0, 3.0), 1):
+            sound.add(np.full((1, 500), number / 10, np.float32), 1000, time, ["FC"])
+        waves.append(sound.wave())
+    assert torch.equal(*waves)
