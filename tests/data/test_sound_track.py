@@ -1,6 +1,8 @@
 """How sound is mixed to one channel, and put where its times say: through files where such can be written here."""
 
 import struct
+import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from video_fixtures import LOUD, RATE, sound_track
 
+from semblance.data.clips import bounds
 from semblance.data.clips.media import decode_sound
 from semblance.data.clips.sound_track import CANCELLED, GAPS, MUTE, SOFTENED, SoundTrack
 
@@ -152,3 +155,64 @@ def test_sound_of_hours_and_of_no_numbers_is_refused() -> None:
         sound.add(np.array([[0.0, np.nan]], np.float32), 1000, 0.0, ["FC"])
     with pytest.raises(ValueError, match="no sound"):
         SoundTrack(RATE, lambda rate: Same(), 1000).wave()
+
+
+def test_a_gap_takes_no_more_than_the_file_can_hold() -> None:
+    sound = SoundTrack(24_000, lambda rate: Same(), 1000)
+    for time in (0.0, 1300.0):
+        sound.add(np.ones((1, 24_000), np.float32), 24_000, time, ["FC"])
+    with pytest.raises(ValueError, match="its sound is 1501 s long, which take over 1,000 times its bytes"):
+        sound.add(np.ones((1, 24_000), np.float32), 24_000, 1500.0, ["FC"])
+
+
+def test_of_a_thousand_gaps_one_resampler_is_left() -> None:
+    alive = weakref.WeakSet()
+
+    def resampler(rate: int) -> Same:
+        alive.add(made := Same())
+        return made
+
+    sound = SoundTrack(1000, resampler, 1000)
+    for i in range(1000):
+        sound.add(np.ones((1, 10), np.float32), 1000, 0.1 * i, ["FC"])
+        assert len(alive) <= 1
+    assert sound.wave().count_nonzero() == 10_000
+
+
+def test_sound_on_the_disk_is_that_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a gap, an overlap, a change of layout, and more than full scale."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    waves = []
+    for most in (bounds._IN_MEMORY, 1000):
+        monkeypatch.setattr(bounds, "_IN_MEMORY", most)
+        sound, chance = SoundTrack(1000, lambda rate: Same(), 1000), np.random.default_rng(0)
+        for time, names in ((0.0, ["FL", "FR"]), (2.5, ["FL", "FR", "FC"]), (3.1, ["FC"]), (3.0, ["FL", "FR"])):
+            sound.add(chance.uniform(-1, 1, (len(names), 1000)).astype(np.float32), 1000, time, names)
+        waves.append(sound.wave())
+        assert sound.told == [GAPS, SOFTENED]
+    assert torch.equal(*waves) and len(waves[0]) == 4100
+
+
+class Late(Same):
+    """It holds the last hundred samples back."""
+
+    def __init__(self) -> None:
+        self.held = np.empty((1, 0), np.float32)
+
+    def convert(self, rows: np.ndarray, rate: int) -> np.ndarray:
+        rows = np.concatenate([self.held, rows], 1)
+        self.held = rows[:, -100:]
+        return rows[:, :-100]
+
+    def drain(self) -> np.ndarray:
+        return self.held
+
+
+def test_what_a_resampler_holds_is_heard_before_a_gap() -> None:
+    waves = []
+    for kind in (Same, Late):
+        sound = SoundTrack(1000, lambda rate, kind=kind: kind(), 1000)
+        for number, time in enumerate((0.0, 0.5, 2.0, 3.0), 1):
+            sound.add(np.full((1, 500), number / 10, np.float32), 1000, time, ["FC"])
+        waves.append(sound.wave())
+    assert torch.equal(*waves)

@@ -53,9 +53,11 @@ def decode_clips(
         if taken > most:
             return None
         found.kept.append(i)
-        found.frames.append(clip.frames)
+        found.frames.append(
+            clip.frames.clone()
+        )  # without what was cut off, and in memory, where a large one is not yet
         found.sizes.append(clip.size)
-        found.sounds.append(clip.sound)
+        found.sounds.append(clip.sound.clone())
         for kind in clip.told:
             found.told.add(kind, str(items[i]))
     return found
@@ -103,18 +105,19 @@ def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any
                 waves.write(clip.sound.numpy().data)
             return [i, *clip.size, begin[0], len(clip.frames), begin[1], len(clip.sound)], clip.told
 
-        rows, skipped, told = [], [], []
+        rows, skipped, told = [], [], Tally()
         for i, kept in enumerate(decode_in_threads(title, len(items), keep, workers)):
             if isinstance(kept, Exception):
                 skipped.append((str(items[i]), reason(kept)))
-            else:
-                rows.append(kept[0])
-                told += [(kind, str(items[i])) for kind in kept[1]]
+                continue
+            rows.append(kept[0])
+            for kind in kept[1]:
+                told.add(kind, str(items[i]))
         for file in (pixels, waves):
             file.flush()
             os.fsync(file.fileno())
     with (folder / _ABOUT).open("w") as about:
-        json.dump({"clips": rows, "skipped": skipped, "told": told}, about)
+        json.dump({"clips": rows, "skipped": skipped, "told": told.kinds}, about)
         about.flush()
         os.fsync(about.fileno())
 
@@ -125,8 +128,8 @@ def _map(folder: Path, items: Sequence[Any], canvas: int) -> Decoded | None:
         about = json.loads((folder / _ABOUT).read_text())
         rows = np.array(about["clips"], np.int64).reshape(-1, 7)
         found = Decoded(skipped=[(str(name), str(why)) for name, why in about["skipped"]])
-        for kind, name in about["told"]:
-            found.told.add(str(kind), str(name))
+        for kind, names in dict(about["told"]).items():
+            found.told.add(kind, *map(str, names))
         item, frame, frames, sample, samples = rows[:, [0, 3, 4, 5, 6]].T
         if not ((rows >= 0).all() and (np.diff(item) > 0).all() and len(item) + len(found.skipped) == len(items)):
             return None

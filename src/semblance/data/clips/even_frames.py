@@ -6,7 +6,6 @@ from math import ceil, floor
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from semblance.data.clips.bounds import Bound, Spool
@@ -16,7 +15,6 @@ WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 JOINED = 1.0  # seconds by which times run back where recordings were joined; less is jitter
 REPEATING = ("theora",)  # codecs whose last frame may be shown by packets without content, which demuxers drop
 _ALONE = 0.5  # seconds of one stream without the other that a person is told of
-
 _SHORT = 0.3  # seconds missing at the end that a person is told of
 
 ENDS = "The file ends earlier than it declares"
@@ -40,19 +38,22 @@ class Clip:
         """The part that is both seen and heard. late: seconds by which the sound begins after the picture, or < 0.
 
         Frames that are over before the sound begins, or begin when it is over, have no counterpart, nor has sound
-        before or after the picture. ValueError where nothing is left.
+        before or after the picture. Views of these. ValueError where nothing is left.
         """
         count, skip = len(self.frames), max(0, floor(late * fps + 1e-3))
         kept = min(count, ceil((late + len(self.sound) / rate) * fps - 1e-3)) - skip
         if kept <= 0:
             raise ValueError("picture and sound have no moment in common")
         begins = round((late - skip / fps) * rate)  # after the first of these frames: in it, or before it
-        sound = torch.nn.functional.pad(self.sound[max(0, -begins) :], (max(0, begins), 0))[: round(kept / fps * rate)]
+        sound = self.sound[max(0, -begins) :]
+        if begins > 0:
+            later = Spool(np.int16)
+            later.add(np.zeros(begins, np.int16))
+            later.add(sound.numpy())
+            sound = later.tensor()
         unused = max(count - kept, len(self.sound) / rate * fps - kept) / fps
-        frames = self.frames[skip : skip + kept]
-        if kept < count // 2:
-            frames = frames.clone()  # the others are not worth their memory
-        return Clip(frames, self.size, sound.clone(), [*self.told, ALONE] if unused > _ALONE else self.told)
+        told = [*self.told, ALONE] if unused > _ALONE else self.told
+        return Clip(self.frames[skip : skip + kept], self.size, sound[: round(kept / fps * rate)], told)
 
 
 class EvenFrames:

@@ -1,8 +1,9 @@
 """Clips through PyAV, whose wheel brings FFmpeg along."""
 
+import errno
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.bounds import MOST_PIXELS, Head
+from semblance.data.clips.bounds import MOST_PIXELS
 from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
 from semblance.data.clips.sound_track import SoundTrack
 from semblance.errors import UserError
@@ -22,8 +23,8 @@ _FORMATS = (
     "aac,ac3,aiff,amr,asf,au,avi,caf,dts,dv,eac3,flac,flv,gxf,h264,hevc,ivf,loas,m4v,matroska,mov,mp3,mpeg,mpegts,"
     "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
 )
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
-_PADDED, _GROWS = 64, 1 << 21  # by which a side may be larger than shown; pixels that a frame may always grow to
+_LIMITS = {"max_pixels": str(MOST_PIXELS)}
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", **_LIMITS}
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
@@ -31,11 +32,8 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
     """As media.decode_clip."""
     with _open(data) as container:
         video, audio = _best(container, "video"), None if silent else _best(container, "audio")
-        frames, sound = (
-            EvenFrames(canvas, fps, video.average_rate, _upright, len(data)),
-            SoundTrack(rate, _Resampler, len(data)),
-        )
-        samples = _Samples()
+        frames = EvenFrames(canvas, fps, video.average_rate, _upright, len(data))
+        sound, samples = SoundTrack(rate, _Resampler, len(data)), _Samples()
         times = _chunk_times(data)
         for stream, frame in _decoded(container, [s for s in (video, audio) if s is not None]):
             if stream is video:
@@ -58,14 +56,12 @@ def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     return sound.wave(), sound.told
 
 
-def read_head(data: bytes) -> Head:
-    """As media.probe, unchecked."""
+def read_head(data: bytes) -> tuple[tuple[int, int], float]:
+    """As media.probe."""
     with _open(data) as container:
         video = _best(container, "video")
         own, file = _declared(container, video)
-        codec = video.codec_context
-        bits = codec.format.padded_bits_per_pixel if codec.format else 0
-        return Head((codec.height, codec.width), own or file or 0.0, codec.name, bits)
+        return (video.codec_context.height, video.codec_context.width), own or file or 0.0
 
 
 @dataclass
@@ -107,9 +103,11 @@ def _open(data: bytes) -> Iterator[Any]:
     av = pyav()
     try:
         try:
-            container = av.open(io.BytesIO(data), options=_OPTIONS, **_lenient())
-        except av.ArgumentError as error:
-            raise ValueError("damaged, or of a format that is not read: convert it to MP4") from error
+            container = av.open(io.BytesIO(data), **_opening())
+        except av.FFmpegError as error:
+            if error.errno == errno.EINVAL:
+                raise ValueError("damaged, or of a format that is not read: convert it to MP4") from error
+            raise
         with container:
             yield container
     except av.FFmpegError as error:
@@ -117,9 +115,15 @@ def _open(data: bytes) -> Iterator[Any]:
 
 
 @cache
-def _lenient() -> dict[str, str]:
-    """What lets titles be read that are not UTF-8; PyAV 19 knows no other way, and no such argument."""
-    return {"metadata_errors": "ignore"} if int(pyav().__version__.split(".")[0]) < 19 else {}
+def _opening() -> dict[str, Any]:
+    """How files are opened: as _OPTIONS say, and with titles that are not UTF-8.
+
+    Before PyAV 17.1, options that streams have too end the process where streams show late (MPEG-PS); decoders are then
+    told of them in _decoded alone. PyAV 19 always reads such titles, and has no argument for it.
+    """
+    version = tuple(map(int, pyav().__version__.split(".")[:2]))
+    titles = {"metadata_errors": "ignore"} if version < (19, 0) else {}
+    return {"options" if version >= (17, 1) else "container_options": _OPTIONS, **titles}
 
 
 def _best(container: Any, kind: str) -> Any:
@@ -135,18 +139,10 @@ def _decoded(container: Any, streams: list[Any]) -> Iterator[tuple[Any, Any]]:
     """The decoded frames of the streams, each with its stream."""
     for stream in streams:
         stream.codec_context.thread_count = 1  # FFmpeg's own threads have deadlocked in workers
-        if stream.type == "video":
-            declared = (stream.codec_context.width + _PADDED) * (stream.codec_context.height + _PADDED)
-            stream.codec_context.options = {"max_pixels": str(max(declared, _GROWS))}
-    for packet in _packets(container, streams):
+        stream.codec_context.options = _LIMITS
+    for packet in container.demux(*streams):
         if packet.size or packet.pts is None:  # one without content but with a time shows the frame before once more
             yield from ((packet.stream, frame) for frame in packet.decode())
-
-
-def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
-    """Those of the streams, in the order of the file; at the end an empty one of each."""
-    with suppress(IndexError):  # PyAV's, at the very end, of a stream that a file shows only later (FLV, MPEG)
-        yield from container.demux(*streams)
 
 
 def _chunk_times(data: bytes) -> Iterator[float] | None:
@@ -157,7 +153,7 @@ def _chunk_times(data: bytes) -> Iterator[float] | None:
     if data[:4] != b"RIFF" or data[8:12] != b"AVI ":
         return None
     with _open(data) as container:
-        packets = _packets(container, [_best(container, "video")])
+        packets = container.demux(_best(container, "video"))
         return iter(sorted(float(p.dts * p.time_base) for p in packets if p.size and p.dts is not None))
 
 

@@ -1,19 +1,19 @@
 """What media readers share of the sound: mixing its channels to one, and putting it where its times say."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from semblance.data.clips.bounds import LEAST_RATE, Bound
+from semblance.data.clips.bounds import LEAST_RATE, Bound, Spool
 from semblance.data.clips.even_frames import JOINED
 
 JITTER = 0.04  # seconds by which times may be off without anything being missing: a frame at 25 per second
-_PIECE = 1 << 16  # samples resampled at once
 SILENT = 3  # of 32768: no sample of a silent track is larger
 _CANCELLED = 1e-3  # of the power that unrelated channels would have together
+_BLOCK = 1 << 20  # samples that are put in their places at once
 
 GAPS = "The sound has gaps, which are filled with silence"
 MUTE = "The sound is silent"
@@ -39,16 +39,18 @@ class Resampler(Protocol):
 class SoundTrack:
     """Collects the decoded pieces of a sound, mixed to one channel, each at its own time.
 
-    rate: samples per second of the result. resampler: makes one for that rate. alone: whether no picture goes with it;
-    then a recording whose times start again follows the one before. file: bytes of the file, which bound what is made
-    of them.
+    rate: samples per second of the result. resampler: makes one for that rate. file: bytes of the file, which bound
+    what is made of them. alone: whether no picture goes with it; then a recording whose times start again follows the
+    one before.
     """
 
     def __init__(self, rate: int, resampler: Callable[[int], Resampler], file: int, alone: bool = False) -> None:
         self.rate, self.resampler, self.alone = rate, resampler, alone
         self.bound = Bound(file, 2 * rate, "its sound is ")
-        self.start = 0.0  # seconds at which it begins
+        self.start = self.seconds = 0.0  # at which it begins; of all pieces together
         self.runs: list[_Run] = []
+        self.kept = Spool(np.int16)  # what the runs hold, one after the other, (n, rows) each
+        self.open: Resampler | None = None  # that of the last run
         self.power, self.unrelated = 0.0, 0.0  # of the mix, and of as loud channels that have nothing in common
         self.told: list[str] = []
 
@@ -66,13 +68,14 @@ class SoundTrack:
         begins = due if goes_on or time is None else time
         if begins > due and GAPS not in self.told:
             self.told.append(GAPS)
-        if not self.runs or begins != due or (rate, len(rows), gain) != self.runs[-1].kind:
-            if self.runs:
-                self.runs[-1].finish()
-            self.runs.append(_Run(begins, (rate, len(rows), gain), self.resampler(self.rate)))
-        for at in range(0, rows.shape[1], _PIECE):
-            self.runs[-1].add(rows[:, at : at + _PIECE])
-            self.bound.check(max(self.end - self.start, sum(run.taken / run.kind[0] for run in self.runs)))
+        if self.open is None or begins != due or (rate, len(rows), gain) != self.runs[-1].kind:
+            self._finish()
+            self.open = self.resampler(self.rate)
+            self.runs.append(_Run(begins, (rate, len(rows), gain), self.kept.bytes // 2))
+        self.runs[-1].taken += rows.shape[1]
+        self.seconds += rows.shape[1] / rate
+        self.bound.check(max(self.end - self.start, self.seconds))
+        self._keep(self.open.convert(rows, rate))
 
     @property
     def end(self) -> float:
@@ -81,31 +84,44 @@ class SoundTrack:
 
     def wave(self) -> Tensor:
         """All of it from its start on: int16 (L,). ValueError where there is none."""
-        if self.runs:
-            self.runs[-1].finish()
-        length = max((self._place(run) + run.samples for run in self.runs), default=0)
-        if not length:
-            raise ValueError("no sound in it")
+        self._finish()
         row = 1 if self.power < _CANCELLED * self.unrelated else 0
         if row:
             self.told.append(CANCELLED)
-        wave, filled = np.zeros(length, np.int16), 0
-        peak = max(run.peak(row) for run in self.runs)
+        peak = max([1.0, *(run.gain(row) * run.loudest / 2**15 for run in self.runs if run.gain(row) > 1)])
         if peak > 1:
             self.told.append(SOFTENED)
+        kept, wave, filled, loudest = self.kept.tensor().numpy(), Spool(np.int16), 0, 0
         for run in self.runs:
-            at, by = self._place(run), run.gain(row) / peak
-            for part in run.parts:
-                fresh = part[min(row, len(part) - 1), max(0, filled - at) :]  # what overlaps is there already
-                filled = max(filled, at)
-                wave[filled : filled + len(fresh)] = fresh if by == 1 else (fresh * by).round()
-                at, filled = at + part.shape[1], filled + len(fresh)
-        if max(abs(int(wave.min())), int(wave.max())) <= SILENT:
+            at, by = round((run.start - self.start) * self.rate), run.gain(row) / peak
+            fresh = run.samples(kept, row)[max(0, filled - at) :]  # what overlaps is there already
+            if len(fresh) and at > filled:
+                wave.add(np.zeros(at - filled, np.int16))
+                filled = at
+            for begin in range(0, len(fresh), _BLOCK):
+                block = fresh[begin : begin + _BLOCK]
+                block = block if by == 1 else (block * by).round().astype(np.int16)
+                loudest = max(loudest, -int(block.min()), int(block.max()))
+                wave.add(block)
+            filled += len(fresh)
+        if not filled:
+            raise ValueError("no sound in it")
+        if loudest <= SILENT:
             self.told.append(MUTE)
-        return torch.from_numpy(wave)
+        return wave.tensor()
 
-    def _place(self, run: "_Run") -> int:
-        return round((run.start - self.start) * self.rate)
+    def _finish(self) -> None:
+        """End the last run: take what its resampler still holds."""
+        if self.open is not None:
+            self._keep(self.open.drain())
+            self.open = None
+
+    def _keep(self, rows: np.ndarray) -> None:
+        if rows.shape[1]:
+            part = (rows * 2.0**15).round().clip(-(2**15), 2**15 - 1).astype(np.int16)
+            self.kept.add(part.T)
+            self.runs[-1].count += part.shape[1]
+            self.runs[-1].loudest = max(self.runs[-1].loudest, -int(part[0].min()), int(part[0].max()))
 
     def _mixed(self, data: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, float]:
         """float32 (1, n), or (2, n): the mix, and the first channel; and the factor by which the mix is too soft."""
@@ -120,44 +136,31 @@ class SoundTrack:
         return np.stack([mix / np.float32(gain), channels[0]]), gain
 
 
+@dataclass
 class _Run:
-    """A stretch of sound without a gap: where it begins, and its samples at the wanted rate, int16 (rows, n).
+    """A stretch of sound without a gap: seconds at which it begins, and where its samples are kept.
 
     kind: samples per second as it comes, rows, and the factor by which the first, of two, is too soft.
     """
 
-    def __init__(self, start: float, kind: tuple[int, int, float], resampler: Resampler) -> None:
-        self.start, self.kind, self.resampler = start, kind, resampler
-        self.taken = 0  # samples, as they come
-        self.parts: list[np.ndarray] = []
+    start: float
+    kind: tuple[int, int, float]
+    at: int
+    taken: int = 0  # samples, as they come
+    count: int = 0  # at the wanted rate
+    loudest: int = 0  # of the first row
 
     @property
     def end(self) -> float:
         return self.start + self.taken / self.kind[0]
 
-    @property
-    def samples(self) -> int:
-        return sum(part.shape[1] for part in self.parts)
-
     def gain(self, row: int) -> float:
         return 1.0 if row else self.kind[2]
 
-    def peak(self, row: int) -> float:
-        """The largest of the samples that do not fit; 1 where all do."""
-        if self.gain(row) == 1:
-            return 1.0
-        return max(1.0, *(self.gain(row) * np.abs(part[row].astype(np.float32)).max() / 2**15 for part in self.parts))
-
-    def add(self, rows: np.ndarray) -> None:
-        self.taken += rows.shape[1]
-        self._keep(self.resampler.convert(rows, self.kind[0]))
-
-    def finish(self) -> None:
-        self._keep(self.resampler.drain())
-
-    def _keep(self, rows: np.ndarray) -> None:
-        if rows.shape[1]:
-            self.parts.append((rows * 2.0**15).round().clip(-(2**15), 2**15 - 1).astype(np.int16))
+    def samples(self, kept: np.ndarray, row: int) -> np.ndarray:
+        """Of the row, or of the only one: int16 (count,)."""
+        rows = self.kind[1]
+        return kept[self.at : self.at + self.count * rows].reshape(-1, rows)[:, min(row, rows - 1)]
 
 
 def _floats(data: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 By its demuxer and packet decoders, from a file's beginning on: its VideoDecoder seeks, and gives wrong frames where a
 container has no index (MPEG program and transport streams; TorchCodec 0.17). Reflections, which channel of
-sound is which, and the times of AVI's frames it does not tell; PyAV, which the extra `torchcodec` brings too, is asked.
+sound is which, and the times of AVI's frames it does not tell, and which formats to open it cannot be told; PyAV, which
+the extra `torchcodec` brings too, opens each file first.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from semblance.data.clips import pyav
-from semblance.data.clips.bounds import Head
 from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
 from semblance.data.clips.sound_track import SoundTrack
 
@@ -35,12 +35,12 @@ def loads() -> bool:
 
 def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> Clip:
     """As media.decode_clip."""
+    about = pyav.untold(data, seen=True, heard=not silent)
     demuxer, video, audio = _open(data)
     if video is None:
         raise ValueError("no video in it")
     if audio is None and not silent:
         raise ValueError("no sound in it")
-    about = pyav.untold(data, seen=True, heard=not silent)
     frames = EvenFrames(canvas, fps, video.metadata.average_fps_from_header, _Upright(about.matrix), len(data))
     sound = SoundTrack(rate, _Resampler, len(data))
     streams = {video.index: _call(video.make_decoder, device="cpu", num_ffmpeg_threads=1)}
@@ -60,25 +60,14 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
 
 def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     """As media.decode_sound, with what befell it in words for a Tally."""
+    names = pyav.untold(data, seen=False, heard=True).names
     demuxer, _, audio = _open(data)
     if audio is None:
         raise ValueError("no sound in it")
-    names = pyav.untold(data, seen=False, heard=True).names
     sound = SoundTrack(rate, _Resampler, len(data), alone=True)
     for _, decoded in _decoded(demuxer, {audio.index: _call(audio.make_decoder)}):
         sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), names)
     return sound.wave(), sound.told
-
-
-def read_head(data: bytes) -> Head:
-    """As media.probe, unchecked."""
-    demuxer, video, _ = _open(data)
-    if video is None:
-        raise ValueError("no video in it")
-    own, file = _declared(demuxer, video)
-    about = video.metadata
-    bits = pyav.pyav().VideoFormat(about.pixel_format).padded_bits_per_pixel if about.pixel_format else 0
-    return Head((about.height, about.width), own or file or 0.0, about.codec, bits)
 
 
 def _call(function: Callable[..., T], *arguments: Any, **named: Any) -> T:

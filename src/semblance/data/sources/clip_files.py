@@ -98,8 +98,13 @@ def load_clip_files(
         return Clips(name, canvas, part.names, frames, sounds, sizes, video, sound, part.attributes, skipped)
 
     source = Source(clips(parts.train), clips(parts.test) if parts.test else None, [*files.left_out.lines()])
-    source.notes += [*parts.notes, *found.notes, *found.told.lines(), *(table.notes if table else [])]
-    source.notes += _unread_tables(files, options)
+    source.notes += [
+        *parts.notes,
+        *found.told.lines(),
+        *found.notes,
+        *(table.notes if table else []),
+        *_unread_tables(files, options),
+    ]
     source.notes.append(understood(source, parts.labels_by, parts.split_by))
     return source
 
@@ -112,7 +117,7 @@ def _decode(files: Files, canvas: int, video: ClipView, sound: SoundView, pair: 
             told: list[str] = []
             wave = decode_sound(files.read(pair.heard), sound.rate, told)
             if _suffix(pair.seen) in EXTENSIONS:
-                frame, size = decode(files.read(pair.seen), canvas, remark=told.append)
+                frame, size = decode(files.read(pair.seen), canvas)
                 return Clip(frame[None], size, wave, told)  # sounds of pictures may be short: silence follows
             seen = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate, silent=True)
             clip = replace(seen, sound=wave, told=seen.told + told).common(video.fps, sound.rate)
@@ -180,7 +185,7 @@ def _unread_tables(files: Files, options: LabelOptions) -> list[str]:
 def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundView) -> tuple[int, int]:
     """Side of the canvas and bytes that all clips will take, by the headers of some of them."""
     sizes: list[tuple[int, int]] = []
-    lasting: list[tuple[int, float, float]] = []  # bytes of the file, seconds seen and heard
+    lasting: list[tuple[int, float, float]] = []  # bytes of the file, seconds of frames and of sound that are kept
     why = ""
     for pair in pairs[:: -(-len(pairs) // _SAMPLE)]:
         try:
@@ -188,8 +193,7 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
             if _suffix(pair.seen) in EXTENSIONS:
                 size, shown = read_size(files.read(pair.seen)), 0.0
             else:
-                head = probe(files.read(pair.seen))
-                size, shown = head.size, head.seconds
+                size, shown = probe(files.read(pair.seen))
             if pair.heard:
                 _size(files, pair.heard)
             heard = len(decode_sound(files.read(pair.heard), 1000)) / 1000 if pair.heard else shown
@@ -197,14 +201,15 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
             why = f"{pair}: {reason(error)}"
             continue
         sizes.append(size)
-        lasting.append((taken, shown, min(shown, heard) if shown else heard))
+        both = min(shown, heard)
+        lasting.append((taken, both, both if shown else heard))
     if not sizes:
         raise UserError(f"None of the files tried in {files.path} can be read as a clip; {why}.")
     canvas = choose_canvas(sizes, video.size)
     each = 0.0  # bytes; what lasts too long is refused
     for taken, shown, heard in lasting:
         if shown <= Bound(taken, 3 * canvas**2 * video.fps).seconds:
-            each += max(1, round(min(shown, heard) * video.fps)) * 3 * canvas**2 + heard * sound.rate * 2
+            each += max(1, round(shown * video.fps)) * 3 * canvas**2 + heard * sound.rate * 2
     return canvas, round(len(pairs) * each / len(sizes))
 
 
