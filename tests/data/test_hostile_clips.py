@@ -15,7 +15,7 @@ from video_fixtures import RATE, film, mp4, sound_file
 from semblance.data import load_clips
 from semblance.data.byte_budget import ByteBudget
 from semblance.data.clips import bounds, media, pyav
-from semblance.data.clips.bounds import MOST_PIXELS, Spool
+from semblance.data.clips.bounds import Head, Spool
 from semblance.data.clips.media import decode_clip, decode_sound, probe
 from semblance.data.sources import clip_files
 from semblance.data.sources.bounce import encode
@@ -154,12 +154,51 @@ def test_frames_beyond_those_of_8k_are_refused_by_their_header(wide: bytes) -> N
         decode_clip(wide, 16, 8.0, RATE)
 
 
-def test_frames_larger_than_the_header_says_are_not_decoded(wide: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_larger_than_the_header_says_are_not_decoded(wide: bytes) -> None:
     if "options" in pyav._opening():
-        assert pyav.read_head(wide)[0] == (0, 0)  # nor to find their size
-    monkeypatch.setattr(media, "MOST_PIXELS", 10 * MOST_PIXELS)  # as if the header had said less
+        assert pyav.read_head(wide).size == (0, 0)  # nor to find their size
     with pytest.raises(ValueError, match="damaged: Invalid"):
         pyav.read_clip(wide, 16, 8.0, RATE, False)
+    assert len(pyav.read_clip(growing(600), 16, 8.0, RATE, False).frames) == 16
+    with pytest.raises(ValueError, match="damaged: Invalid"):
+        pyav.read_clip(growing(1600), 16, 8.0, RATE, False)
+
+
+def growing(side: int) -> bytes:
+    """Motion JPEG that begins with frames of 64 x 64 and goes on with frames of side x side."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as file:
+        video, audio = (file.add_stream("mjpeg", rate=8, width=64, height=64), file.add_stream("flac", rate=RATE))
+        video.pix_fmt, audio.layout = "yuvj420p", "mono"
+        for number in range(16):
+            if number == 8:
+                encoder = av.CodecContext.create("mjpeg", "w")
+                encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
+                    side,
+                    side,
+                    "yuvj420p",
+                    Fraction(1, 8),
+                )
+            size, encode_frame = (64, video.encode) if number < 8 else (side, encoder.encode)
+            frame = av.VideoFrame.from_ndarray(np.zeros((size, size, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 8)
+            for packet in encode_frame(frame):
+                packet.stream = video
+                file.mux(packet)
+        heard = av.AudioFrame.from_ndarray(np.zeros((1, 2 * RATE), np.int16), format="s16", layout="mono")
+        heard.sample_rate, heard.pts, heard.time_base = RATE, 0, Fraction(1, RATE)
+        file.mux(audio.encode(heard))
+        file.mux(audio.encode())
+    return buffer.getvalue()
+
+
+@EITHER
+def test_frames_that_refer_to_too_many_others_are_refused_by_their_header() -> None:
+    """H.264 may hold 16 frames to refer to and 16 to show, which kilobytes can be of: a gigabyte and more."""
+    with pytest.raises(ValueError, match="decoding takes 1.4 GiB, over 1,000 times its bytes"):
+        decode_clip(mkv([0], 5000, codec="libx264"), 16, 8.0, RATE)
+    Head((2160, 3840), 60.0, "h264", 12).check(20_000)  # 4K, however well it is compressed
+    Head((4320, 7680), 60.0, "hevc", 15).check(5 << 20)
 
 
 def test_a_wav_that_declares_more_than_it_holds_is_read_or_refused() -> None:
@@ -221,5 +260,5 @@ def test_files_and_frames_are_decoded_within_the_budget(tmp_path: Path, monkeypa
     monkeypatch.setattr(media, "decoding", lambda: frames)
     load_clips(str(tmp_path), VIDEO, SOUND)
     stored = sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert sum(taken) == stored + 6 * bounds.FRAME * 32 * 32
+    assert sum(taken) == stored + 6 * 32 * 32 * 24  # of MPEG-4: 12 frames of 12 bits, and RGB
     assert files._used.value == frames._used.value == 0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from video_fixtures import RATE, film, flash_and_beep, sound_file, without_video
+from video_fixtures import RATE, film, flash_and_beep, sound_file, sound_track, without_video
 
 from semblance.data.clips import pyav, torchcodec
 from semblance.data.clips.cut_short import SEEMS_CUT, check_end
@@ -200,6 +200,14 @@ def test_a_file_of_which_half_is_missing_is_refused(kind: str) -> None:
             decode_clip(cut, 16, 25.0, 8000)
 
 
+@EITHER
+def test_half_an_aiff_is_refused() -> None:
+    data = sound_track("aiff", "pcm_s16be", "mono", np.ones((1, 48_000), np.int16))
+    assert len(decode_sound(data, 8000)) == 8000
+    with pytest.raises(ValueError, match="^cut short"):
+        decode_sound(data[: len(data) // 2], 8000)
+
+
 def test_the_end_of_a_transport_stream_is_looked_at_packet_by_packet() -> None:
     """A packet of sound says how long it is; one of video is filled up at its end."""
     data = movie(*MOVIES["ts"])
@@ -211,6 +219,20 @@ def test_the_end_of_a_transport_stream_is_looked_at_packet_by_packet() -> None:
             found["cut"] += 1
     assert found["cut"] > 10 and found["perhaps"] > 100 and found["whole"] < 60  # between frames
     assert not check_end(data)
+
+
+@EITHER
+def test_a_stream_that_appears_in_mid_file_does_not_matter() -> None:
+    """PyAV lists the streams that are there at the beginning; FLV and MPEG may bring others later."""
+    film = flash_and_beep("flv", "flv", "aac")
+    text = b"\2\0\x0aonTextData" + b"\x08\0\0\0\1\0\4text\2\0\2hi\0\0\x09"
+    tag = b"\x12" + len(text).to_bytes(3, "big") + bytes(7) + text + (len(text) + 11).to_bytes(4, "big")
+    data = film + tag
+    with pytest.raises(IndexError), av.open(io.BytesIO(data)) as file:  # else it need not be looked out for
+        list(file.demux(*file.streams))
+    clip, usual = (decode_clip(of, 16, 25.0, 48_000) for of in (data, film))
+    assert torch.equal(clip.frames, usual.frames)
+    assert torch.equal(clip.sound, usual.sound)
 
 
 @EITHER

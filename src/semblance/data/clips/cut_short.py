@@ -29,6 +29,11 @@ def _riff(data: bytes) -> str:
     return "cut" if len(data) < 0.99 * at else "whole"
 
 
+def _aiff(data: bytes) -> str:
+    """AIFF: a single chunk, which says how long it is."""
+    return "cut" if len(data) < 0.99 * (8 + int.from_bytes(data[4:8], "big")) else "whole"
+
+
 def _ogg(data: bytes) -> str:
     """The last page says how long it is."""
     at = data.rfind(b"OggS")
@@ -96,6 +101,7 @@ def _ts_packets(data: bytes) -> tuple[int, int]:
 
 _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], str]], ...] = (
     (lambda data: data[:4] == b"RIFF", _riff),
+    (lambda data: data[:4] == b"FORM", _aiff),
     (lambda data: data[:4] == b"OggS", _ogg),
     (lambda data: data[:4] == b"\0\0\1\xba", _program_stream),
     (lambda data: _ts_packets(data)[0] > 0, _transport_stream),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from semblance.data.byte_budget import decoding
 from semblance.data.clips import pyav
-from semblance.data.clips.bounds import FRAME, MOST_PIXELS
+from semblance.data.clips.bounds import Head
 from semblance.data.clips.cut_short import check_end
 from semblance.data.clips.even_frames import Clip
 
@@ -37,8 +37,7 @@ def decode_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool = 
     holds no picture, no sound, or less than it declares.
     """
     told = _check(data)
-    (height, width), _ = probe(data)
-    with decoding().taken(FRAME * height * width):
+    with decoding().taken(probe(data).needed):
         clip = reader().read_clip(data, canvas, fps, rate, silent)
     return replace(clip, told=told + clip.told)
 
@@ -55,14 +54,13 @@ def decode_sound(data: bytes, rate: int, told: list[str] | None = None) -> Tenso
     return wave
 
 
-def probe(data: bytes) -> tuple[tuple[int, int], float]:
-    """Height and width, and seconds, as a video file's header declares them; raises as decode_clip does."""
+def probe(data: bytes) -> Head:
+    """What a video file's header declares; raises as decode_clip does."""
     if not data:
         raise ValueError("empty file")
-    (height, width), seconds = pyav.read_head(data)  # TorchCodec decodes frames of any size to find it
-    if not 0 < height * width <= MOST_PIXELS:  # 0 where FFmpeg was told not to decode as many
-        raise ValueError("its frames are larger than those of 8K, or of no known size: make them smaller")
-    return (height, width), seconds
+    head = pyav.read_head(data)  # TorchCodec decodes frames of any size to find theirs
+    head.check(len(data))
+    return head
 
 
 def _check(data: bytes) -> list[str]:

@@ -3,7 +3,7 @@
 import errno
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.bounds import MOST_PIXELS
+from semblance.data.clips.bounds import MOST_PIXELS, Head
 from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
 from semblance.data.clips.sound_track import SoundTrack
 from semblance.errors import UserError
@@ -23,8 +23,8 @@ _FORMATS = (
     "aac,ac3,aiff,amr,asf,au,avi,caf,dts,dv,eac3,flac,flv,gxf,h264,hevc,ivf,loas,m4v,matroska,mov,mp3,mpeg,mpegts,"
     "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
 )
-_LIMITS = {"max_pixels": str(MOST_PIXELS)}
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", **_LIMITS}
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
+_PADDED, _GROWS = 64, 1 << 21  # by which a side may be larger than shown; pixels that a frame may always grow to
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
@@ -56,12 +56,14 @@ def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     return sound.wave(), sound.told
 
 
-def read_head(data: bytes) -> tuple[tuple[int, int], float]:
-    """As media.probe."""
+def read_head(data: bytes) -> Head:
+    """As media.probe, unchecked."""
     with _open(data) as container:
         video = _best(container, "video")
         own, file = _declared(container, video)
-        return (video.codec_context.height, video.codec_context.width), own or file or 0.0
+        codec = video.codec_context
+        bits = codec.format.padded_bits_per_pixel if codec.format else 0
+        return Head((codec.height, codec.width), own or file or 0.0, codec.name, bits)
 
 
 @dataclass
@@ -139,10 +141,18 @@ def _decoded(container: Any, streams: list[Any]) -> Iterator[tuple[Any, Any]]:
     """The decoded frames of the streams, each with its stream."""
     for stream in streams:
         stream.codec_context.thread_count = 1  # FFmpeg's own threads have deadlocked in workers
-        stream.codec_context.options = _LIMITS
-    for packet in container.demux(*streams):
+        if stream.type == "video":
+            declared = (stream.codec_context.width + _PADDED) * (stream.codec_context.height + _PADDED)
+            stream.codec_context.options = {"max_pixels": str(max(declared, _GROWS))}
+    for packet in _packets(container, streams):
         if packet.size or packet.pts is None:  # one without content but with a time shows the frame before once more
             yield from ((packet.stream, frame) for frame in packet.decode())
+
+
+def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
+    """Those of the streams, in the order of the file; at the end an empty one of each."""
+    with suppress(IndexError):  # PyAV's, at the very end, of a stream that a file shows only later (FLV, MPEG)
+        yield from container.demux(*streams)
 
 
 def _chunk_times(data: bytes) -> Iterator[float] | None:
@@ -153,7 +163,7 @@ def _chunk_times(data: bytes) -> Iterator[float] | None:
     if data[:4] != b"RIFF" or data[8:12] != b"AVI ":
         return None
     with _open(data) as container:
-        packets = container.demux(_best(container, "video"))
+        packets = _packets(container, [_best(container, "video")])
         return iter(sorted(float(p.dts * p.time_base) for p in packets if p.size and p.dts is not None))
 
 

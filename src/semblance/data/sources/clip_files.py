@@ -117,7 +117,7 @@ def _decode(files: Files, canvas: int, video: ClipView, sound: SoundView, pair: 
             told: list[str] = []
             wave = decode_sound(files.read(pair.heard), sound.rate, told)
             if _suffix(pair.seen) in EXTENSIONS:
-                frame, size = decode(files.read(pair.seen), canvas)
+                frame, size = decode(files.read(pair.seen), canvas, remark=told.append)
                 return Clip(frame[None], size, wave, told)  # sounds of pictures may be short: silence follows
             seen = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate, silent=True)
             clip = replace(seen, sound=wave, told=seen.told + told).common(video.fps, sound.rate)
@@ -193,7 +193,8 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
             if _suffix(pair.seen) in EXTENSIONS:
                 size, shown = read_size(files.read(pair.seen)), 0.0
             else:
-                size, shown = probe(files.read(pair.seen))
+                head = probe(files.read(pair.seen))
+                size, shown = head.size, head.seconds
             if pair.heard:
                 _size(files, pair.heard)
             heard = len(decode_sound(files.read(pair.heard), 1000)) / 1000 if pair.heard else shown
