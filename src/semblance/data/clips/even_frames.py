@@ -16,7 +16,6 @@ WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 JOINED = 1.0  # seconds by which times run back where recordings were joined; less is jitter
 REPEATING = ("theora",)  # codecs whose last frame may be shown by packets without content, which demuxers drop
 _ALONE = 0.5  # seconds of one stream without the other that a person is told of
-
 _SHORT = 0.3  # seconds missing at the end that a person is told of
 
 ENDS = "The file ends earlier than it declares"
