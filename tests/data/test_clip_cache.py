@@ -20,6 +20,7 @@ import torch
 from video_fixtures import RATE, film, mp4
 
 from semblance.data import Clips, Source, load_clips
+from semblance.data.clips.bounds import Head
 from semblance.data.clips.clip_cache import decode_to_disk
 from semblance.data.clips.even_frames import Clip
 from semblance.data.sources import clip_files
@@ -287,7 +288,7 @@ def test_no_more_clips_are_held_than_are_being_decoded() -> None:
 def test_headers_that_say_too_little_fill_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes more memory than was foreseen goes to the disk."""
     root = films(tmp_path / "films", seed=0)
-    monkeypatch.setattr(clip_files, "probe", lambda data: ((32, 32), 0.1))
+    monkeypatch.setattr(clip_files, "probe", lambda data: Head((32, 32), 0.1, "mpeg4", 12))
     for most, place in ((1 << 20, "memory"), (100_000, "disk")):
         monkeypatch.setattr("semblance.runtime.memory._available", lambda most=most: 4 * most)
         source = load_clips(str(root), VIDEO, SOUND)

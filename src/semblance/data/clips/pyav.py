@@ -24,7 +24,8 @@ _FORMATS = (
     "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
-_PADDED, _GROWS = 64, 1 << 21  # by which a side may be larger than shown; pixels that a frame may always grow to
+_PADDED = 64  # pixels by which a side may be stored larger than it is shown
+_GROWS = 1 << 21  # pixels that a frame may have whatever the header says
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 

@@ -20,9 +20,7 @@ _WITH_TEXT = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
 _LONGEST_TEXT = 1 << 20  # bytes of a name or of other extended headers
-_MOST_ZEROS = (
-    64 << 20
-)  # bytes of zeros in a row: archives end in kilobytes of them, files that are holes hold terabytes
+_MOST_ZEROS = 64 << 20  # bytes in a row: archives end in kilobytes of them, files that are holes hold terabytes
 
 
 class Member(NamedTuple):
