@@ -344,7 +344,7 @@ def test_nothing_begins_anew_or_ends_unsaid(run: Path, capsys: pytest.CaptureFix
     with pytest.raises(UserError, match="leave out --from"):
         sb.train(resume=run, from_run=run)
     RunFolder(run).checkpoint.unlink()
-    with pytest.raises(UserError, match="last.ckpt is gone: nothing is left to go on from"):
+    with pytest.raises(UserError, match="last.ckpt is gone: there is nothing to go on from"):
         sb.train(resume=run, epochs=4)
 
 
