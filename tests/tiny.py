@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from semblance import modalities, systems
 from semblance.data.clips.clips import Clips
 from semblance.data.pictures.images import Images
-from semblance.data.samples import Attribute, Samples, labelled
+from semblance.data.samples import Attribute, Samples
 from semblance.data.sources.shapes import shapes
 from semblance.engine import loop
 from semblance.modalities.build import build
@@ -69,7 +69,7 @@ def _tiny_hyper(method: str) -> dict[str, int]:
 def tiny_images() -> Images:
     pixels, labels, classes = shapes(PICTURES, SIZE)
     sizes = torch.full((PICTURES, 2), SIZE, dtype=torch.int32)
-    return Images("tiny", SIZE, range(PICTURES), pixels, sizes, labelled(labels, classes))
+    return Images("tiny", SIZE, range(PICTURES), pixels, sizes, {"class": Attribute(labels, list(classes))})
 
 
 def tiny_clips(config: TrainConfig) -> Clips:

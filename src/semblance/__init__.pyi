@@ -7,11 +7,12 @@ from typing import Any, Literal
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
 from semblance.engine.training_step import step as step
+from semblance.errors import UserError as UserError
 from semblance.runs.weights import load_backbone as load_backbone
 from semblance.systems import Method as Method
 
 __version__: str
-__all__ = ["Method", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+__all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
 
 def methods() -> list[str]:
     """Names of the methods that train() takes."""
@@ -27,8 +28,12 @@ def train(
     data: str | PathLike[str] | None = None,
     data_root: str | PathLike[str] = "data",
     download: bool = False,
+    unlabelled: bool = False,
+    labels: str | PathLike[str] | None = None,
+    split: str | None = None,
     load_size: int | None = None,
     crop_from: Literal["original", "canvas"] | None = None,
+    grey_levels: int | None = None,
     backbone: str | None = None,
     audio_backbone: str | None = None,
     image_size: int | None = None,
@@ -88,7 +93,7 @@ def train(
     seed
         Every random choice follows from it.
     data
-        A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
+        A folder of images, a tar of one, a .npy or .npz of pictures, or a name: shapes, digits (both need no
         download), cifar10, cifar100, mnist, fashion-mnist, kmnist, usps, svhn, stl10. For avid and avid-cma: a
         folder or tar of videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which
         is drawn here. Labels, where there are any, serve evaluation only. Default: shapes, or bounce.
@@ -96,12 +101,25 @@ def train(
         Folder in which torchvision's sets are looked for.
     download
         Fetch the named set into data_root where it is missing.
+    unlabelled
+        Folders, tables and arrays label nothing.
+    labels
+        A CSV file of labels: the first column names the files, a column split says train or test, others are
+        labels; or the word folders: the first folders are classes, whatever they are called. Default: what folders
+        and files say.
+    split
+        What is held out: none, a share by the hash of names, such as 0.2, or folders, as
+        train=Training,test=Testing. Default: what folders and files say, else a tenth of what is labelled.
     load_size
         Pictures are kept for views of up to this size. Default: image_size where it is given, else 96.
     crop_from
         What views are cut from: the pictures as they are, decoded at every step, or the squares that they are kept
         as, which is faster and blurs small crops. Default: original in the recipe imagenet, unless both are the
         same.
+    grey_levels
+        The value that is white in grey of more than 8 bits whose files do not say it, and in arrays that are not
+        uint8, as 4095 for 12 bits. Default: of 1, 255, 1023, 4095, 16383, 65535 the first that holds the values of
+        200 files.
     backbone
         Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
     audio_backbone

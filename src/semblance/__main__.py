@@ -5,6 +5,7 @@ import signal
 import sys
 
 from semblance.errors import UserError
+from semblance.shown import shown
 
 
 def main() -> None:
@@ -20,16 +21,23 @@ def main() -> None:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        from semblance.cli import app  # within, since imports take a while
+        from semblance.cli import run  # within, since imports take a while
+        from semblance.runtime.terminal import take_any_text
 
-        app()
+        take_any_text()
+        run()
         _leave(0)
     except UserError as error:
-        print(*(f"semblance: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        print(*(f"semblance: {line}" for line in str(error).split("\n")), sep="\n", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # of `semblance methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"semblance: {shown(os.fsdecode(error.filename))}: {error.strerror}.", file=sys.stderr)  # too long a name
+        sys.exit(2)
     except (KeyboardInterrupt, Exception) as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be stopped
         if not stops and not isinstance(error, KeyboardInterrupt):

@@ -37,6 +37,7 @@ train.__doc__ = f"{cleandoc(str(train.__doc__))}\n\nParameters\n----------\n" + 
 
 def evaluate(
     run: str, *, data: str | None = None, data_root: str | None = None, download: bool = False,
+    unlabelled: bool = False, labels: str | None = None, split: str | None = None,
     network: Network | None = None, knn_k: int | None = None, knn_temperature: float | None = None,
     eval_samples: int | None = None, devices: int = 1,
 ) -> list[dict[str, Any]]:  # fmt: skip
@@ -55,6 +56,12 @@ def evaluate(
         Folder in which torchvision's sets are looked for. Default: that of the run.
     download
         Fetch the named set into data_root where it is missing.
+    unlabelled
+        Folders, tables and arrays label nothing. Default, as for the next two: as in the run, where its data is taken.
+    labels
+        A CSV file of labels, or the word folders, as for train.
+    split
+        What is held out, as for train: none, a share, or folders.
     network
         Of a method with a slow copy of its backbone, the student or the teacher. Default: the one that its authors
         evaluate, which backbone.safetensors holds.
@@ -70,14 +77,15 @@ def evaluate(
     from semblance.commands import evaluate as command
 
     return command.evaluate(
-        run, network=network, data=data, data_root=data_root, download=download, knn_k=knn_k,
-        knn_temperature=knn_temperature, eval_samples=eval_samples, devices=devices,
+        run, network=network, data=data, data_root=data_root, download=download, unlabelled=unlabelled or None,
+        labels=labels, split=split, knn_k=knn_k, knn_temperature=knn_temperature, eval_samples=eval_samples,
+        devices=devices,
     )  # fmt: skip
 
 
 def embed(
     run: str, *, data: str, out: str | None = None, data_root: str = "data", download: bool = False,
-    network: Network | None = None,
+    unlabelled: bool = False, labels: str | None = None, split: str | None = None, network: Network | None = None,
 ) -> Any:  # fmt: skip
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
 
@@ -97,11 +105,18 @@ def embed(
         Folder in which torchvision's sets are looked for.
     download
         Fetch the named set into data_root where it is missing.
+    unlabelled
+        Folders, tables and arrays label nothing. Default, as for the next two: as in the run, where its data is taken.
+    labels
+        A CSV file of labels, or the word folders, as for train.
+    split
+        What is held out, as for train: none, a share, or folders.
     network
         Of a method with a slow copy of its backbone, the student or the teacher. Default: as for evaluate.
     """
     from semblance.commands import embed as command
 
     return command.embed(
-        run, data=data, out=Path(out) if out else None, data_root=data_root, download=download, network=network
-    )
+        run, data=data, out=Path(out) if out else None, data_root=data_root, download=download, network=network,
+        unlabelled=unlabelled or None, labels=labels, split=split,
+    )  # fmt: skip

@@ -1,22 +1,14 @@
 """The command line: the public functions as commands, the options of `train` in their groups."""
 
 import json
+import sys
 from collections.abc import Sequence
 from inspect import Parameter as Argument
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from cyclopts import (
-    App,
-    CycloptsError,
-    CycloptsPanel,
-    Group,
-    Parameter,
-    Token,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+from cyclopts import App, CycloptsError, Group, Parameter, Token, UnknownOptionError, UnusedCliTokensError
 
 from semblance import __version__, api
 from semblance.errors import UserError
@@ -54,7 +46,7 @@ def _flag(argument: Argument) -> Argument:
         return argument.replace(annotation=annotation, default=None)
     if name == "from_run":
         told["name"] = ("--from", "--from-run")
-    if name in ("without", "dry_run"):
+    if name in ("without", "dry_run", "unlabelled"):
         told["negative"] = ()
     if name == "without":
         told["consume_multiple"] = True
@@ -76,13 +68,22 @@ def _as_typed(kind: type[str], words: Sequence[Token]) -> str:
     return kind(words[0].value)
 
 
-def _error(error: CycloptsError) -> Any:
-    """What is printed of a mistake in the arguments: of an option that there is not, what there is instead."""
+def run() -> None:
+    """Run the command that was typed; a UserError says what is wrong with it."""
+    try:
+        app(sys.argv[1:])
+    except CycloptsError as error:
+        raise UserError(_told(error)) from error
+
+
+def _told(error: CycloptsError) -> str:
+    """A mistake in the arguments in a line: of an option that there is not, what there is instead."""
     if isinstance(error, UnknownOptionError) and error.command_chain == ("train",):
-        return CycloptsPanel(misnamed(str(error.token.keyword or error.token.value)))
-    if isinstance(error, UnusedCliTokensError) and error.command_chain == ("train",):
-        return CycloptsPanel(f"Not understood: {' '.join(error.unused_tokens or [])}. Data is named by --data.")
-    return CycloptsPanel(error)
+        return misnamed(str(error.token.keyword or error.token.value))
+    if isinstance(error, UnusedCliTokensError):
+        hint = " Data is named by --data." if error.command_chain == ("train",) else ""
+        return f"Not understood: {' '.join(error.unused_tokens or [])}.{hint}"
+    return " ".join(str(error).split())
 
 
 _arguments = [_flag(a) for a in signature(api.train).parameters.values() if a.name not in UNSPOKEN]
@@ -92,7 +93,8 @@ train.__annotations__ = {a.name: a.annotation for a in _arguments}
 app = App(
     name="semblance", version=__version__,
     help="Train image and audio-visual encoders without labels, by joint embedding.",
-    error_formatter=_error, help_on_error=False, result_action="return_value", suppress_keyboard_interrupt=False,
+    exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )  # fmt: skip
 app.command(train)
 app.command(api.evaluate)
@@ -134,6 +136,6 @@ def list_methods(
 
     methods = [about(n) for n in ([canonical(name)] if name else names())]
     if as_json:
-        print(json.dumps(methods[0] if name else methods, indent=2, ensure_ascii=False))
+        print(json.dumps(methods[0] if name else methods, indent=2))
         return
     explain(methods[0]) if name else list_all(methods)

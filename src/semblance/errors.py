@@ -3,9 +3,14 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from semblance.shown import shown, shown_lines
+
 
 class UserError(ValueError):
     """A mistake in the input, not in the program; the command line prints it without a traceback."""
+
+    def __init__(self, told: str = "") -> None:
+        super().__init__(shown_lines(told))
 
 
 class CannotWrite(UserError):
@@ -22,4 +27,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     lower = {k.lower(): k for k in known}
     close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     hint = f"Did you mean {lower[close[0]]!r}? " if close else ""
-    return UserError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(known) or 'none'}.")
+    return UserError(f"Unknown {kind} '{shown(name)}'. {hint}Known: {', '.join(known) or 'none'}.")

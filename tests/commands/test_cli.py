@@ -42,10 +42,36 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (("train", "--cuda"), "A GPU is used where there is one"),
         (("train", "--without", "negative"), "Did you mean 'negatives'?"),
         (("train", "--backbone", "resnet81", "--data", "digits"), "resnet"),
-        (("trian",), "Did you mean"),
+        (("trian",), "semblance: Unknown command"),
+        (("evaluate",), "semblance: Command"),
+        (("evaluate", "x", "y"), "semblance: Not understood: y."),
+        (("methods", "--jsonn"), "Did you mean --json?"),
+        (("train", "--ep\x1b[31mochs\udce9"), "There is no --ep\\x1b[31mochs\\xe9."),
+        (("train", "--epochs", "10" * 8), "--epochs: Input should be less than"),
+        (("train", "--max-steps", "9" * 5000), "--max-steps: "),
+        (("train", "--image-size", "100000"), "--image-size: Input should be less than"),
+        (("train", "--workers", "1000000"), "--workers: Input should be less than"),
+        (("train", "--devices", "1000000"), "--devices: Input should be less than"),
+        (("train", "--lr", "1e300"), "--lr: Input should be less than"),
+        (("train", "--hyper.layers", "1e9"), "--hyper.layers: Input should be less than"),
+        (("train", "--hyper.temperature", "nan"), "--hyper.temperature: Input should be a finite number"),
+        (("train", "moco", "--hyper.queue", "1e15"), "--hyper.queue: Input should be less than"),
+        (("train", "moco", "--hyper.queue", "1e9", "--data", "digits"), "Out of memory"),
+        (("train", "avid", "--hyper.cross", "0", "--hyper.within", "0"), "AVID has nothing to learn from: give one of"),
+        (("train", "avid", "--hyper.cross", "-1"), "--hyper.cross: Input should be greater than"),
+        (
+            ("train", "vicreg", "--hyper.invariance", "0", "--without", "variance", "covariance"),
+            "VICReg has nothing to",
+        ),
+        (("train", "--backbone", "resnet18.nonsense", "--data", "digits"), "and none are loaded: give resnet18."),
+        (("train", "--backbone", "resnet18-w0", "--data", "digits"), "give a width of 2 to 4096"),
+        (("train", "--backbone", "resnet18-w99999999", "--data", "digits"), "give a width of 2 to 4096"),
+        (("train", "--data", "x" * 300), "semblance: "),
+        (("train", "--data", ""), "--data: a name is wanted, and this is empty"),
+        (("report", "x" * 300), "semblance: "),
         (("train", "--lr", "fast"), "fast"),
         (("train", "--batch-size", "1"), "--batch-size"),
-        (("evaluate", "nowhere"), "No trained backbone"),
+        (("evaluate", "nowhere"), "No trained backbone at nowhere. Train one with: semblance train --out nowhere"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, tuple) else "",
 )
@@ -53,7 +79,7 @@ def test_a_mistake_is_one_hint_and_no_traceback(
     arguments: tuple[str, ...], hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *arguments) != 0
+    assert run(monkeypatch, *arguments) == 2
     told = "".join(capsys.readouterr())
     assert hint in " ".join(told.split()) and "Traceback" not in told
     assert not list(tmp_path.iterdir())

@@ -43,6 +43,7 @@ def stub() -> str:
         "from collections.abc import Mapping", "from os import PathLike", "from typing import Any, Literal", "",
         "from semblance.api import embed as embed", "from semblance.api import evaluate as evaluate",
         "from semblance.engine.training_step import step as step",
+        "from semblance.errors import UserError as UserError",
         "from semblance.runs.weights import load_backbone as load_backbone",
         "from semblance.systems import Method as Method", "",
         "__version__: str", f"__all__ = {json.dumps(sb.__all__)}", "",
@@ -63,7 +64,7 @@ def test_the_signature_is_the_model() -> None:
 
 
 def test_what_can_be_called_is_listed() -> None:
-    assert dir(sb) == ["Method", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+    assert dir(sb) == ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
 
 
 if __name__ == "__main__":

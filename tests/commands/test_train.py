@@ -28,7 +28,7 @@ FAST = {
 }  # fmt: skip
 
 
-def write_pictures(root: Path, count: int = 24, sides: tuple[int, ...] = (50, 60, 70)) -> Path:
+def write_pictures(root: Path, count: int = 26, sides: tuple[int, ...] = (50, 60, 70)) -> Path:
     """Pictures of several sizes in two class folders, one file of them broken."""
     for i in range(count):
         path = root / ("cat", "dog")[i % 2] / f"{i}.png"
@@ -70,7 +70,7 @@ def test_a_run_leaves_what_the_readme_says(finished: tuple[Path, dict]) -> None:
     assert json.loads((out / "summary.json").read_text())["table"] == summary["table"]
     assert [line["encoder"] for line in summary["table"]] == ["raw pixels", "untrained backbone", "trained backbone"]
     assert [Path(name).name for name, _ in summary["skipped"]] == ["broken.png"]
-    assert summary["train_images"] + summary["test_images"] == 24
+    assert summary["train_images"] + summary["test_images"] == 26
     model = sb.load_backbone(out)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, model.num_features)
 
@@ -408,12 +408,12 @@ def test_evaluate_and_embed_leave_unreadable_files_out(
     assert [line["encoder"] for line in sb.evaluate(run)] == ["raw pixels", "untrained backbone", "trained backbone"]
     assert f"{trained['test_images']} held-out pictures" in capsys.readouterr().out
     sb.embed(run, data=str(pictures))
-    assert "24 rows of 64 numbers (features); --out FILE.npz keeps them" in " ".join(capsys.readouterr().err.split())
+    assert "26 rows of 64 numbers (features); --out FILE.npz keeps them" in " ".join(capsys.readouterr().err.split())
     vectors = sb.embed(run, data=str(pictures), out=str(tmp_path / "features.npz"))
     assert "broken.png" in capsys.readouterr().out
     with pytest.raises(UserError, match="ends in .npz"):
         sb.embed(run, data=str(pictures), out=str(tmp_path / "features.txt"))
     sb.embed(run, data=str(pictures), out=str(tmp_path / "new" / "features.npz"))
     with np.load(tmp_path / "features.npz") as saved:
-        assert np.array_equal(saved["features"], vectors.numpy()) and len(vectors) == 24
+        assert np.array_equal(saved["features"], vectors.numpy()) and len(vectors) == 26
         assert [str(n).split("/")[-2] for n in saved["names"]] == [("cat", "dog")[label] for label in saved["labels"]]

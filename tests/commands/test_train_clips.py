@@ -224,7 +224,7 @@ def test_what_is_no_clip_is_told_apart(avid: tuple[Path, dict], films: Path, tmp
     for wrong, told in [
         (lambda: sb.train("avid", data=str(tmp_path)), "a.png: a picture without a sound file beside it"),
         (lambda: sb.train("avid", data="shapes"), "shapes is a set of pictures"),
-        (lambda: sb.train("simclr", data=str(films)), "Videos are for avid"),
+        (lambda: sb.train("simclr", data=str(films)), "videos or sounds .avid and avid-cma take them"),
         (lambda: sb.train("simclr", data="bounce"), "bounce is a set of clips"),
         (lambda: sb.evaluate(str(avid[0]), data=str(tmp_path)), "No clips found"),
         (lambda: sb.evaluate(backbone, data=str(tmp_path)), "name the run's folder"),

@@ -133,7 +133,7 @@ def test_a_small_file_that_unpacks_to_hours_is_refused() -> None:
     pytest.importorskip("av", reason="PyAV is not installed")
     whole = bytearray(sound())
     whole[24:28] = struct.pack("<I", 1)
-    with no_hang(), pytest.raises(ValueError, match="longer than 3600 s, or damaged"):
+    with no_hang(), pytest.raises(ValueError, match="1 samples per second"):
         decode_sound(bytes(whole), 24_000)
 
 

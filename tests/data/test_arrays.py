@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from semblance.data import load
+from semblance.data.splits import is_held_out
 from semblance.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -83,7 +84,7 @@ def test_npz_without_labels_holds_nothing_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (GREY.astype(np.float32) / 255, "float32"),
+        (GREY.astype(np.complex64), "complex64"),
         (np.zeros((5, 8), np.uint8), "shape"),
         (np.zeros((5, 8, 8, 7), np.uint8), "shape"),
         (np.zeros((0, 8, 8), np.uint8), "shape"),
@@ -136,3 +137,71 @@ def test_parts_without_a_common_label_are_not_compared(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=pictures, y_train=[1, 3] * 3, x_test=pictures, y_test=["a", "b"] * 3)
     source = load(str(tmp_path / "a.npz"), image_size=8)
     assert not source.train.attributes and "share no label" in source.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("y", "y_test", "told"),
+    [
+        ([0, 1, 2] * 2, [0, 1, 3] * 2, "No training sample is of the test label 3, and no held-out one is of 2."),
+        ([0, 1, -1] * 2, [0, 1, -1] * 2, "4 labels are -1 or blank: those samples have none."),
+        ([0.0, 1.0, np.nan] * 2, [0, 1, 1] * 2, "2 labels are -1 or blank: those samples have none."),
+        (["a", "b", ""] * 2, ["a", "b", "b"] * 2, "2 labels are -1 or blank: those samples have none."),
+        (["0", "1", "-1"] * 2, [0, 1, 1] * 2, "2 labels are -1 or blank: those samples have none."),
+        ([-1, 1, 1] * 2, [-1, 1, -1] * 2, "The labels are -1 and 1, taken for two classes."),
+        ([0, 1, 1] * 2, None, "Only one of the training and the test part has labels."),
+    ],
+)
+def test_labels_that_do_not_match_or_are_none_are_told(tmp_path: Path, y: list, y_test: list | None, told: str) -> None:
+    pictures = np.zeros((6, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=pictures, y_train=y, x_test=pictures, **({"y_test": y_test} if y_test else {}))
+    source = load(str(tmp_path / "a.npz"), image_size=8)
+    assert source.notes[0] == told and source.notes[-1].startswith("Understood: ") and len(source.notes) == 2
+    known = source.train.attributes["class"]
+    assert "-1" not in known.classes or known.classes == ["-1", "1"]
+    assert [name or "none" for name in known.names] == [
+        "none" if str(v) in ("-1", "nan", "") and -1 not in y[:1] else str(int(v)) if isinstance(v, float) else str(v)
+        for v in y
+    ]
+
+
+@pytest.mark.parametrize("parts", [{"y": [-1] * 50}, {"y": [np.nan] * 50, "x_test": GREY, "y_test": [-1] * 50}])
+def test_labels_of_which_none_is_one_are_no_labels(tmp_path: Path, parts: dict) -> None:
+    np.savez(tmp_path / "x.npz", x=GREY, **parts)
+    source = load(str(tmp_path / "x.npz"), image_size=12)
+    assert not source.train.attributes and len(source.notes) == 2
+    assert "labels are -1 or blank" in source.notes[0] and "no classes, 50 to train on" in source.notes[1]
+
+
+def test_unlabelled_rows_are_trained_on_and_every_class_is_held_out_of(tmp_path: Path) -> None:
+    y = np.array([0, 1, 2, -1, -1] * 10)
+    np.savez(tmp_path / "x.npz", x=GREY, y=y, names=y)
+    source = load(str(tmp_path / "x.npz"), image_size=12)
+    assert source.test is not None and set(source.test.attributes["class"].names) == {"0", "1", "2"}
+    assert source.notes[0] == "Arrays that are not used: names."
+    assert "3 classes (0 10, 1 10, 2 10; 20 without one) by the file" in source.notes[-1]
+    before = {i for i in range(50) if y[i] >= 0 and is_held_out(str(i))}
+    assert before <= set(source.test.items) and len(set(source.test.items) - before) <= 3
+
+
+def test_a_person_may_say_what_of_arrays_is_held_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=GREY, y=np.arange(50) % 3)
+    np.savez(tmp_path / "two.npz", x=GREY, y=np.arange(50) % 3, x_test=GREY[:5], y_test=np.arange(5) % 3)
+    one, two, plain = (str(tmp_path / name) for name in ("x.npz", "two.npz", "x.npy"))
+    np.save(plain, GREY)
+    assert load(one, image_size=12, split="none").test is None
+    assert load(one, image_size=12, unlabelled=True).test is None
+    half, tenth = load(one, image_size=12, split="0.5"), load(one, image_size=12)
+    assert half.test is not None and tenth.test is not None and {*tenth.test.items} < {*half.test.items}
+    left = load(two, image_size=12, split="none")
+    assert left.test is None and "The 5 samples of the test part are left out" in left.notes[0]
+    for fraction in (0.25, 0):
+        source = load(plain, image_size=12, split="0.5", memory_fraction=fraction)
+        assert source.test is not None and len(source.train) + len(source.test) == 50
+        assert "no classes" in source.notes[-1]
+    for path, options, told in (
+        (two, {"split": "0.5"}, "brings a test part"),
+        (one, {"split": "train=a"}, "is no set of files"),
+        (one, {"labels": "l.csv"}, "is no set of files"),
+    ):
+        with pytest.raises(UserError, match=told):
+            load(path, image_size=12, **options)

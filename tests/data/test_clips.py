@@ -14,6 +14,7 @@ from semblance.data import Clips, Source, find_files, load_clips
 from semblance.data.sources import clip_files
 from semblance.data.sources.bounce import encode
 from semblance.data.sources.clip_arrays import resample
+from semblance.data.splits import is_held_out
 from semblance.errors import UserError
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
@@ -87,6 +88,14 @@ def test_what_does_not_fit_in_memory_is_decoded_once_to_disk(
     assert {p.name for p in folder.iterdir()} == {"frames", "sounds", "about.json"}
 
 
+def test_what_befalls_the_pictures_of_clips_is_told(tmp_path: Path) -> None:
+    for i in range(4):
+        page = Image.new("RGB", (20, 20), (i * 40, 0, 0))
+        page.save(tmp_path / f"{i}.tif", save_all=True, append_images=[page] * (i % 2))
+        sound_file(tmp_path / f"{i}.wav", np.full(RATE, 1000))
+    assert any("Only the first page or frame is used: 2 files, as 1.tif, 3.tif." in n for n in load(tmp_path).notes)
+
+
 def test_pictures_with_sound_files_beside_them(tmp_path: Path) -> None:
     for i in range(6):
         Image.new("RGB", (20, 20), (i * 40, 0, 0)).save(tmp_path / f"{i}.png")
@@ -122,6 +131,76 @@ def test_a_table_names_pairs_splits_and_labels(tmp_path: Path) -> None:
     assert source.skipped[0][0] == "gone.png" and "labels.csv names" in source.skipped[0][1]
 
 
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Twenty pictures with a sound each in two folders."""
+    for i in range(20):
+        path = tmp_path / "pairs" / "ab"[i % 2] / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20, 20), 10 * i).save(path)
+        sound_file(path.with_suffix(".wav"), np.ones(RATE))
+    return tmp_path / "pairs"
+
+
+def test_two_tables_and_clips_that_neither_names(pairs: Path) -> None:
+    """Ten clips were gone where there are two tables."""
+    for folder in "ab":
+        names = sorted(path.name for path in (pairs / folder).glob("*.png"))[:-1]
+        rows = [f"{name};{'test' if i % 3 == 0 else 'TRAINING'};{'uv'[i % 2]}" for i, name in enumerate(names)]
+        (pairs / folder / "labels.csv").write_text("\n".join(["Clip;Split;word", *rows]), encoding="utf-8-sig")
+    source = load(pairs)
+    assert source.test is not None and len(source.train) == 14 and len(source.test) == 6 and not source.skipped
+    assert source.train.attributes["word"].names.count("") == 2
+    assert "2 of 20 clips are not named by a/labels.csv and b/labels.csv, as a/18.png." in source.notes
+    assert source.notes[-1].startswith(
+        "Understood: word of 2 classes (u 10, v 8; 2 without one) by a/labels.csv and b/la"
+    )
+
+
+def test_a_table_that_is_named_takes_the_place_of_theirs(pairs: Path, tmp_path: Path) -> None:
+    (pairs / "labels.csv").write_text("clip,kind\n" + "".join(f"{'ab'[i % 2]}/{i:02}.png,{i % 3}\n" for i in range(20)))
+    (tmp_path / "own.csv").write_text("".join(f"{i:02},{'pq'[i % 2]}\n" for i in range(20)))
+    theirs, own = load(pairs), load(pairs, labels=str(tmp_path / "own.csv"))
+    assert list(theirs.train.attributes) == ["kind"] and list(own.train.attributes) == ["label"]
+    assert "Not read, since --labels is given: labels.csv." in own.notes
+    assert load(pairs, unlabelled=True).train.attributes == {}
+    folders = load(pairs, labels="folders")
+    assert folders.train.attributes["class"].classes == ["a", "b"]
+    assert load(pairs, split="none").test is None
+    held = load(pairs, split="test=b")
+    assert {item[0] for item in held.train.items} == {"a"} and {item[0] for item in held.test.items} == {"b"}
+
+
+def test_every_label_of_clips_is_held_out_of(pairs: Path) -> None:
+    """Today's hash stays; a class that it leaves without a held-out clip gives one."""
+    source = load(pairs, labels="folders")
+    assert source.test is not None
+    by_hash = {name for name in whole(source) if is_held_out(name)}
+    assert by_hash <= set(source.test.items) and len(source.test.items) <= len(by_hash) + 2
+    assert {item[0] for item in source.test.items} == {"a", "b"}
+
+
+def test_labels_of_arrays_are_as_those_of_pictures(tmp_path: Path) -> None:
+    x, sound = np.zeros((20, 8, 8), np.uint8), np.zeros((20, 4000))
+    y = [0, 1, 2, -1] * 5
+    np.savez(
+        tmp_path / "pairs.npz",
+        x_train=x,
+        sound_train=sound,
+        rate=4000,
+        y_train=y,
+        x_test=x,
+        sound_test=sound,
+        y_test=[0, 1] * 10,
+    )
+    source = load(tmp_path / "pairs.npz")
+    assert (
+        source.train.attributes["class"].classes == ["0", "1", "2"] and source.train.attributes["class"].names[3] == ""
+    )
+    assert "no held-out one is of 2" in source.notes[0].lower() and "-1 or blank" in source.notes[1]
+    assert source.notes[-1].startswith("Understood: 3 classes (0 15, 1 15, 2 5; 5 without one) by the file")
+
+
 def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
     x = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8)
     sound = np.sin(2 * np.pi * 300 * np.arange(4000) / 4000)[None] * np.linspace(0, 1, 10)[:, None]
@@ -134,6 +213,10 @@ def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", x_train=x, rate=4000)
     with pytest.raises(UserError, match="no array named sound_train"):
         load(tmp_path / "bad.npz")
+    assert [note.split(":")[0] for note in source.notes] == ["Understood"]
+    films = np.zeros((10, 16, 28, 28, 3), np.uint8)  # two seconds
+    np.savez(tmp_path / "long.npz", x_train=films, sound_train=np.zeros((10, 20_000)), rate=4000)
+    assert "x_train lasts 2 s and sound_train 5 s" in load(tmp_path / "long.npz").notes[0]
     few = np.zeros((10, VIDEO.frames - 1, 28, 28, 3), np.uint8)
     np.savez(tmp_path / "short.npz", x_train=few, sound_train=sound, rate=4000)
     with pytest.raises(UserError, match="too short for windows of"):
@@ -192,7 +275,7 @@ def test_memory_is_told_before_decoding(tmp_path: Path) -> None:
         sound_file(tmp_path / f"{i}.wav", np.ones(30 * RATE))
     files = find_files(tmp_path, clip_files.is_media)
     assert files is not None
-    canvas, needed = clip_files._measure(files, clip_files._pairs_of_names(files.items)[0], VIDEO, SOUND)
+    canvas, needed = clip_files._measure(files, clip_files._pairs(files.items, None)[0], VIDEO, SOUND)
     source = load(tmp_path)
     held = [t for part in (source.train, source.test) for rows in (part.frames, part.sounds) for t in rows]
     assert needed == pytest.approx(sum(t.numel() * t.element_size() for t in held), rel=0.02)
@@ -237,6 +320,42 @@ def test_windows_depend_on_key_and_index_alone() -> None:
     for a, b in zip(whole, part, strict=True):
         assert torch.equal(a[[7, 3]], b)
     assert not torch.equal(clips.read([7, 3], key=2)[2], part[2])
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0, 4.9])  # of a window of sound
+@pytest.mark.parametrize("frames", [1, 4, 16])  # of a window of video, eight a second
+def test_windows_are_of_one_moment_and_in_the_time_that_is_seen_and_heard(frames: int, seconds: float) -> None:
+    """Also where the sound of arrays goes on three times as long as the picture, or ends before it."""
+    for heard in (5.0, 15.0, 4.95):
+        clips = numbered(300, 40, heard)
+        clips.video = ClipView(View(16), frames=frames, fps=8.0)
+        clips.sound = SoundView(seconds=seconds, rate=1000, fft=64, hop=10)
+        for key in (None, 1, 2):
+            for place in (0.0, 0.5, 1.0):
+                first, sample = clips.at(place).windows(torch.arange(300), key)
+                seen, begins = first / 8, sample / 1000
+                assert (seen <= begins + seconds).all() and (begins <= seen + frames / 8).all()
+                shared = min(5.0, heard)
+                assert (seen + frames / 8 <= shared + 1 / 8).all() and (begins + seconds <= shared + 1e-3).all()
+
+
+def test_what_befell_clips_is_told_also_of_the_cache(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    silence = np.zeros(2 * RATE, np.int16)
+    for i in range(2):
+        (films / "cat" / f"silent{i}.mp4").write_bytes(encode(film()[0], silence, fps=8, rate=RATE))
+    sound_file(films / "cat" / "00.wav", film(seconds=9.0)[1])  # beside 2 s of picture
+    expected = ["The sound is silent: 2 files, as cat/silent0.mp4, cat/silent1.mp4.", "cat/00.mp4."]
+    for fraction in (0.25, 0, 0):
+        source = load(films, memory_fraction=fraction)
+        notes = [note for note in source.notes if "silent" in note or "without" in note]
+        assert sorted(note.startswith("Over 0.5 s") for note in notes) == [False, True]
+        assert all(any(note.endswith(end) for note in notes) for end in expected)
+        together = {**dict(zip(source.train.items, source.train.sounds, strict=True))}
+        together |= dict(zip(source.test.items, source.test.sounds, strict=True))
+        assert len(together["cat/00.mp4"]) == 2 * RATE
 
 
 def test_places_without_a_key() -> None:

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import EXTENSIONS, decode, read_size
+from semblance.data.pictures.decode import decode, read_size
+from semblance.data.pictures.formats import EXTENSIONS
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -111,7 +112,7 @@ def test_floats_from_zero_to_one_are_read_and_others_refused() -> None:
     ramp = (np.arange(256, dtype=np.float32) / 255).reshape(16, 16)
     picture, _ = decode(encode(Image.fromarray(ramp), "TIFF"), 16)
     assert torch.equal(picture[0].flatten(), torch.arange(256, dtype=torch.uint8))
-    for values in (ramp * 3, ramp * np.nan):
+    for values in (ramp - 0.5, ramp * 1e6, ramp * np.nan):
         with pytest.raises(ValueError, match="scale is unknown"):
             decode(encode(Image.fromarray(values), "TIFF"), 16)
 

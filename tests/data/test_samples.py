@@ -46,3 +46,18 @@ def test_what_is_small_enough_is_taken_whole() -> None:
     for most, kept in ((10, (10, 2)), (20, (10, 4)), (9, (9, 2))):
         sampled = source.sampled(most)
         assert (len(sampled.train), len(sampled.held_out)) == kept
+
+
+def test_samples_without_a_label_come_last() -> None:
+    whole = images([100, 60, 40])
+    whole.attributes["class"].values[whole.attributes["class"].values == 0] = -1
+    part = Source(whole).sampled(120).train
+    assert (part.attributes["class"].values + 1).bincount().tolist() == [20, 0, 60, 40]
+    assert part.attributes["class"].names.count("") == 20
+
+
+def test_labels_that_no_held_out_sample_has_are_not_measured() -> None:
+    train, test = images([10, 10]), images([5, 5])
+    assert Source(train, test).attributes == ["class"]
+    test.attributes["class"].values[:] = -1
+    assert Source(train, test).attributes == []

@@ -112,7 +112,7 @@ def test_a_step_does_not_wait_for_the_gpu() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_wild_rate_is_told_whatever_it_does(lr: float, optimizer: str, tmp_path: Path) -> None:
     """Weights may be finite and still too large for their norm; without a checkpoint none is spoken of."""
-    config = tiny_config("byol", lr=lr, optimizer=optimizer, warmup_epochs=0.0)
+    config = tiny_config("byol", optimizer=optimizer, warmup_epochs=0.0).model_copy(update={"lr": lr})
     with pytest.raises(UserError, match="at step .*diverged.json") as told:
         train(tiny_method(config), config, tmp_path)
     assert "--resume" not in str(told.value)

@@ -18,7 +18,7 @@ def whole_set(pixels: Tensor, view: View) -> tuple[WholeSet, Images]:
     images = Images("sorted", SIZE, range(N), pixels, torch.full((N, 2), SIZE, dtype=torch.int32))
     config = tiny_config("simclr").model_copy(update={"views": (view,)})
     divergence = Divergence(torch.nn.Linear(1, 1), images, None, True)
-    return WholeSet(images, config, CPU, Progress("simclr", 1, 1, shown=False), divergence), images
+    return WholeSet(images, config, CPU, Progress("simclr", 1, 1, visible=False), divergence), images
 
 
 def noise() -> Tensor:

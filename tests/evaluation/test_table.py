@@ -128,3 +128,13 @@ def test_raw_pixels_are_standardised_by_the_training_set_colour_by_colour() -> N
     std, mean = torch.std_mean(train.double(), (0, 2, 3), correction=0, keepdim=True)
     for found, pixels in zip(rows, (train, test), strict=True):
         torch.testing.assert_close(found, ((pixels - mean) / std).flatten(1).float(), rtol=1e-4, atol=1e-4)
+
+
+def test_samples_without_a_label_are_not_measured() -> None:
+    values, features = torch.tensor([0, -1, 1, -1, 0]), torch.arange(5.0)[:, None]
+    pictures = Images(
+        "some", 4, range(5), attributes={"class": Attribute(values, ["a", "b"])}, skipped=[("4", "broken")]
+    )
+    rows = Labelled.of(features, features, Source(pictures, pictures), "class")
+    assert rows.train_labels.tolist() == rows.test_labels.tolist() == [0, 1]
+    assert rows.train[:, 0].tolist() == rows.test[:, 0].tolist() == [0, 2]

@@ -64,7 +64,7 @@ def test_names_aside_are_new_each_time_and_never_opened_where_something_is(
         write_atomically(tmp_path / "file", lambda file: seen.append(*tmp_path.glob(".semblance-*")))
     assert len(set(seen)) == 3
     victim = tmp_path / "victim"
-    monkeypatch.setattr(atomic_files, "_name_aside", lambda: ".semblance-0123456789abcdef.tmp")
+    monkeypatch.setattr(atomic_files, "name_aside", lambda: ".semblance-0123456789abcdef.tmp")
     (tmp_path / ".semblance-0123456789abcdef.tmp").symlink_to(victim)
     with pytest.raises(CannotWrite, match="File exists"):
         write_atomically(tmp_path / "other", lambda file: file.write(b"x"))

@@ -14,6 +14,7 @@ from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runtime import ranks
 from semblance.runtime.lock import locked
+from semblance.shown import shown
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ def check(source: Source[Any], config: TrainConfig, modality: Modality) -> None:
         remedy = f", or --batch-size {max(2, count // 4)}" if count > 1 else ""
         unreadable = f" ({len(source.skipped)} more cannot be read)" if source.skipped else ""
         raise UserError(
-            f"{source.train.name} has {count} {modality.samples} to train on{unreadable}, fewer than a batch of "
+            f"{shown(source.train.name)} has {count} {modality.samples} to train on{unreadable}, fewer than a batch of "
             f"{config.batch_size}. Give more {modality.samples}{remedy}."
         )
 
@@ -57,7 +58,7 @@ def lock(folder: RunFolder, held: ExitStack) -> None:
 
     def take() -> None:
         if not held.enter_context(locked(folder.lock, str(folder.path))):
-            say(f"The disk of {folder.path} knows no locks: see to it yourself that no other process trains there.")
+            say(f"The disk of {shown(folder.path)} knows no locks: see to it that no other process trains there.")
 
     _on_leader(take)
 
@@ -85,4 +86,4 @@ def _on_leader(work: Callable[[], T]) -> T:
 
 def _slug(data: str) -> str:
     """A short file name for a data source."""
-    return "".join(c if c.isalnum() else "-" for c in Path(data).name.split(".")[0]) or "data"
+    return "".join(c if c.isalnum() else "-" for c in Path(data).name.split(".")[0])[:40] or "data"

@@ -3,7 +3,6 @@
 import resource
 import sys
 import time
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,7 +15,9 @@ from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
+from semblance.runtime.progress import duration
 from semblance.runtime.ranks import own_rows, world
+from semblance.shown import shown
 from semblance.systems import Clock, Method
 
 TIMED = 3  # steps, after one that allocates
@@ -36,30 +37,32 @@ def tell(
     changed.
     """
     per_epoch, total = run_length(config, len(source.train))
-    done = checkpoint.load(old.checkpoint)["step"] if old is not None and old.checkpoint.exists() else 0
+    done = 0
+    if old is not None and old.checkpoint.exists():
+        done, _ = checkpoint.progress(checkpoint.load(old.checkpoint), old.checkpoint)
     left = max(0, total - done)
     seconds, peak = _measure(config, method, source, device, per_epoch, total)
     found = {"config": config.model_dump(), "steps": left, "seconds": seconds * left, "bytes": peak}
     if world()[0] > 0:
         return found
-    print(config.yaml())
+    say(config.yaml(), result=True)
     held = f", {len(source.test):,} held out" if source.test is not None else ", none held out"
     labels = ", ".join(source.train.attributes) or "none"
     say(
-        f"{source.train.name}: {len(source.train):,} {modality.samples} to train on{held}; labels: {labels}",
+        f"{shown(source.train.name)}: {len(source.train):,} {modality.samples} to train on{held}; labels: {labels}",
         result=True,
     )
     for note in source.notes:
         say(note, result=True)
     for name, why in source.skipped[:10]:
-        say(f"  left out: {name}: {why}", result=True)
+        say(f"  left out: {shown(name)}: {shown(why)}", result=True)
     if len(source.skipped) > 10:
         say(f"  and {len(source.skipped) - 10:,} more", result=True)
     more = " Work on the whole set between steps comes on top." if _has_work_between_steps(method) else ""
     shared = f" on {world()[1]} processes" if world()[1] > 1 else ""
     say(
         f"{left:,} steps{f' after {done:,}' if done else ''}, {per_epoch:,} an epoch. "
-        f"About {timedelta(seconds=round(seconds * left))} of training at "
+        f"About {duration(seconds * left)} of training at "
         f"{seconds:.3g} s a step{shared}, and {peak / 2**30:.1f} GiB of memory ({TIMED} steps measured here). "
         f"Measuring and the report come on top.{more}",
         result=True,

@@ -14,15 +14,18 @@ from semblance.commands.printing import print_skipped, say, status
 from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.runtime.atomic_files import write_atomically
+from semblance.runtime.memory import told_when_short
+from semblance.shown import shown
 
 
+@told_when_short()
 def embed(
-    run: str, *, data: str, out: Path | None, data_root: str, download: bool, network: str | None = None
+    run: str, *, data: str, out: Path | None, network: str | None = None, **given: Any
 ) -> Tensor | dict[str, Tensor]:
     """Features of every readable sample, in the order training, held out: of pictures (N, D), of clips by stream."""
     if out is not None and (out.suffix != ".npz" or out.is_dir()):
-        raise UserError(f"--out {out} must be a file that ends in .npz.")
-    opened = Opened.of(run, network, data=data, data_root=data_root, download=download)
+        raise UserError(f"--out {shown(out)} must be a file that ends in .npz.")
+    opened = Opened.of(run, network, data=data, **given)
     modality = opened.modality
     if out is not None:
         with _writing(out):  # before the work, so that it is not done in vain
@@ -36,10 +39,15 @@ def embed(
         with _writing(out):
             write_atomically(out, lambda file: np.savez(file, **arrays))
         widths = " and ".join(f"{name} of {rows.shape[1]} numbers" for name, rows in features.items())
-        say(f"Wrote {widths} for {len(arrays['names']):,} {modality.samples} to {out}.", result=True)
+        say(f"Wrote {widths} for {len(arrays['names']):,} {modality.samples} to {shown(out)}.", result=True)
     else:
         told = ", ".join(f"{len(rows):,} rows of {rows.shape[1]} numbers ({name})" for name, rows in features.items())
         say(f"{told}; --out FILE.npz keeps them.")
+    for name, rows in features.items():
+        if lost := int((~rows.isfinite()).any(1).sum()):
+            opened.notes.append(f"{lost:,} of {len(rows):,} rows of {name} hold numbers that are not finite.")
+    for note in [*source.notes, *opened.notes]:
+        say(note)
     print_skipped(list(dict.fromkeys(skipped for part in parts for skipped in part.skipped)))
     return features["features"] if list(features) == ["features"] else features
 
@@ -63,4 +71,4 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"Cannot write {out}: {error.strerror}. Choose another --out.") from error
+        raise UserError(f"Cannot write {shown(out)}: {error.strerror}. Choose another --out.") from error

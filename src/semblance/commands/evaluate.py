@@ -14,13 +14,15 @@ from semblance.modalities.modality import Evaluation
 from semblance.runs.options import TrainOptions
 from semblance.runtime import ranks
 from semblance.runtime.launch import Launch
+from semblance.runtime.memory import told_when_short
+from semblance.shown import shown
 
 
 def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given: Any) -> list[dict[str, Any]]:
     """The rows of raw input, of the networks before training, and of the trained ones; or on labelled sounds."""
     if problems := TrainOptions.of({"devices": devices}).problems:
         raise UserError("\n".join(problems))
-    with Launch() as launch:
+    with Launch() as launch, told_when_short():
         launch.start(devices)
         opened = Opened.of(run, network, **given)
         found = None
@@ -28,7 +30,7 @@ def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given:
             found = opened.modality.otherwise(opened.method(), opened.config)
         found = found or _on_samples(opened)
         if ranks.world()[0] == 0:
-            for note in opened.notes:
+            for note in [*found.notes, *opened.notes]:
                 say(note)
             print_tables(found.printed, found.title)
             if found.protocol:
@@ -40,13 +42,15 @@ def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given:
 def _on_samples(opened: Opened) -> Evaluation:
     modality = opened.modality
     source = begin.load(modality, opened.config)
-    opened.notes += source.notes
     if not modality.measurable(source):
         raise UserError(
-            f"{source.train.name} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
-            f"{modality.samples} of each class in a folder of its own, or name a labelled set with --data."
+            f"{shown(source.train.name)} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
+            f"{modality.samples} of each class in a folder of its own, give --labels FILE.csv, or name a labelled "
+            "set with --data."
         )
     method, config = opened.method(source.train), opened.config
+    if opened.resplit and not opened.is_own(source.train):
+        opened.notes.append("These parts are not the run's: it may have been trained on what is held out now.")
     measured = source.sampled(config.eval_samples)
     note_where_it_stands(opened, source)
     leader = ranks.world()[0] == 0
@@ -55,7 +59,7 @@ def _on_samples(opened: Opened) -> Evaluation:
     )
     numbers = {"table": rows} | modality.numbers(method, source, config, rows, parts)
     title = extent(source, measured, modality)
-    return Evaluation(rows, title, modality.tables(numbers), source.skipped, numbers.get("protocol", ""))
+    return Evaluation(rows, title, modality.tables(numbers), source.skipped, numbers.get("protocol", ""), source.notes)
 
 
 def note_where_it_stands(opened: Opened, source: Source[Any]) -> None:

@@ -11,6 +11,7 @@ from semblance.modalities.modality import Modality, Parts
 from semblance.report.page import write_report
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
+from semblance.shown import shown
 from semblance.systems import Method
 
 
@@ -36,7 +37,7 @@ def finish(
         written = sorted(path.name for path in folder.path.glob("*backbone.safetensors"))
         what = f"the backbone{'s are' if len(written) > 1 else ' is'} {' and '.join(written)} beside it"
         speed = f"{summary['samples_per_second']:,.0f} {modality.samples}/s; {summary['seconds']:.0f} s in all"
-        say(f"{speed}. Look at {folder.report}; {what}.", result=True)
+        say(f"{speed}. Look at {shown(folder.report)}; {what}.", result=True)
     return summary
 
 
@@ -52,13 +53,14 @@ def measured_summary(
         rows, parts = table(method, measured, config, modality, first, leader=leader)
     cls, key, test = type(method), modality.key, source.test
     return {
-        "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper, "data": config.data,
-        "backbone": " and ".join(filter(None, (config.backbone, config.audio_backbone))), "network": method.network,
+        "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper,
+        "data": shown(config.data), "network": method.network,
+        "backbone": " and ".join(filter(None, (config.backbone, config.audio_backbone))),
         f"train_{key}": len(source.train.readable), f"test_{key}": len(test.readable) if test else 0,
         "measured": {"train": len(measured.train.readable), "test": len(measured.held_out.readable) if test else 0},
         "steps": trained.step, "total_steps": trained.total, "epochs": config.epochs, "max_steps": config.max_steps,
         "table": rows, "samples_per_second": trained.samples_per_second(config.batch_size),
-        "training_seconds": trained.seconds, "skipped": source.skipped,
+        "training_seconds": trained.seconds, "skipped": [(shown(name), shown(why)) for name, why in source.skipped],
     } | modality.numbers(method, source, config, rows, parts), parts  # fmt: skip
 
 

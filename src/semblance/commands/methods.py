@@ -3,14 +3,15 @@
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-console = Console(highlight=False, markup=False)
+from semblance.runtime.terminal import console
 
 
 def list_all(methods: list[dict[str, Any]]) -> None:
     """One row per method, family after family."""
+    terminal = console()
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     rows = [
         (m["method"], ", ".join(m["guards"]), m["views"], ", ".join(m["state"]).replace(".rows", ""), _cost(m),
@@ -21,7 +22,7 @@ def list_all(methods: list[dict[str, Any]]) -> None:
     columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
     least = [max(map(len, " ".join(cells).split())) for cells in columns]  # no word is cut
     more = [max(map(len, cells)) - width for cells, width in zip(columns, least, strict=True)]
-    share = min(1, max(0, console.width - sum(least) - 2 * len(columns) + 1) / sum(more))  # beside dividers
+    share = min(1, max(0, terminal.width - sum(least) - 2 * len(columns) + 1) / sum(more))  # beside dividers
     for heading, width, wanted in zip(headings, least, more, strict=True):
         table.add_column(heading, width=width + int(share * wanted))
     family = None
@@ -29,10 +30,10 @@ def list_all(methods: list[dict[str, Any]]) -> None:
         if m["family"] != family:
             family = m["family"]
             table.add_section()
-            table.add_row(f"[bold]{family}[/bold]")
+            table.add_row(Text(family, "bold"))
         table.add_row(*row)
-    Console(highlight=False).print(table)
-    console.print(
+    terminal.print(table)
+    terminal.print(
         "cost: of a step of its `small` recipe with a ResNet-10 at 32 px on a CPU, relative to SimCLR's, without the "
         "work at the start of an epoch (benchmarks/costs.py)",
         soft_wrap=True,
@@ -41,25 +42,26 @@ def list_all(methods: list[dict[str, Any]]) -> None:
 
 def explain(m: dict[str, Any]) -> None:
     """A page on one method."""
-    console.print(f"{m['title']} ({m['family']}), {m['paper']}\n")
-    console.print(m["picture"])
-    console.print(f"\nloss: {m['equation']}", soft_wrap=True)
+    terminal = console()
+    terminal.print(f"{m['title']} ({m['family']}), {m['paper']}\n")
+    terminal.print(m["picture"])
+    terminal.print(f"\nloss: {m['equation']}", soft_wrap=True)
     for recipe, told in m["recipes"].items():
         for point, level in told["levels_of_the_loss"].items():
             value = "" if level is None else f"{level:.4g}"
-            console.print(f"  {recipe:<8} {value:<6} {point}", soft_wrap=True)
-    console.print(f"cost of a step of `small`, relative to SimCLR's: {_cost(m)}\n")
+            terminal.print(f"  {recipe:<8} {value:<6} {point}", soft_wrap=True)
+    terminal.print(f"cost of a step of `small`, relative to SimCLR's: {_cost(m)}\n")
     for heading, lines in (
         ("What stops the collapse (switch off with --without NAME)", m["guards"]),
         ("State beside the weights", m["state"]),
         ("Hyper-parameters where a recipe has none of its own (set with --hyper.NAME)", m["defaults"]),
     ):
-        console.print(heading)
+        terminal.print(heading)
         for name, text in lines.items():
-            console.print(f"  {name:<20} {text}", soft_wrap=True)
+            terminal.print(f"  {name:<20} {text}", soft_wrap=True)
         if not lines:
-            console.print("  none")
-        console.print()
+            terminal.print("  none")
+        terminal.print()
     names = list(m["recipes"])
     table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("recipe", width=17)  # leaves the others 20 of 80
@@ -67,7 +69,7 @@ def explain(m: dict[str, Any]) -> None:
         table.add_column(name, overflow="fold")
     for key in [key for key in m["recipes"][names[0]] if key != "levels_of_the_loss"]:
         table.add_row(key.replace("_", " "), *(_cell(m["recipes"][name][key]) for name in names))
-    console.print(table)
+    terminal.print(table)
 
 
 def _cost(m: dict[str, Any]) -> str:

@@ -14,9 +14,10 @@ from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint, weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.options import TrainOptions
-from semblance.runs.resolve import resolve
+from semblance.runs.options import SAID, TrainOptions, flag, said_anew
+from semblance.runs.resolve import absolute, resolve
 from semblance.runtime.device import best_device
+from semblance.shown import shown
 from semblance.systems import Method
 
 
@@ -24,7 +25,8 @@ from semblance.systems import Method
 class Opened:
     """config: the run's, with what was given anew. folder: None for a backbone by itself. state: of the checkpoint,
     empty where there is none. file: the backbone to be measured where there is no checkpoint. network: student,
-    teacher, or None for the one that its authors evaluate. notes: what is to be told beside the results."""
+    teacher, or None for the one that its authors evaluate. resplit: whether labels or split of the run's own data are
+    given anew. notes: what is to be told beside the results."""
 
     config: TrainConfig
     modality: Modality
@@ -32,11 +34,14 @@ class Opened:
     state: dict[str, Any]
     file: Path
     network: str | None
+    resplit: bool = False
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, run: str | Path, network: str | None = None, **given: Any) -> "Opened":
-        """A run folder, or a backbone of pictures by itself. given: data and options of measuring; None: the run's.
+    def of(cls, run: str | Path, network: str | None = None, *, moved: bool = False, **given: Any) -> "Opened":
+        """A run folder, or a backbone of pictures by itself. given: data, what is said of its labels and split, and
+        options of measuring; None: the run's. What was said of the run's data is not true of other data, but where that
+        has only moved.
 
         Raises UserError where there is nothing to be measured, and for options that cannot be.
         """
@@ -45,14 +50,25 @@ class Opened:
         options = TrainOptions.of(given)
         if options.problems:
             raise UserError("\n".join(options.problems))
-        anew, path = options.given, Path(run)
+        anew, path = said_anew(options.given), Path(run)
         if path.is_dir() and (folder := RunFolder(path)).config.exists():
-            config = TrainConfig.load(folder.config).model_copy(update=anew)
-            state = checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else {}
-            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network)
+            own = TrainConfig.load(folder.config)
+            notes, other = [], absolute(anew.get("data", own.data)) != own.data
+            resplit = not other and any(name in anew for name in SAID)
+            if other and not moved:
+                left = [name for name in SAID if getattr(own, name) and name not in anew]
+                anew = {name: TrainConfig.model_fields[name].default for name in SAID} | anew
+                if left:
+                    notes.append(f"{', '.join(map(flag, left))} of the run: not of the data that is named now.")
+            config = own.model_copy(update=anew)
+            state = {}
+            if folder.checkpoint.exists():
+                state = checkpoint.load(folder.checkpoint)
+                checkpoint.progress(state, folder.checkpoint)
+            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network, resplit, notes)
             if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
                 raise UserError(
-                    f"{path} has no checkpoint to measure: it stopped before its first. Go on with --resume."
+                    f"{shown(path)} has no checkpoint to measure: it stopped before its first. Go on with --resume."
                 )
             return opened
         file = path / "backbone.safetensors" if path.is_dir() else path
@@ -62,6 +78,13 @@ class Opened:
         """The trained method, in evaluation mode on the best device; its memory banks are empty but where the samples
         are those that it was trained on."""
         method = self._of_checkpoint(samples) if self.state else self._of_file()
+        lost = [name for name, value in method.named_parameters() if not value.isfinite().all()]
+        if lost:
+            where = self.folder.checkpoint if self.folder and self.state else self.file
+            raise UserError(
+                f"{shown(where)} holds weights that are not finite numbers, as {shown(lost[0])}: nothing can be "
+                "computed with them. Train anew with a lower --lr."
+            )
         device = best_device()
         if self.config.precision == "bf16" and method.modality == "clips" and device.type == "cpu":
             self.notes.append("Measured in float32: on a CPU bf16 has been seen to fail with clips.")
@@ -85,8 +108,8 @@ class Opened:
         lost = [name for name, value in own.items() if name not in saved or saved[name].shape != value.shape]
         if lost:
             raise UserError(
-                f"The checkpoint of {self.folder and self.folder.path} does not hold the networks of its config.yaml: "
-                f"{len(lost)} of {len(own)} tensors are missing or of another shape, as {lost[0]}."
+                f"The checkpoint of {shown(self.folder and self.folder.path)} does not hold the networks of its "
+                f"config.yaml: {len(lost)} of {len(own)} tensors are missing or of another shape, as {shown(lost[0])}."
             )
         method.load_state_dict({name: saved[name] for name in own})
         method.network = self.network or method.network
@@ -98,16 +121,16 @@ class Opened:
         backbone, about = weights.load_with_metadata(self.file)
         held = about.get("network", "student")
         if self.network not in (None, held):
-            raise UserError(f"{self.file} is the {held} alone: name a run folder with its checkpoint.")
+            raise UserError(f"{shown(self.file)} is the {held} alone: name a run folder with its checkpoint.")
         return Method(backbone)
 
 
 def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:
     """How a backbone saw pictures, by what was written about it; without data, on that of the run it lies in."""
-    _, about = weights.load_with_metadata(file)
+    _, about = weights.read_metadata(file)
     if "backbone" not in about:
-        raise UserError(f"{file} is not a backbone of pictures: name the run's folder instead.")
+        raise UserError(f"{shown(file)} is not a backbone of pictures: name the run's folder instead.")
     if "data" not in anew:
         config = TrainConfig.load(RunFolder(file.parent).config)
-        anew = {"data": config.data, "data_root": config.data_root} | anew
+        anew = {name: getattr(config, name) for name in ("data", "data_root", *SAID)} | anew
     return resolve({name: about[name] for name in weights.SEEN if about.get(name) is not None} | anew)

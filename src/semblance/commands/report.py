@@ -9,36 +9,42 @@ from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say
 from semblance.engine.loop import Trained, run_length
 from semblance.errors import UserError
+from semblance.runs import checkpoint
+from semblance.runtime.memory import told_when_short
+from semblance.shown import shown
 
 
+@told_when_short()
 def report(run: str, data: str | None = None) -> Path:
     """Draw report.html of a run anew, or for the first time; what is measured for it is returned by `evaluate` too."""
-    opened = Opened.of(run, data=data)
+    opened = Opened.of(run, data=data, moved=True)
     modality, folder = opened.modality, opened.folder
     if folder is None or not opened.state:
-        raise UserError(f"{run} has no checkpoint to draw a report from.")
+        raise UserError(f"{shown(run)} has no checkpoint to draw a report from.")
     source = modality.load(opened.config)
     if not opened.is_own(source.train):
         raise UserError(
-            f"The samples of {source.train.name} are not those that {run} was trained on: name those with --data."
+            f"The samples of {shown(source.train.name)} are not those that {shown(run)} was trained on: name those "
+            "with --data."
         )
     method = opened.method(source.train)
     config = opened.config
     note_where_it_stands(opened, source)
     _, total = run_length(config, len(source.train))
-    trained = Trained(opened.state["step"], total, opened.state["seconds"])
+    step, seconds = checkpoint.progress(opened.state, folder.checkpoint)
+    trained = Trained(step, total, seconds)
     measured = source.sampled(config.eval_samples)
     summary: dict[str, Any] = folder.read_summary()
-    if summary.get("steps") == trained.step and "table" in summary:
+    if summary.get("steps") == step:
         summary["total_steps"] = total  # it may have been prolonged since
         parts = modality.embed(method, measured, config) if summary["table"] else None
     else:
-        shown = source.test is not None and modality.measurable(source)
-        first = first_row_of(opened, source, measured) if shown else None
+        measurable = source.test is not None and modality.measurable(source)
+        first = first_row_of(opened, source, measured) if measurable else None
         summary, parts = measured_summary(method, source, config, modality, trained, first)
     draw(method, source, config, modality, folder, summary, parts)
-    for note in opened.notes:
+    for note in [*source.notes, *opened.notes]:
         say(note)
     print_skipped(source.skipped)
-    say(f"Look at {folder.report}.", result=True)
+    say(f"Look at {shown(folder.report)}.", result=True)
     return folder.report

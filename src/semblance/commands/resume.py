@@ -8,9 +8,10 @@ from semblance.commands.printing import say
 from semblance.errors import UserError
 from semblance.runs.config import MAY_CHANGE, TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.options import Measuring, Output, TrainOptions, flag
+from semblance.runs.options import Measuring, Output, TrainOptions, flag, said_anew
 from semblance.runs.resolve import absolute, absolute_path
 from semblance.runtime import ranks
+from semblance.shown import shown
 
 FREE = MAY_CHANGE - {"from_run", "load_size"}  # what flags may give anew; config.yaml may be moved along with its data
 
@@ -21,7 +22,11 @@ def folder_to_resume(options: TrainOptions) -> RunFolder | None:
         return None
     named = [name for name in (options.resume, options.out) if isinstance(name, str)]
     if len({Path(name).absolute() for name in named}) != 1:
-        told = f"--resume {named[0]} and --out {named[1]} are two folders" if named else "--resume needs a folder"
+        told = (
+            f"--resume {shown(named[0])} and --out {shown(named[1])} are two folders"
+            if named
+            else "--resume needs a folder"
+        )
         raise UserError(f"{told}: name the run to go on with, --resume RUN.")
     return RunFolder(Path(named[0]))
 
@@ -30,8 +35,9 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
     """The configuration of a run with what is given anew; a UserError of all that may not be."""
     if options.problems:
         raise UserError("\n".join(options.problems))
-    anew = {name: value for name, value in options.given.items() if name not in Output.model_fields}
-    kept = {"method": systems.canonical, "data": absolute, "data_root": absolute_path}  # as they are kept
+    anew = said_anew({name: value for name, value in options.given.items() if name not in Output.model_fields})
+    # As they are kept.
+    kept = {"method": systems.canonical, "data": absolute, "labels": absolute, "data_root": absolute_path}
     anew |= {name: kept[name](anew[name]) for name in kept if name in anew}
     if "hyper" in anew:
         anew["hyper"] = config.hyper | anew["hyper"]
@@ -56,7 +62,10 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
     """
     summary = folder.read_summary()
     if summary and not folder.checkpoint.exists():
-        raise UserError(f"{folder.path} was finished, but {folder.checkpoint} is gone: there is nothing to go on from.")
+        raise UserError(
+            f"{shown(folder.path)} was finished, but {shown(folder.checkpoint)} is gone: there is nothing to go on "
+            "from."
+        )
     backbones = len(list(folder.path.glob("*backbone.safetensors")))
     complete = folder.report.exists() and backbones == len(systems.get(config.method).streams)
     if not complete or any(summary.get(name, 0) != getattr(config, name) for name in ("epochs", "max_steps")):
@@ -66,6 +75,6 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
         return None  # it is measured anew
     limit = "max_steps" if config.max_steps is not None and config.max_steps <= summary["steps"] else "epochs"
     if ranks.world()[0] == 0:
-        done = f"{folder.path} is finished, at step {summary['steps']:,}: look at {folder.report}."
+        done = f"{shown(folder.path)} is finished, at step {summary['steps']:,}: look at {shown(folder.report)}."
         say(f"{done} To train on, give a {flag(limit)} above {getattr(config, limit)}.")
     return summary

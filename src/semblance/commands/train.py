@@ -1,6 +1,5 @@
 """`semblance train`: from options to a run folder. What the method learns from is a Modality's matter."""
 
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,14 +28,16 @@ from semblance.runs.resolve import resolve
 from semblance.runtime import fsdp, ranks
 from semblance.runtime.allocator import keep_freed_memory
 from semblance.runtime.launch import Launch
+from semblance.runtime.memory import told_when_short
 from semblance.runtime.precision import choose_precision, fastest_layout
+from semblance.shown import quoted, shown
 from semblance.systems import Method
 
 
 def train(options: TrainOptions) -> dict[str, Any]:
     """Train as the options say, or go on with a run; returns what summary.json holds."""
     started = time.perf_counter()
-    with Launch() as launch, ExitStack() as held:
+    with Launch() as launch, told_when_short(), ExitStack() as held:
         old = folder_to_resume(options)
         if old is not None:
             config = given_anew(TrainConfig.load(old.config), options)
@@ -53,6 +54,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
         if old is None:
             exact = getattr(source.train, "exact", True)
             config = resolve(options, stored_size=source.train.canvas, exact=exact)
+            config = config.model_copy(update={"grey_levels": getattr(source.train, "grey_levels", None)})
         begin.check(source, config, modality)
         if device.type == "cpu":
             keep_freed_memory()
@@ -138,7 +140,7 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
     layout = "channels last" if config.channels_last else "channels first"
     networks = f"{config.backbone} and {config.audio_backbone}" if config.audio_backbone else config.backbone
     say(
-        f"{systems.get(config.method).title} on {len(source.train):,} {modality.samples} of {config.data}, "
+        f"{systems.get(config.method).title} on {len(source.train):,} {modality.samples} of {shown(config.data)}, "
         f"{networks} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
         f"{config.precision} {layout}{', compiled' if config.compile else ''}, {where}"
     )
@@ -151,7 +153,7 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
 @contextmanager
 def _resumable(folder: RunFolder, launch: Launch) -> Iterator[None]:
     """Within, what stops the run at any moment, Ctrl-C or a full disk, says how to go on."""
-    command = f"semblance train --resume --out {shlex.quote(str(folder.path))}"
+    command = f"semblance train --resume --out {quoted(folder.path)}"
     launch.advise(f"Go on with: {command}")
     try:
         yield
@@ -163,5 +165,5 @@ def _resumable(folder: RunFolder, launch: Launch) -> Iterator[None]:
             raise
         if ranks.world()[0] == 0 if isinstance(stop, Stopped) else launch.first_to_tell(stop):
             say(f"{told} Go on with:")
-            print(command)
+            say(command, result=True)
         raise type(stop)(told) from None

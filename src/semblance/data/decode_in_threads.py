@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
 
+from semblance.errors import UserError
 from semblance.runtime.progress import with_progress
 
 T = TypeVar("T")
@@ -19,7 +20,10 @@ def decode_in_threads(
     def attempt(i: int) -> T | Unreadable:
         try:
             return decode(i)
+        except UserError:  # of the machine, not of the file: a full disk, a library that is missing
+            raise
         except (OSError, ValueError) as error:
+            error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold what was being decoded
             return error
 
     def some(start: int) -> list[T | Unreadable]:

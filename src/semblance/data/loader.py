@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from semblance.data.byte_budget import ByteBudget, decoding_of_workers, share
 from semblance.data.samples import Reader, Skipped
 from semblance.errors import UserError
 from semblance.runtime.device import send_raw
@@ -43,7 +45,12 @@ def _as_it_is(item: T) -> T:
     return item
 
 
-def _obey_the_parent_alone(worker: int) -> None:
+def _begin(budget: ByteBudget, worker: int) -> None:
+    share(budget)
+    _obey_the_parent_alone()
+
+
+def _obey_the_parent_alone() -> None:
     """End with the parent or at its word, even in the middle of a picture; ignore signals of others.
 
     A signal to all processes of a run lets the trainer save first, which needs its workers.
@@ -76,6 +83,7 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
             counts.append(len(parts))
             yield from ((part, key) for part in parts)
 
+    budget = decoding_of_workers()
     loader = DataLoader(
         _Pieces(samples),
         batch_size=None,
@@ -83,18 +91,23 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
         num_workers=workers,
         prefetch_factor=4,
         collate_fn=_as_it_is,
-        worker_init_fn=_obey_the_parent_alone,
+        worker_init_fn=partial(_begin, budget),
     )
     read: list[Raw] = []
-    for piece, skipped in loader:
-        samples.skipped.extend(s for s in skipped if s not in samples.skipped)  # the workers' lists are copies
-        if isinstance(piece, UserError):
-            raise piece
-        read.append(piece)
-        if len(read) == counts[0]:
-            counts.popleft()
-            yield tuple(torch.cat(parts) for parts in zip(*read, strict=True))
-            read.clear()
+    ahead = iter(loader)
+    try:
+        for piece, skipped in ahead:
+            samples.skipped.extend(s for s in skipped if s not in samples.skipped)  # the workers' lists are copies
+            if isinstance(piece, UserError):
+                raise piece
+            read.append(piece)
+            if len(read) == counts[0]:
+                counts.popleft()
+                yield tuple(torch.cat(parts) for parts in zip(*read, strict=True))
+                read.clear()
+    finally:
+        del ahead  # which ends the workers, in the middle of a picture too
+        budget.forget()
 
 
 @torch.no_grad()

@@ -10,24 +10,26 @@ from torch import Tensor
 from semblance.runtime import random
 
 Skipped = list[tuple[str, str]]  # (name, reason) of files that could not be read
+UNKNOWN = -1  # the class of a sample without a label
 
 
 @dataclass
 class Attribute:
-    """One kind of label, for evaluation only: the class of each sample, int64 (N,), and the classes' names."""
+    """One kind of label, for evaluation only: the class of each sample, int64 (N,), UNKNOWN where it has none, and the
+    classes' names."""
 
     values: Tensor
     classes: list[str]
 
     @property
     def names(self) -> list[str]:
-        """The name of each sample's class."""
-        return [self.classes[value] for value in self.values.tolist()]
+        """The name of each sample's class; "" where it has none."""
+        return [self.classes[value] if value != UNKNOWN else "" for value in self.values.tolist()]
 
-
-def labelled(values: Tensor | None, classes: Sequence[str]) -> dict[str, Attribute]:
-    """The attributes of samples with one label each: "class"."""
-    return {} if values is None else {"class": Attribute(values, list(classes))}
+    @property
+    def known(self) -> Tensor:
+        """Whether each sample has a label: bool (N,)."""
+        return self.values != UNKNOWN
 
 
 class Reader(Protocol):
@@ -99,9 +101,9 @@ class Source(Generic[S]):
 
     @property
     def attributes(self) -> list[str]:
-        """The labels that both parts have, in at least two classes: those to measure accuracy on."""
+        """The labels that samples of both parts have, of at least two classes: those to measure accuracy on."""
         parts = (self.train.attributes, self.test.attributes if self.test is not None else {})
-        return [name for name in parts[0] if all(name in p and len(p[name].classes) > 1 for p in parts)]
+        return [n for n in parts[0] if all(n in p and len(p[n].classes) > 1 and bool(p[n].known.any()) for p in parts)]
 
     def sampled(self, most: int) -> "Source[S]":
         """At most so many samples to train on, and a fifth as many held-out ones, to measure on; all of them for 0."""
@@ -125,9 +127,10 @@ def _sample(samples: Any, most: int) -> Any:
     if label is None:
         return samples.subset(order[:most].sort().values)
     order = order[label.values[order].argsort(stable=True)]  # a class after the other
-    counts = label.values.bincount()
+    counts = (label.values - UNKNOWN).bincount()
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
     share = (torch.arange(len(order)) - starts) / counts.repeat_interleave(counts)
+    share[~label.known[order]] += 1  # samples without a label measure nothing
     return samples.subset(order[share.argsort(stable=True)[:most]].sort().values)
 
 

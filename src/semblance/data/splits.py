@@ -1,111 +1,241 @@
-"""Which pictures are held out, and which class each shows, told from relative names alone."""
+"""Which samples are held out, and what each is labelled by: by folders, by a table, or as a person says."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from os import fsencode
-from pathlib import PurePosixPath
 
-_HELD_OUT = ("test", "val", "valid", "validation")
+import torch
+from torch import Tensor
+
+from semblance.data.samples import UNKNOWN, Attribute
+from semblance.data.split_folders import Arranged, arrange, folder_of, unmatched
+from semblance.data.tally import Tally
+from semblance.errors import UserError
+from semblance.shown import as_bytes, shown
+
+TENTH = 0.1
+FOLDERS = "folders"  # as --labels
 
 
-def is_of_kind(name: str, extensions: Collection[str]) -> bool:
-    """Whether a file of this relative name has one of these extensions, and is neither hidden nor made by macOS."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in extensions and not any(p.startswith(".") or p == "__MACOSX" for p in path.parts)
+@dataclass(frozen=True)
+class LabelOptions:
+    """What a person says of labels and split, instead of what folders and files say.
+
+    unlabelled: folders, tables and arrays label nothing.
+    labels: a CSV file (sources/label_table.py), or "folders": the first folders are the classes, whatever their names.
+    split: "none": nothing is held out. A share such as "0.2": so much is, by the hash of names. Or folders by part:
+        "train=Training,test=Testing"; a part may be named several times, and what is named for none is left out, or
+        where no train= is named, trained on.
+    """
+
+    unlabelled: bool = False
+    labels: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.split is not None:
+            object.__setattr__(self, "split", check_split(self.split))
+
+    @property
+    def table(self) -> str | None:
+        """The CSV file."""
+        return None if self.labels == FOLDERS else self.labels
+
+    @property
+    def share(self) -> float | None:
+        """The share to be held out by hash, 0 for "none"; None where it is not said."""
+        return None if self.split is None or "=" in self.split else 0.0 if self.split == "none" else float(self.split)
+
+    @property
+    def folders(self) -> dict[str, list[str]]:
+        """Folders by part, where they are said."""
+        said: dict[str, list[str]] = {}
+        for entry in self.split.split(",") if self.split and "=" in self.split else ():
+            part, _, folder = entry.partition("=")
+            said.setdefault(part.strip().lower(), []).append(folder.strip())
+        return said
+
+
+def check_split(given: str | float) -> str:
+    """A value of `split` in its one spelling; a UserError where it is none."""
+    text = str(given).strip()
+    wanted = "give none, a share such as 0.2, or folders as train=Training,test=Testing"
+    if text.lower() in ("none", "0", "0.0"):
+        return "none"
+    if "=" not in text:
+        try:
+            share = float(text)
+        except ValueError:
+            raise UserError(wanted) from None
+        if not 0 < share < 1:
+            raise UserError(f"the share held out lies between 0 and 1: {wanted}")
+        return f"{share:g}"
+    entries = [entry.partition("=") for entry in text.split(",")]
+    if any(part.strip().lower() not in ("train", "test") or not folder.strip() for part, _, folder in entries):
+        raise UserError(wanted)
+    return ",".join(f"{part.strip().lower()}={folder.strip()}" for part, _, folder in entries)
+
+
+@dataclass
+class LabelTable:
+    """What a table says of the files that it names, by their names in the data set.
+
+    labels: by column and name; what is blank is missing. held: whether each is held out, where the table says it.
+    sounds: the sound file of each, where it is another. named: all files that it names. missing: names that are of no
+    file, each with the table's. notes: how it was understood, in sentences.
+    """
+
+    name: str
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    held: dict[str, bool] = field(default_factory=dict)
+    sounds: dict[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def told(self) -> list[str]:
+        """The notes, and one that counts the missing."""
+        tally = Tally()
+        tally.add(f"Named by {shown(self.name)}, but not there", *(name for name, _ in self.missing))
+        return [*self.notes, *tally.lines()]
 
 
 @dataclass
 class Part:
-    """Names of the pictures of one split, sorted, and the index of each one's class where there are classes."""
+    """Names of the samples of one part, in order, and what they are labelled by."""
 
     names: list[str]
-    labels: list[int] | None = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
 
 
 @dataclass
 class Split:
-    """notes: what may surprise a person about the names, in sentences."""
+    """notes: what may surprise a person, in sentences. labels_by, split_by: what said so, as "by folder"."""
 
     train: Part
     test: Part | None
-    classes: list[str]
     notes: list[str] = field(default_factory=list)
+    labels_by: str = ""
+    split_by: str = ""
 
 
-def is_held_out(name: str) -> bool:
-    """Whether a picture belongs to the held-out tenth: a hash of its own name, so that other files do not matter."""
-    return int.from_bytes(blake2b(fsencode(name), digest_size=8).digest(), "big") % 10 == 0
+def _hash(name: str) -> int:
+    return int.from_bytes(blake2b(as_bytes(name), digest_size=8).digest(), "big")
 
 
-def split(names: Sequence[str]) -> Split:
-    """Split pictures by their names, which are relative to the data set with `/` between folders.
+def is_held_out(name: str, share: float = TENTH) -> bool:
+    """Whether a sample belongs to the held-out part: a hash of its own name, so that other files do not matter.
 
-    Folders that hold everything are entered first. `train/` beside `test/` (or `val/`, `valid/`, `validation/`) are
-    the splits; what lies beside them is left out. Otherwise, where every picture lies in one of two or more class
-    folders, a tenth is held out; without classes nothing is. The class is the first folder within the split.
+    A larger share holds out the same samples and more.
     """
+    rest, tenth = divmod(_hash(name), 10)
+    return (tenth << 32) + rest % 2**32 < round(10 * share * 2**32)
+
+
+def hold_out(names: Mapping[str, str], groups: Mapping[str, str] | None = None, share: float = TENTH) -> set[str]:
+    """The held-out ones of some names, by the hash that is_held_out takes; empty where that would be all of them.
+
+    A group that the hash leaves without a held-out one gives the one of lowest hash, if it has two: so a file added
+    moves at most one other, of its own group.
+
+    names: by name, what is hashed. groups: the class of each name, one group without it; names without a class are
+    held out by their hash alone.
+    """
+    held = {name for name, hashed in names.items() if is_held_out(hashed, share)}
+    members: dict[str, list[str]] = {}
+    for name in names:
+        if (group := "" if groups is None else groups.get(name)) is not None:
+            members.setdefault(group, []).append(name)
+    held |= {min(m, key=lambda n: _hash(names[n])) for m in members.values() if len(m) > 1 and held.isdisjoint(m)}
+    return set() if len(held) == len(names) else held
+
+
+def hold_out_rows(count: int, label: Attribute | None, share: float | None = None, *, clips: bool = False) -> Tensor:
+    """Which rows of arrays are held out, by their numbers and classes as hold_out: bool (count,).
+
+    Of pictures, those with a label, which alone can be measured."""
+    names = {str(row): str(row) for row in range(count)}
+    groups = None
+    if label is not None:
+        groups = {name: group for name, group in zip(names, label.names, strict=True) if group}
+        names = names if clips else {name: name for name in groups}
+    held = hold_out(names, groups, TENTH if share is None else share)
+    return torch.tensor([str(row) in held for row in range(count)], dtype=torch.bool)
+
+
+def split(
+    names: Sequence[str], options: LabelOptions | None = None, table: LabelTable | None = None, *, clips: bool = False
+) -> Split:
+    """Split files by their names, which are relative to the data set with `/` between folders, and label them.
+
+    split_folders.arrange says what folders tell; a table, where there is one, labels instead of them, and its column
+    `split` splits; options overrule both. Where nothing tells a split, a tenth is held out by the hash of names, of
+    each class one at least (hold_out): of pictures those that have a label, since labels are what they are measured by.
+    """
+    options, kind = options or LabelOptions(), "clip" if clips else "picture"
     names = sorted(names)
-    inner = dict(zip(names, _descend(names), strict=True))
-    tops: dict[str, dict[str, str]] = {}
-    for name, short in inner.items():
-        top, slash, rest = short.partition("/")
-        if slash:
-            tops.setdefault(top.lower(), {})[name] = rest
-    beside = [top for top in _HELD_OUT if top in tops]
-    if "train" in tops and beside:
-        # ImageNet and others ship a test folder without classes beside a val folder with them.
-        test = next((top for top in beside if _classes(tops[top].values())), beside[0])
-        parts = _labelled(tops["train"], tops[test])
-        if left_out := [name for name in names if name not in tops["train"] and name not in tops[test]]:
-            parts.notes.append(f"{len(left_out):,} pictures beside train/ and {test}/ are left out, as {left_out[0]}.")
-        return parts
-    if not _classes(inner.values()):
-        return Split(Part(names), None, [], _loose(inner.values()))
-    held = {name: short for name, short in inner.items() if is_held_out(short)}
-    if len(held) == len(inner):
-        return Split(Part(names), None, [], ["Too few pictures to hold some out."])
-    return _labelled({name: short for name, short in inner.items() if name not in held}, held)
+    found = arrange(names, options.folders, as_classes=options.labels == FOLDERS)
+    shorts = dict(sorted((found.train | (found.test or {})).items()))
+    notes = list(found.notes)
+    by_table = table is not None and bool(table.held) and options.share is None and not options.folders
+    if by_table:
+        shorts, notes = {name: name for name in names}, []  # folders have no say in it
+    if table is not None and (unnamed := [name for name in shorts if name not in table.named]):
+        count = f"{len(unnamed):,} of {len(shorts):,} {kind}s"
+        notes.append(f"{count} are not named by {shown(table.name)}, as {shown(unnamed[0])}.")
+    labels, labels_by = _labels(found, shorts, options, table, notes, clips=clips)
+    if table is not None and by_table:
+        held, split_by = {name for name in names if table.held.get(name)}, f"by {table.name}"
+    elif options.share is None and found.test is not None:
+        held, split_by = set(found.test), "by --split" if options.folders else "by folder"
+    else:
+        share, split_by = TENTH if options.share is None else options.share, "by hash"
+        some = set().union(*labels.values()) if not clips and (labels or options.share is None) else shorts
+        whole = clips and not (found.classes and table is None)  # the whole names of clips are hashed, as ever
+        hashed = {name: name if whole else short for name, short in shorts.items() if name in some}
+        held = hold_out(hashed, next(iter(labels.values()), None), share) if share else set()
+        if hashed and share and not held:
+            notes.append(f"Too few {kind}s to hold some out.")
+    if not set(shorts) - held:
+        notes.append("Nothing would be left to train on, so nothing is held out.")
+        held = set()
+    parts = [Part([n for n in shorts if n not in held]), Part([n for n in shorts if n in held])]
+    for column, known in labels.items():
+        classes = [{known[name] for name in part.names if name in known} for part in parts]
+        if held:
+            told = unmatched(classes[0], classes[1], of=kind)
+            notes += [f"{shown(column)}: {note}" if len(labels) > 1 else note for note in told]
+        if not held or classes[0] & classes[1]:
+            index = {name: i for i, name in enumerate(sorted(classes[0] | classes[1]))}
+            for part in parts:
+                values = [index[known[name]] if name in known else UNKNOWN for name in part.names]
+                part.attributes[column] = Attribute(torch.tensor(values), list(index))
+    if not any(part.attributes for part in parts) and not options.unlabelled:
+        labels_by = ""
+    return Split(parts[0], parts[1] if held else None, notes, labels_by, split_by if held else "")
 
 
-def _descend(names: list[str]) -> list[str]:
-    """The names without the folders that all of them share."""
-    while all("/" in name for name in names) and len({name.split("/")[0] for name in names}) == 1:
-        names = [name.split("/", 1)[1] for name in names]
-    return names
-
-
-def _classes(inner: Iterable[str]) -> list[str]:
-    """Class folders, sorted; none unless every picture lies in one and there are two at least."""
-    folders = _folders(inner)
-    return sorted(folders) if "" not in folders and len(folders) > 1 else []
-
-
-def _folders(inner: Iterable[str]) -> set[str]:
-    """The first folders of names; "" where one has none."""
-    return {name.rpartition("/")[0].split("/")[0] for name in inner}
-
-
-def _loose(inner: Iterable[str]) -> list[str]:
-    """A note on pictures that lie beside what would be class folders or splits."""
-    inner = list(inner)
-    loose = [name for name in inner if "/" not in name]
-    if not loose or len(loose) == len(inner):
-        return []
-    return [f"The folders are not taken for classes, since {loose[0]} lies beside them; move it into one or away."]
-
-
-def _labelled(train: dict[str, str], test: dict[str, str]) -> Split:
-    classes = _classes([*train.values(), *test.values()])
-    notes = [] if classes else _loose([*train.values(), *test.values()])
-    ours, theirs = (_folders(part.values()) for part in (train, test))
-    if classes and test and not ours & theirs:
-        classes, notes = [], ["The training and the test pictures share no class folder, so the folders are ignored."]
-    elif classes and theirs - ours:
-        notes = [f"No training picture is of the test class {', '.join(sorted(theirs - ours))}."]
-    index = {name: i for i, name in enumerate(classes)}
-
-    def part(inner: dict[str, str]) -> Part:
-        return Part(list(inner), [index[short.split("/")[0]] for short in inner.values()] if classes else None)
-
-    return Split(part(train), part(test) if test else None, classes, notes)
+def _labels(
+    found: Arranged, shorts: Mapping[str, str], options: LabelOptions, table: LabelTable | None, notes: list[str],
+    *, clips: bool,
+) -> tuple[dict[str, dict[str, str]], str]:  # fmt: skip
+    """Labels by attribute and name, and what said them."""
+    if options.unlabelled:
+        return {}, "by --unlabelled"
+    if table is None:
+        notes += found.class_notes
+        known = {n: c for n, s in shorts.items() if n not in found.unlabelled and (c := folder_of(s))}
+        return ({"class": known}, "by folder") if found.classes else ({}, "")
+    labels = {}
+    for column, values in table.labels.items():
+        known = {name: values[name] for name in shorts if name in values}
+        if 1 < len(set(known.values())) <= len(known) // 2:
+            labels[column] = known
+        elif known:
+            each, of = len(set(known.values())), len(known)
+            told = f"it has {each:,} different value{'s' * (each > 1)} for {of:,} file{'s' * (of > 1)}"
+            notes.append(f"The column {shown(column)} of {shown(table.name)} is no label: {told}.")
+    if len(labels) == 1 and not clips:  # what pictures are labelled by is called so everywhere
+        (column, known), *_ = labels.items()
+        return {"class": known}, f"by {shown(column)} of {shown(table.name)}"
+    return labels, f"by {shown(table.name)}"

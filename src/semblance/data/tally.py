@@ -14,12 +14,14 @@ class Tally:
         self.kinds: dict[str, list[str]] = {}
 
     def add(self, kind: str, *names: str) -> None:
-        """kind: what befell these files, in words that a count can follow: "Only the first page is used"."""
+        """kind: what befell these files, or folders if a name ends in "/", in words that a count can follow: "Only the
+        first page is used"."""
         if names:
             self.kinds.setdefault(kind, []).extend(names)
 
     def lines(self) -> Iterator[str]:
         """One sentence a kind: "Only the first page is used: 20 files, as a.tif, b.tif, c.tif."."""
         for kind, names in self.kinds.items():
-            count = f"{len(names):,} file{'s' * (len(names) != 1)}"
+            noun = "folder" if all(name.endswith("/") for name in names) else "file"
+            count = f"{len(names):,} {noun}{'s' * (len(names) != 1)}"
             yield f"{kind}: {count}, as {', '.join(shown(name) for name in names[:_NAMED])}."

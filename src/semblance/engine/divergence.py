@@ -7,6 +7,7 @@ from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.runs.folder import RunFolder
 from semblance.runtime import fsdp, ranks
+from semblance.shown import shown
 from semblance.systems import Method
 
 
@@ -41,12 +42,12 @@ class Divergence:
         ]
         what = f"{weights[0]} is no longer finite" if weights else f"The loss is {loss}"
         if self.leader:
-            names = [str(self.samples.items[i]) for i in index.tolist()]
+            names = [shown(self.samples.items[i]) for i in index.tolist()]
             about = {"step": step, "loss": str(loss), "weights": weights, "samples": index.tolist(), "names": names}
             self.folder.write(self.folder.diverged, about)
         again = "The last checkpoint is from before: --resume takes the same steps again. "
         again = again if self.folder.checkpoint.exists() else ""
         return UserError(
-            f"{what} at step {step}; the samples of its batch are listed in {self.folder.diverged}. {again}In a new "
-            "run, lower --lr, set --clip-grad 1, or try --precision 32."
+            f"{what} at step {step}; the samples of its batch are listed in {shown(self.folder.diverged)}. {again}In a "
+            "new run, lower --lr, set --clip-grad 1, or try --precision 32."
         )

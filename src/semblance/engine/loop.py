@@ -15,7 +15,7 @@ from semblance.data.samples import Samples
 from semblance.engine import training_step
 from semblance.engine.batches import Batch, batches
 from semblance.engine.divergence import Divergence
-from semblance.engine.optimizers import cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
+from semblance.engine.optimizers import check_state, cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
 from semblance.engine.whole_set import WholeSet
 from semblance.errors import UserError
 from semblance.runs import checkpoint
@@ -25,6 +25,7 @@ from semblance.runtime import fsdp, ranks
 from semblance.runtime.atomic_files import clear_leftovers
 from semblance.runtime.device import send_raw
 from semblance.runtime.progress import Progress
+from semblance.shown import shown
 from semblance.systems import Clock, Method
 from semblance.views.view import make_views
 
@@ -201,20 +202,21 @@ def _restore(
 ) -> Trained:  # fmt: skip
     state = checkpoint.load(folder.checkpoint)
     if state.get("run") != config.identity():
-        raise UserError(f"{folder.checkpoint} is of another run than the config.yaml beside it. Put its own back.")
+        raise UserError(
+            f"{shown(folder.checkpoint)} is of another run than the config.yaml beside it. Put its own back."
+        )
     if state.get("samples") != fingerprint:
         raise UserError(
-            f"The samples of {name} are not those that the run in {folder.path} began with. Put those back, or "
-            "start a new run without --resume."
+            f"The samples of {shown(name)} are not those that the run in {shown(folder.path)} began with. Put those "
+            "back, or start a new run without --resume."
         )
     try:
+        check_state(optimizer, state["optimizer"])
         fsdp.load(method, optimizer, state)
-        trained = Trained(state["step"], total, state["seconds"])
-        if not (type(trained.step) is int and trained.step >= 0 and isinstance(trained.seconds, float)):
-            raise TypeError(f"step {trained.step!r} after {trained.seconds!r} s")
-        return trained
     except (AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
-        raise UserError(f"{folder.checkpoint} does not belong to this run: {error}") from error
+        raise UserError(f"{shown(folder.checkpoint)} does not belong to this run: {error}") from error
+    step, seconds = checkpoint.progress(state, folder.checkpoint)
+    return Trained(step, total, seconds)
 
 
 @contextmanager

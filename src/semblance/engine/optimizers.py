@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,6 +126,12 @@ def _inverse_roots(grams: Tensor, iterations: int) -> Tensor:
     return root
 
 
+STATE: dict[type[Optimizer], set[str]] = {  # what is kept of each parameter
+    SGD: {"momentum_buffer"}, Adam: {"step", "exp_avg", "exp_avg_sq"}, AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    LARS: {"momentum"}, Muon: {"momentum"},
+}  # fmt: skip
+
+
 def make_optimizer(
     name: str, module: nn.Module, *, weight_decay: float, bias_lr_ratio: float = 1.0, decay_1d: bool = False,
     fixed_lr: Sequence[str] = (), no_momentum: Sequence[str] = (),
@@ -161,6 +168,21 @@ def make_optimizer(
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
     return LARS(groups, lr=0.0, variant=name, eta=0.02 if name == "lars-clip" else 1e-3)
+
+
+def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """A ValueError unless a checkpoint holds the state of this optimiser: of its parameters, in their shapes."""
+    own = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in saved["param_groups"]] != [group["params"] for group in own]:
+        raise ValueError("its optimiser has other parameters")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, kept in saved["state"].items():
+        if kept.keys() != STATE[type(optimizer)] and kept:
+            raise ValueError(f"its optimiser keeps {', '.join(map(str, kept))}")
+        for name, value in kept.items():
+            shape = torch.Size() if name == "step" else parameters[i].shape
+            if value is not None and value.shape != shape:
+                raise ValueError(f"its optimiser keeps {name} {tuple(value.shape)} of {tuple(shape)}")
 
 
 def warmup_cosine(step: int, total: int, warmup: int, final: float = 0.0) -> float:

@@ -15,10 +15,11 @@ from torch import Tensor
 from semblance.data.clips.media import SOUNDS, decode_sound
 from semblance.data.samples import Skipped, reason
 from semblance.data.sources.files import Files
-from semblance.data.splits import is_of_kind
+from semblance.data.sources.kinds import is_of_kind
 from semblance.errors import UserError
 from semblance.evaluation.clip_features import probed
 from semblance.runtime.precision import autocast
+from semblance.shown import as_bytes
 from semblance.views.sound import SoundView
 
 WINDOWS = 10  # of each recording, evenly spaced
@@ -81,7 +82,7 @@ def _class_and_fold(name: str) -> tuple[str, int] | None:
         return match["label"], int(match["fold"])
     if len(path.parts) < 2:
         return None
-    return path.parts[-2], int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big") % FOLDS
+    return path.parts[-2], int.from_bytes(blake2b(as_bytes(name), digest_size=4).digest(), "big") % FOLDS
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ class Labelled:
 
     @classmethod
     def of(cls, train: Tensor, test: Tensor, source: Source[Any], attribute: str) -> "Labelled":
-        """The readable samples of both parts; on a GPU where they fit."""
+        """The readable samples of both parts that have the label; on a GPU where they fit."""
         assert source.test is not None
         found = [*_readable(train, source.train, attribute), *_readable(test, source.test, attribute)]
         fits = torch.cuda.is_available() and 4 * sum(t.nbytes for t in found) < _free()
@@ -63,8 +63,14 @@ def neighbours_of(samples: int) -> int:
 
 
 def _readable(features: Tensor, samples: Samples, attribute: str) -> tuple[Tensor, Tensor]:
-    kept, labels = samples.readable, samples.attributes[attribute].values
+    kept, labels = labelled(samples, attribute), samples.attributes[attribute].values
     return (features, labels) if len(kept) == len(samples) else (features[kept], labels[kept])
+
+
+def labelled(samples: Samples, attribute: str) -> Tensor:
+    """Indices of the readable samples that have the label: int64 (n,)."""
+    kept = samples.readable
+    return kept[samples.attributes[attribute].known[kept]]
 
 
 def _free() -> int:

@@ -7,11 +7,13 @@ import torch
 
 from semblance import systems
 from semblance.data import Source
+from semblance.errors import UserError
 from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.from_run import go_on_from
+from semblance.shown import shown
 from semblance.systems import Method
 
 
@@ -33,7 +35,10 @@ def at_the_start(
     if config.precision == "64":
         method.double()
     if config.from_run is not None and folder is not None:
-        method.load_state_dict(checkpoint.load(folder.beginning)["method"])
+        try:
+            method.load_state_dict(checkpoint.load(folder.beginning)["method"])
+        except RuntimeError as error:  # of names and shapes
+            raise UserError(f"{shown(folder.beginning)} does not belong to this run: {error}") from error
     elif config.from_run is not None:
         go_on_from(config.from_run, method, source.train)
     return method

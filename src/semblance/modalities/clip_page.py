@@ -80,9 +80,9 @@ def show(clips: Clips, i: int, query: int | None = None) -> Shown:
     label = next(iter(clips.attributes.values()), None)
     if query is not None:
         verdict = "own" if query == i else ""
-        if not verdict and label is not None:
+        if not verdict and label is not None and label.known[[i, query]].all():
             verdict = "same" if label.values[i] == label.values[query] else "other"
-    name = label.classes[int(label.values[i])] if label is not None else str(clips.items[i])
+    name = label.names[i] if label is not None and label.known[i] else str(clips.items[i])
     return Shown(moving(clips.frames[i], clips.video.fps), playable(clips.sounds[i], clips.sound.rate), name, verdict)
 
 

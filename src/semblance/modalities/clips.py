@@ -38,7 +38,10 @@ class ClipModality:
     encoders = ("raw input", "untrained networks", "trained networks")
 
     def load(self, config: TrainConfig) -> Source[Clips]:
-        return load_clips(config.data, config.video, config.sound)
+        return load_clips(
+            config.data, config.video, config.sound,
+            unlabelled=config.unlabelled, labels=config.labels, split=config.split,
+        )  # fmt: skip
 
     def networks(self, config: TrainConfig) -> list[nn.Module]:
         if config.audio_backbone is None:

@@ -44,4 +44,6 @@ def evaluate_on_sounds(
         each = " ".join(f"{100 * fold:.1f}" for fold in folds)
         cells.append([f"{kind} network", f"{100 * mean:.1f} ± {100 * error:.1f}", each])
     title = f"{len(sounds.labels):,} sounds of {len(sounds.classes)} classes"
-    return Evaluation(table, title, [(["audio backbone", "SVM %", "folds"], cells)], sounds.skipped)
+    return Evaluation(
+        table, title, [(["audio backbone", "SVM %", "folds"], cells)], sounds.skipped, notes=[*files.left_out.lines()]
+    )

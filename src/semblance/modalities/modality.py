@@ -32,13 +32,15 @@ class Figures:
 
 @dataclass
 class Evaluation:
-    """Rows, what they were measured on in words, the tables to be printed, unreadable files, and how it was done."""
+    """Rows, what they were measured on in words, the tables to be printed, unreadable files, how it was done, and how
+    the data was understood."""
 
     table: list[dict[str, Any]]
     title: str
     printed: list[Cells]
     skipped: Skipped = field(default_factory=list)
     protocol: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 class Modality(Protocol):

@@ -11,7 +11,7 @@ from semblance.data import Images, Source, load
 from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
 from semblance.evaluation.picture_features import features, raw_pixels
-from semblance.evaluation.table import TEMPERATURE, Embedded, Labelled, neighbours_of
+from semblance.evaluation.table import TEMPERATURE, Embedded, Labelled, labelled, neighbours_of
 from semblance.modalities.modality import Evaluation, Figures, Modality, Parts
 from semblance.nets.backbones import backbone, check_sizes
 from semblance.report.gallery import Gallery
@@ -21,6 +21,7 @@ from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runtime import random
 from semblance.runtime.fsdp import check_shardable
+from semblance.shown import shown
 from semblance.systems import Method
 from semblance.views.view import MEAN, STD, make_views
 
@@ -35,7 +36,11 @@ class Pictures:
     encoders = ("raw pixels", "untrained backbone", "trained backbone")
 
     def load(self, config: TrainConfig) -> Source[Images]:
-        return load(config.data, image_size=config.load_size, data_root=config.data_root, download=config.download)
+        return load(
+            config.data, image_size=config.load_size, data_root=config.data_root, download=config.download,
+            unlabelled=config.unlabelled, labels=config.labels, split=config.split,
+            grey_levels=config.grey_levels,
+        )  # fmt: skip
 
     def networks(self, config: TrainConfig) -> list[nn.Module]:
         network = backbone(config.backbone)
@@ -57,16 +62,19 @@ class Pictures:
         return _parts(raw_pixels(source.train, source.held_out, workers=config.workers))
 
     def measure(self, parts: Parts, source: Source[Images], config: TrainConfig) -> dict[str, Any]:
+        """Of each attribute, under its name, and of the first without it: the one that log and verdict speak of."""
         found: dict[str, Any] = {}
         for name in source.attributes:
             rows = Labelled.of(parts[0].features["pictures"], parts[1].features["pictures"], source, name)
-            probe, of = rows.linear(), "" if name == "class" else f"{name}_"
-            found |= {
-                f"{of}knn_top1": rows.knn_top1(config.knn_k, config.knn_temperature),
-                f"{of}linear_top1": probe.top1,
-                f"{of}linear_mean_per_class": probe.mean_per_class,
-                f"{of}probe": {"lr": probe.lr, "weight_decay": probe.weight_decay},
+            probe = rows.linear()
+            measures = {
+                "knn_top1": rows.knn_top1(config.knn_k, config.knn_temperature),
+                "linear_top1": probe.top1,
+                "linear_mean_per_class": probe.mean_per_class,
+                "probe": {"lr": probe.lr, "weight_decay": probe.weight_decay},
             }
+            found |= measures if name == source.attributes[0] else {}
+            found |= {} if name == "class" else {f"{name}_{measure}": value for measure, value in measures.items()}
         return found
 
     def watch(self, method: Method, source: Source[Images], config: TrainConfig) -> dict[str, float]:
@@ -80,17 +88,25 @@ class Pictures:
     ) -> dict[str, Any]:  # fmt: skip
         if not table:
             return {}
-        of = len(source.sampled(config.eval_samples).train.readable)
+        measured = source.sampled(config.eval_samples)
+        of, held_out = (len(labelled(part, source.attributes[0])) for part in (measured.train, measured.held_out))
         k, temperature = min(config.knn_k or neighbours_of(of), of), config.knn_temperature or TEMPERATURE
         told = (
             f"kNN: the {k} nearest of {of:,} training pictures vote, temperature {temperature:g} (as published: 200 of "
             "all). Linear: softmax regression on standardised features of pictures (as published: of random crops)."
         )
-        return {"protocol": told} | {name: table[-1][name] for name in ("knn_top1", "linear_top1") if name in table[-1]}
+        if source.attributes != ["class"]:
+            told += f" The log, the curves and the verdict are of {shown(source.attributes[0])}."
+        if held_out < len(measured.held_out.readable):
+            told += f" {held_out:,} of the held-out pictures have a label."
+        found = {"protocol": told, "measured": {"train": of, "test": held_out}}
+        return found | {name: table[-1][name] for name in ("knn_top1", "linear_top1") if name in table[-1]}
 
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
         table = summary["table"]
-        return [of_measures(table, [name for name in table[0] if name.endswith("_top1")])] if table else []
+        names = [name for name in table[0] if name.endswith("_top1")] if table else []
+        of_labels = [name for name in names if name not in ("knn_top1", "linear_top1")]
+        return [of_measures(table, of_labels or names)] if table else []
 
     def save(self, folder: RunFolder, method: Method, config: TrainConfig) -> None:
         about = {name: getattr(config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor, nn
 
-from semblance.nets.backbones import backbone
+from semblance.nets.backbones import backbone, checked_width
 from semblance.nets.video import max_of_parts
 
 _NAME = re.compile(r"conv2d-10(?P<small>-small)?(-w(?P<width>\d+))?(-t(?P<parts>[1-9]\d*))?")
@@ -80,7 +80,7 @@ def audio_backbone(name: str, bins: int) -> nn.Module:
     match = _NAME.fullmatch(name)
     if not match:
         return OverSpectrogram(backbone(name), bins)
-    width, parts = int(match["width"] or 64), int(match["parts"] or 1)
+    width, parts = checked_width(match["width"] or "64"), int(match["parts"] or 1)
     return Conv2D(bins, width, small=bool(match["small"]), parts=parts)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semblance.errors import UserError, unknown
 from semblance.nets.convolution import mend
 from semblance.runtime.device import send
+from semblance.shown import shown
 
 # "resnet10" is timm's ResNet-18 with one block per stage; suffixes as in resnet10-w32-cifar
 _NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?(?P<sobel>-sobel)?")
@@ -27,7 +28,8 @@ def backbone(name: str) -> nn.Module:
     """
     match = _NAME.fullmatch(name)
     if not match:
-        raise UserError(f"Backbone {name!r} is not a name like resnet18, resnet10-w32-cifar or torchvision/resnet18.")
+        told = "is not a name like resnet18, resnet10-w32-cifar or torchvision/resnet18"
+        raise UserError(f"Backbone '{shown(name)}' {told}.")
     base, width = match["base"], match["width"]
     model = _torchvision(base.removeprefix("torchvision/")) if base.startswith("torchvision/") else _timm(base, width)
     if match["cifar"]:
@@ -63,12 +65,18 @@ def _timm(base: str, width: str | None) -> nn.Module:
     options: dict[str, Any] = {}
     if base == "resnet10":
         base, options = "resnet18", {"layers": (1, 1, 1, 1)}
-    if not timm.is_model(base):
+    architecture, _, tag = base.partition(".")
+    if not timm.is_model(architecture):
         raise _unknown(base)
+    if tag and base not in timm.list_models(f"{architecture}.*", pretrained=True):
+        raise UserError(
+            f"Unknown backbone '{shown(base)}': timm has no such weights for {architecture}, and none are loaded: "
+            f"give {architecture}."
+        )
     if width:
         if base not in ("resnet18", "resnet34"):
             raise UserError(f"Backbone suffix -w{width} works on resnet10, resnet18 and resnet34, not on {base}.")
-        w = int(width)
+        w = checked_width(width)
         # only timm's deep stem has a free width; the -cifar stem replaces it
         options |= {"channels": (w, 2 * w, 4 * w, 8 * w), "stem_type": "deep", "stem_width": w // 2}
     model = timm.create_model(base, num_classes=0, **options)
@@ -78,13 +86,20 @@ def _timm(base: str, width: str | None) -> nn.Module:
     return model
 
 
+def checked_width(width: str) -> int:
+    """The number of a suffix "-w32"; a UserError for one that makes no network."""
+    if not 2 <= int(width) <= 4096:
+        raise UserError(f"Backbone suffix -w{width}: give a width of 2 to 4096.")
+    return int(width)
+
+
 def _unknown(base: str) -> UserError:
     """Suggests similar names only: timm has more than a thousand."""
     import timm
 
     close = get_close_matches(base, ["resnet10", *timm.list_models()], n=3, cutoff=0.5)
     hint = f"Did you mean {', '.join(close)}? " if close else ""
-    return UserError(f"Unknown backbone {base!r}. {hint}Any timm model works, or torchvision/NAME.")
+    return UserError(f"Unknown backbone '{shown(base)}'. {hint}Any timm model works, or torchvision/NAME.")
 
 
 @torch.no_grad()

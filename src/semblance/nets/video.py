@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from semblance.errors import UserError
-from semblance.nets.backbones import backbone
+from semblance.nets.backbones import backbone, checked_width
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # of each stage, by depth
 _NAME = re.compile(r"r2plus1d-(?P<depth>10|18|34)(?P<small>-small)?(-w(?P<width>\d+))?(-t(?P<parts>[1-9]\d*))?")
@@ -108,7 +108,7 @@ def video_backbone(name: str) -> nn.Module:
     match = _NAME.fullmatch(name)
     if not match:
         return OverFrames(backbone(name))
-    size = int(match["depth"]), int(match["width"] or 64)
+    size = int(match["depth"]), checked_width(match["width"] or "64")
     return R2Plus1D(*size, small=bool(match["small"]), parts=int(match["parts"] or 1))
 
 

@@ -14,11 +14,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from semblance.report.levels import draw_levels, within_reach
 from semblance.report.words import finite, number, percent
+from semblance.shown import shown
 
 # Drawn in stand-in colours, replaced by the page's own, so that curves follow light and dark.
 INK, MUTED, GRID, CARD, ACCENT, LEVEL = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
 _PAGE = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card", ACCENT: "accent", LEVEL: "level"}
 BUCKETS = 160
+MOST = 100  # curves; methods log some ten
 WIDE, NARROW = (470, 270), (330, 170)
 _LAST = ("lr", "samples_per_second")
 
@@ -36,7 +38,8 @@ class Curve:
 
 def draw(metrics: list[dict[str, Any]], constants: dict[str, float], table: list[dict[str, Any]]) -> list[Curve]:
     """One curve per number logged: the loss with its named levels and the k-NN accuracy first."""
-    keys = list(dict.fromkeys(key for line in metrics for key in line if key not in ("step", "epoch", "seconds")))
+    logged = dict.fromkeys(key for line in metrics for key in line if key not in ("step", "epoch", "seconds"))
+    keys = list(logged)[:MOST]
     first = [key for key in ("loss", "knn_top1") if key in keys]
     rest = [key for key in keys if key not in (*first, *_LAST)] + [key for key in _LAST if key in keys]
     levels = {"loss": constants, "knn_top1": _baselines(table)}
@@ -60,7 +63,7 @@ def _baselines(table: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _curve(key: str, points: np.ndarray, levels: dict[str, float], wide: bool, write: Callable[[Any], str]) -> str:
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": key, "font.size": 11.5}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": shown(key), "font.size": 11.5}):
         width, height = WIDE if wide else NARROW
         # At 72 dots per inch a point is a pixel and a unit of the drawing.
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")

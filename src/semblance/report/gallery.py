@@ -12,7 +12,7 @@ class Gallery:
     """Pictures, held-out ones if there are any, with features by the trained backbone; a few thousand at most.
 
     pictures: uint8 (N, 3, S, S). features: float (N, D). labels: int64 (N,) or None.
-    classes: the name of each label; a label without one is shown as its number.
+    classes: the name of each label; a label without one is shown as its number, one below 0 not at all.
     """
 
     pictures: Tensor

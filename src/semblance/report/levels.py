@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from semblance.shown import shown
+
 Levels = dict[str, float]
 
 
@@ -34,7 +36,7 @@ def draw_levels(figure: Figure, axes: Axes, levels: Levels, steps: np.ndarray, v
         "in_layout": False,
         "parse_math": False,
     }
-    texts = [axes.text(0, 0, textwrap.fill(name, 52), **style) for name in levels]
+    texts = [axes.text(0, 0, textwrap.fill(shown(name), 52), **style) for name in levels]
     figure.draw_without_rendering()  # fixes the layout, so that what follows can be measured
 
     frame = axes.get_window_extent()

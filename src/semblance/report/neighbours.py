@@ -48,16 +48,16 @@ class Embedded:
         return bool(np.linalg.norm(self.features.std(axis=0)) < 1e-4)
 
     def name(self, index: int) -> str:
-        """The class name of a picture; empty without labels."""
-        if self.labels is None:
+        """The class name of a picture; empty without a label."""
+        label = -1 if self.labels is None else int(self.labels[index])
+        if label < 0:
             return ""
-        label = int(self.labels[index])
-        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+        return self.classes[label] if label < len(self.classes) else str(label)
 
 
 @dataclass
 class Neighbour:
-    """A picture beside a query: `verdict` is "same", "other" or, without labels, empty."""
+    """A picture beside a query: `verdict` is "same", "other" or, without both labels, empty."""
 
     image: str
     name: str
@@ -84,7 +84,7 @@ def search(seen: Embedded) -> Search | None:
 
     def shown(index: int, similarity: float = 1.0, query: int | None = None) -> Neighbour:
         verdict = ""
-        if seen.labels is not None and query is not None:
+        if seen.labels is not None and query is not None and min(seen.labels[[query, index]]) >= 0:
             verdict = "same" if seen.labels[query] == seen.labels[index] else "other"
         return Neighbour(address(seen.pictures[index], 80), seen.name(index), float(similarity), verdict)
 
@@ -92,8 +92,15 @@ def search(seen: Embedded) -> Search | None:
         (shown(q), [shown(n, s, q) for n, s in zip(nearest[q], similarity[q], strict=True)])
         for q in _queries(seen.labels, count)
     ]
-    agreement = None if seen.labels is None else float((seen.labels[nearest] == seen.labels[:, None]).mean())
-    return Search(rows, agreement, count)
+    return Search(rows, _agreement(seen.labels, nearest), count)
+
+
+def _agreement(labels: np.ndarray | None, nearest: np.ndarray) -> float | None:
+    """Share of neighbours with their picture's label, where both have one; None where none do."""
+    if labels is None:
+        return None
+    known = (labels[nearest] >= 0) & (labels >= 0)[:, None]
+    return float((labels[nearest] == labels[:, None])[known].mean()) if known.any() else None
 
 
 def _queries(labels: np.ndarray | None, count: int) -> list[int]:

@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from semblance.report.gallery import Gallery
-from semblance.runtime.atomic_files import write_atomically
+from semblance.runtime.atomic_files import write_text
+from semblance.shown import shown
 
 
 def write_report(
@@ -37,6 +38,7 @@ def write_report(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_one_line,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -59,4 +61,9 @@ def write_report(
         neighbours=neighbours.search(seen) if seen else None,
         clips=clips,
     )
-    write_atomically(path, lambda file: file.write(page.encode()))
+    write_text(path, page)
+
+
+def _one_line(value: Any) -> Any:
+    """Whatever is put into the page, as names are shown; what is HTML already stays."""
+    return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

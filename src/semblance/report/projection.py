@@ -107,7 +107,7 @@ def _groups(marks: list[Mark], labels: np.ndarray | None) -> list[Group]:
     groups = []
     for label, colour in zip(coloured, COLOURS, strict=False):
         members = [mark for mark, other in zip(marks, labels, strict=True) if other == label]
-        groups.append(Group(members[0].name, colour, members))
+        groups.append(Group(members[0].name if label >= 0 else "no label", colour, members))
     if rest := [mark for mark, label in zip(marks, labels, strict=True) if label not in coloured]:
         number = len(found) - len(coloured)
         groups.insert(0, Group(f"{number} other class{'es' if number > 1 else ''}", "var(--muted)", rest))

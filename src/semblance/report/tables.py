@@ -17,7 +17,9 @@ def of_measures(table: list[dict[str, Any]], shown: list[str], title: str = "enc
 
 
 def _heading(name: str) -> str:
-    return HEADINGS.get(name, name.replace("_", " "))
+    """In words: of size_knn_top1, a measure of the label size, "size kNN"."""
+    measure = next((measure for measure in HEADINGS if name.endswith(measure)), "")
+    return name.removesuffix(measure).replace("_", " ") + HEADINGS.get(measure, "")
 
 
 def _percent(fraction: float) -> str:

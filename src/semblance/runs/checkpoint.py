@@ -1,12 +1,23 @@
 """Checkpoints: tensors and plain values in one file."""
 
+import math
+import pickletools
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
+from torch import Tensor
 
 from semblance.errors import UserError
+from semblance.runs.documents import brief
 from semblance.runtime.atomic_files import write_atomically
+from semblance.shown import shown
+
+_CALLED = {  # by torch.save of tensors and plain values
+    "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3", "torch._utils _rebuild_parameter",
+    "torch.storage UntypedStorage", "collections OrderedDict",
+}  # fmt: skip
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -15,13 +26,66 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is executed."""
+    """Read a checkpoint; nothing in it is executed, and it takes no more memory than the file is large.
+
+    "method" in it is a dict of tensors by name. What else is in it, and of which shapes, whoever uses it compares with
+    what there should be, before any of it is copied.
+    """
     try:
+        _check_contents(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise TypeError(type(state).__name__)
+        _check_tensors(state)
+        weights = state.get("method") if isinstance(state, dict) else None
+        if not isinstance(weights, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+        ):
+            raise ValueError("it holds no networks")
         return state
     except FileNotFoundError:
-        raise UserError(f"No checkpoint at {path}: nothing to resume. Start the run without --resume.") from None
+        raise UserError(f"No checkpoint at {shown(path)}: nothing to resume. Start the run without --resume.") from None
     except Exception as error:
-        raise UserError(f"{path} is not a whole checkpoint of Semblance ({type(error).__name__}).") from error
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        raise UserError(f"{shown(path)} is not a whole checkpoint of Semblance ({why}).") from error
+
+
+def progress(state: dict[str, Any], path: Path) -> tuple[int, float]:
+    """Steps taken and seconds trained, by a checkpoint; a UserError where it does not say so."""
+    step, seconds = state.get("step"), state.get("seconds")
+    if type(step) is int and 0 <= step < 2**53 and isinstance(seconds, float) and 0 <= seconds < math.inf:
+        return step, seconds
+    raise UserError(f"{shown(path)} does not belong to this run: step {brief(step)} after {brief(seconds)} s.")
+
+
+def _check_contents(path: Path) -> None:
+    """A ValueError for a file that would unpack to more than its size, or that calls more than checkpoints do."""
+    try:
+        with ZipFile(path) as file:
+            members = file.infolist()
+            if sum(max(m.file_size, m.compress_size) for m in members) > path.stat().st_size:
+                raise ValueError("it unpacks to more than its size")
+            pickled = [file.read(m) for m in members if m.filename.endswith("/data.pkl")]
+    except BadZipFile:
+        raise ValueError("it is damaged, or something else") from None
+    for operation, argument, _ in (op for data in pickled for op in pickletools.genops(data)):
+        if operation.name in ("GLOBAL", "STACK_GLOBAL", "INST") and argument not in _CALLED:
+            module, _, name = str(argument).partition(" ")
+            if module != "torch" or not (name.endswith("Storage") or isinstance(getattr(torch, name, 0), torch.dtype)):
+                raise ValueError(f"it calls {brief(argument)}")
+
+
+def _check_tensors(state: Any) -> None:
+    """A ValueError for a tensor of more elements than are stored, which a copy would have to make up."""
+    waiting, seen = [state], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, Tensor):
+            plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+            if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError(f"a tensor of {brief(tuple(value.shape))} is more than what is stored of it")

@@ -10,33 +10,38 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import yaml
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from semblance import systems
 from semblance.errors import UserError, unknown
+from semblance.runs.documents import brief, read_yaml
 from semblance.runs.options import (
     GROUPED,
     Data,
     Hardware,
+    Many,
     Measuring,
     Name,
+    Natural,
     Network,
     NotNegative,
     Optimisation,
+    Pixels,
     Time,
     Views,
     What,
 )
-from semblance.runtime.atomic_files import write_atomically
+from semblance.runtime.atomic_files import write_text
+from semblance.shown import shown
 from semblance.systems import AnyView, Method
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 from semblance.views.view import View
 
 MAY_CHANGE = {  # in config.yaml of a run: what is not part of what a run is
-    "data", "data_root", "download", "epochs", "max_steps", "eval_every", "devices", "shard", "workers",
-    "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr", "clip_grad",
-    "eval_samples", "knn_k", "knn_temperature",
+    "data", "data_root", "download", "unlabelled", "labels", "split", "epochs", "max_steps", "eval_every",
+    "devices", "shard", "workers", "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr",
+    "clip_grad", "eval_samples", "knn_k", "knn_temperature",
 }  # fmt: skip
 V = TypeVar("V", bound=AnyView)
 
@@ -49,11 +54,11 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     hyper: dict[str, bool | int | float | str]
     without: list[str]
     backbone: str
-    image_size: Annotated[int, Field(ge=8)]
-    load_size: PositiveInt
+    image_size: Pixels
+    load_size: Annotated[int, Field(gt=0, le=4096)]
     crop_from: Literal["original", "canvas"] = "canvas"  # all there was once
     views: tuple[AnyView, ...]
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2, le=10**9)]
     optimizer: str
     lr: NotNegative
     bias_lr: NotNegative
@@ -61,10 +66,10 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     warmup_epochs: NotNegative
     weight_decay: NotNegative
     decay_1d: bool
-    epochs: PositiveInt
-    eval_every: Annotated[int, Field(ge=0)]
-    devices: PositiveInt
-    workers: Annotated[int, Field(ge=0)]
+    epochs: Many
+    eval_every: Natural
+    devices: Annotated[int, Field(gt=0, le=1024)]
+    workers: Annotated[int, Field(ge=0, le=1024)]
 
     @field_validator("views", mode="plain")
     @classmethod
@@ -72,7 +77,14 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
         """Views are of the kinds that the method's recipes have, a method of somebody else's among them."""
         if "method" not in info.data:
             raise ValueError("the method is not known")
-        return read_views(systems.get(info.data["method"]), given)
+        method = systems.get(info.data["method"])
+        views = read_views(method, given)
+        recipes = method.recipes.values()
+        fewest = min(sum(view.count for view in recipe.views) for recipe in recipes)
+        kinds = [{type(view) for view in recipe.views} for recipe in recipes]
+        if sum(view.count for view in views) < fewest or {type(view) for view in views} not in kinds:
+            raise ValueError(f"{method.title} takes {fewest} views of a sample or more")
+        return views
 
     def view(self, kind: type[V]) -> V:
         """The view of a kind, such as ClipView, of which there is one."""
@@ -114,26 +126,30 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
         return "\n".join(f"# {heading}\n{''.join(lines)}" for heading, lines in parts.items())
 
     def save(self, path: Path) -> None:
-        write_atomically(path, lambda file: file.write(self.yaml().encode()))
+        write_text(path, self.yaml())
 
     @classmethod
     def load(cls, path: Path) -> "TrainConfig":
         """Read config.yaml of a run folder."""
         if not path.is_file():
-            raise UserError(f"No run in {path.parent}: it has no config.yaml. Look for the folder that train printed.")
+            raise UserError(
+                f"No run in {shown(path.parent)}: it has no config.yaml. Look for the folder that train printed."
+            )
         problems: list[str] = []
         try:
-            values = yaml.safe_load(path.read_text())
+            values = read_yaml(path)
             if isinstance(values, dict) and isinstance(values.get("method"), str):
                 systems.get(values["method"])  # before the views, whose kinds it knows
             config = cls.model_validate(values)
-            check_hyper(systems.get(config.method), config.without, config.hyper, problems)
+            method = systems.get(config.method)
+            check_hyper(method, config.without, config.hyper, problems)
+            check_weights(method, config.without, config.hyper, problems)
         except ValidationError as error:
-            problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        except (TypeError, ValueError, yaml.YAMLError) as error:
+            problems += [f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors()]
+        except (OSError, TypeError, ValueError) as error:
             problems.append(str(error))
         if problems:
-            raise UserError(f"{path} is not a whole configuration of Semblance: {'; '.join(problems)}")
+            raise UserError(f"{shown(path)} is not a whole configuration of Semblance: {'; '.join(problems[:5])}")
         return config
 
 
@@ -162,5 +178,14 @@ def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], pr
         try:
             found[name] = TypeAdapter(options[name].annotation).validate_python(value)
         except ValidationError as error:
-            problems += [f"--hyper.{name}: {e['msg']} (got {value!r})" for e in error.errors()]
+            problems += [f"--hyper.{name}: {e['msg']} (got {brief(value)})" for e in error.errors()]
     return found
+
+
+def check_weights(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> None:
+    """A problem where all terms of the loss weigh nothing."""
+    defaults = {name: parameter.default for name, parameter in systems.hyper_parameters(cls).items()}
+    left = [(defaults | hyper)[name] for name in cls.weights if name not in without]
+    if cls.weights and not any(left):
+        flags = ", ".join(f"--hyper.{name}" for name in cls.weights)
+        problems.append(f"{cls.title} has nothing to learn from: give one of {flags} a weight above 0.")

@@ -8,10 +8,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semblance.errors import UserError
-from semblance.runtime.atomic_files import append, write_atomically
+from semblance.runs.documents import read_json, read_yaml
+from semblance.runs.summary import is_whole
+from semblance.runtime.atomic_files import append, write_text
+from semblance.shown import shown
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,17 @@ class RunFolder:
     @property
     def method(self) -> str | None:
         """The name in config.yaml, of whatever version that is; None where there is none."""
-        with suppress(OSError, ValueError, yaml.YAMLError):
-            values = yaml.safe_load(self.config.read_text())
-            return str(values["method"]) if isinstance(values, dict) and "method" in values else None
+        with suppress(OSError, ValueError):
+            values = read_yaml(self.config)
+            name = values.get("method") if isinstance(values, dict) else None
+            return name if isinstance(name, str) else None
         return None
 
     @staticmethod
     def check_free(out: str | Path | None) -> None:
         """A UserError where there is a run in a folder that is to be a new one's."""
         if out is not None and (Path(out) / "config.yaml").exists():
-            raise UserError(f"{out} already holds a run. Continue it with --resume, or choose another --out.")
+            raise UserError(f"{shown(out)} already holds a run. Continue it with --resume, or choose another --out.")
 
     @classmethod
     def new(cls, out: str | Path | None, name: str) -> "RunFolder":
@@ -83,9 +85,9 @@ class RunFolder:
                 break
             except FileExistsError:  # by a run started at the same moment, too
                 if out is not None:
-                    raise UserError(f"{path} is a file. Choose another --out.") from None
+                    raise UserError(f"{shown(path)} is a file. Choose another --out.") from None
             except OSError as error:
-                raise UserError(f"Cannot write to {path}: {error.strerror}. Choose another --out.") from error
+                raise UserError(f"Cannot write to {shown(path)}: {error.strerror}. Choose another --out.") from error
         return cls(path)
 
     def log(self, **numbers: Any) -> None:
@@ -95,25 +97,26 @@ class RunFolder:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; what a crash cut short or spoilt is dropped."""
         lines = []
-        for line in self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []:
+        text = self.metrics.read_text(encoding="utf-8", errors="replace") if self.metrics.is_file() else ""
+        for line in text.splitlines():
             with suppress(ValueError):
-                lines.append(json.loads(line))
-        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
+                lines.append(read_json(line))
+        return [line for line in lines if isinstance(line, dict) and type(line.get("step")) is int]
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after the checkpoint of `step`."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(self.metrics, lambda file: file.write(text.encode()))
+        write_text(self.metrics, text)
 
     @staticmethod
     def write(path: Path, numbers: dict[str, Any]) -> None:
         """Write summary.json or diverged.json."""
-        write_atomically(path, lambda file: file.write(json.dumps(numbers, indent=2).encode()))
+        write_text(path, json.dumps(numbers, indent=2))
 
     def read_summary(self) -> dict[str, Any]:
         """What summary.json holds; nothing where it is missing or damaged."""
         with suppress(OSError, ValueError):
-            summary = json.loads(self.summary.read_text())
-            return summary if isinstance(summary, dict) else {}
+            summary = read_json(self.summary.read_text(encoding="utf-8"))
+            return summary if is_whole(summary) else {}
         return {}

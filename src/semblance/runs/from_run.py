@@ -6,6 +6,7 @@ from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.runs import checkpoint
 from semblance.runs.folder import RunFolder
+from semblance.shown import shown
 from semblance.systems import Method
 
 
@@ -14,13 +15,13 @@ def go_on_from(run: str, method: Method, samples: Samples) -> None:
 
     What it alone has stays as it is; what only the other run has is left out.
     """
-    path = RunFolder(Path(run)).checkpoint
+    path, told = RunFolder(Path(run)).checkpoint, f"--from {shown(run)}"
     if not path.exists():
-        raise UserError(f"--from {run}: there is no checkpoint at {path}.")
+        raise UserError(f"{told}: there is no checkpoint at {shown(path)}.")
     state = checkpoint.load(path)
     if state.get("samples") != samples.fingerprint():
         raise UserError(
-            f"--from {run} was trained on other data than {samples.name}: its banks hold an embedding of each of its "
+            f"{told} was trained on other data than {shown(samples.name)}: its banks hold an embedding of each of its "
             "own samples. Train it on this data first."
         )
     own = method.state_dict()
@@ -30,7 +31,7 @@ def go_on_from(run: str, method: Method, samples: Samples) -> None:
     differing += [name for name in own.keys() ^ state["method"].keys() if all(name.split(".")[0] in p for p in parts)]
     if differing or not any(name.startswith("backbone.") for name in shared):
         raise UserError(
-            f"--from {run} has other networks than this run ({', '.join(sorted(differing)[:3]) or 'none in common'}): "
+            f"{told} has other networks than this run ({', '.join(sorted(differing)[:3]) or 'none in common'}): "
             "give it the same --recipe, --backbone, --audio-backbone and --hyper."
         )
     method.load_state_dict(shared, strict=False)

@@ -12,18 +12,33 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from semblance.errors import UserError
+from semblance.runs.documents import brief, read_yaml
+from semblance.shown import of_this_locale, shown
 
 Precision = Annotated[
     Literal["auto", "32", "bf16", "64"], BeforeValidator(lambda given: str(given) if type(given) is int else given)
 ]
 Hyper = dict[str, float | str]
-NotNegative = Annotated[float, Field(ge=0)]
-Name = Annotated[str, BeforeValidator(lambda given: fspath(given) if isinstance(given, PathLike) else given)]  # or path
-AboveZero = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0, le=1e12)]
+Many = Annotated[int, Field(gt=0, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
+Pixels = Annotated[int, Field(ge=8, le=4096)]
+
+
+def _name(given: Any) -> Any:
+    """A path as text; one that a configuration holds as this process has to write it."""
+    given = fspath(given) if isinstance(given, PathLike) else given
+    if given == "":  # of a shell variable that is not set; as a path it would be this folder
+        raise ValueError("a name is wanted, and this is empty")
+    return of_this_locale(given) if isinstance(given, str) else given
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+AboveZero = Annotated[float, Field(gt=0, le=1e12)]
+SplitWords = Annotated[str, BeforeValidator(lambda given: _split(given))]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
 HABITS = {  # what people type by habit, and what there is instead
@@ -89,7 +104,7 @@ class Data(Group):
     """Data"""
 
     data: Name | None = None
-    """A folder of images, a tar of one, a .npy or .npz of uint8 pictures, or a name: shapes, digits (both need no
+    """A folder of images, a tar of one, a .npy or .npz of pictures, or a name: shapes, digits (both need no
     download), cifar10, cifar100, mnist, fashion-mnist, kmnist, usps, svhn, stl10. For avid and avid-cma: a folder or
     tar of videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here.
     Labels, where there are any, serve evaluation only. Default: shapes, or bounce."""
@@ -97,11 +112,25 @@ class Data(Group):
     """Folder in which torchvision's sets are looked for."""
     download: bool = False
     """Fetch the named set into data_root where it is missing."""
-    load_size: PositiveInt | None = None
+    unlabelled: bool = False
+    """Folders, tables and arrays label nothing."""
+    labels: Name | None = None
+    """A CSV file of labels: the first column names the files, a column split says train or test, others are labels; or
+    the word folders: the first folders are classes, whatever they are called. Default: what folders and files say."""
+    split: SplitWords | None = None
+    """What is held out: none, a share by the hash of names, such as 0.2, or folders, as train=Training,test=Testing.
+    Default: what folders and files say, else a tenth of what is labelled."""
+    load_size: Annotated[int, Field(gt=0, le=4096)] | None = None
     """Pictures are kept for views of up to this size. Default: image_size where it is given, else 96."""
     crop_from: Literal["original", "canvas"] | None = None
     """What views are cut from: the pictures as they are, decoded at every step, or the squares that they are kept as,
     which is faster and blurs small crops. Default: original in the recipe imagenet, unless both are the same."""
+    grey_levels: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    """The value that is white in grey of more than 8 bits whose files do not say it, and in arrays that are not uint8,
+    as 4095 for 12 bits. Default: of 1, 255, 1023, 4095, 16383, 65535 the first that holds the values of 200 files."""
+
+
+SAID = ("unlabelled", "labels", "split")  # of the data that they are given with
 
 
 class Network(Group):
@@ -118,7 +147,7 @@ class Network(Group):
 class Views(Group):
     """Views"""
 
-    image_size: Annotated[int, Field(ge=8)] | None = None
+    image_size: Pixels | None = None
     """Side of the views in pixels. Default: the recipe's, or up to 96 where the pictures are larger."""
     views: tuple[Any, ...] | None = None
     """The views themselves, as config.yaml lists them. Default: the recipe's."""
@@ -142,9 +171,9 @@ class ViewFields(Group):
 class Optimisation(Group):
     """Optimisation"""
 
-    batch_size: Annotated[int, Field(ge=2)] | None = None
+    batch_size: Annotated[int, Field(ge=2, le=10**9)] | None = None
     """Samples of one step over all devices; the recipe's learning rate is scaled by it."""
-    micro_batch: Annotated[int, Field(ge=2)] | None = None
+    micro_batch: Annotated[int, Field(ge=2, le=10**9)] | None = None
     """Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms then
     see a micro-batch."""
     optimizer: str | None = None
@@ -173,21 +202,21 @@ class Optimisation(Group):
 class Time(Group):
     """Time"""
 
-    epochs: PositiveInt | None = None
+    epochs: Many | None = None
     """Passes over the data. Default: the recipe's."""
-    max_steps: PositiveInt | None = None
+    max_steps: Many | None = None
     """Stop after so many steps; the schedule ends there too."""
-    eval_every: Annotated[int, Field(ge=0)] | None = None
+    eval_every: Natural | None = None
     """Epochs between evaluations; 0 for none before the end. Default: a sixth of the run."""
 
 
 class Measuring(Group):
     """Measuring"""
 
-    eval_samples: Annotated[int, Field(ge=0)] = 50_000
+    eval_samples: Natural = 50_000
     """Training samples that are measured on, at most, beside a fifth as many held-out ones: a fixed sample, each class
     with its share of it. 0 for all."""
-    knn_k: PositiveInt | None = None
+    knn_k: Many | None = None
     """Neighbours that vote in kNN. Default: 200, or a tenth of the training samples where that is less."""
     knn_temperature: AboveZero | None = None
     """Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1."""
@@ -196,7 +225,7 @@ class Measuring(Group):
 class Hardware(Group):
     """Hardware"""
 
-    devices: PositiveInt | None = None
+    devices: Annotated[int, Field(gt=0, le=1024)] | None = None
     """Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it themselves."""
     shard: bool = False
     """Spread the backbone over the devices (FSDP), where one cannot hold it; for ViTs, and of no effect on one."""
@@ -206,7 +235,7 @@ class Hardware(Group):
     """Memory layout of images. Default: measured at the start."""
     compile: bool | None = None
     """Use torch.compile. Default: where a long run gains by it."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes that decode pictures of sets too large for memory; 2 by default."""
 
 
@@ -254,6 +283,8 @@ class TrainOptions(Output, Hardware, Measuring, Time, Optimisation, ViewFields, 
             wrong = {e["loc"][0]: e for e in reversed(error.errors())}  # the first of each
             problems += [flag_problem(name, e) for name, e in sorted(wrong.items(), key=lambda item: _place(item[0]))]
             options = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
+        if options.unlabelled and options.labels is not None:
+            problems.append(f"--unlabelled and --labels {options.labels} contradict each other: leave one out.")
         options._problems.extend(problems)
         options._size_of_views = file.get("image_size")
         return options
@@ -271,7 +302,8 @@ def flag(name: str | int) -> str:
 
 def flag_problem(name: str | int, error: Any) -> str:
     """A problem that pydantic found, as one of a flag."""
-    return f"{flag(name)}: {error['msg']} (got {error['input']!r})"
+    part = f".{error['loc'][1]}" if name == "hyper" and len(error["loc"]) > 1 else ""
+    return f"{flag(name)}{part}: {error['msg'].removeprefix('Value error, ')} (got {brief(error['input'])})"
 
 
 def misnamed(name: str) -> str:
@@ -291,22 +323,28 @@ def misnamed(name: str) -> str:
     return f"There is no {flag(name)}.{hint}"
 
 
+def _split(given: Any) -> str:
+    from semblance.data.splits import check_split  # with torch, which help does not wait for
+
+    return check_split(given)
+
+
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     """The options in a YAML file; what is none is added to the problems."""
     path = path / "config.yaml" if path.is_dir() else path  # of a run
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
     except OSError as error:
-        raise UserError(f"--config {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"--config {shown(path)} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"--config {shown(path)} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"--config {path} holds no options: write one a line, e.g. epochs: 50.")
+        raise UserError(f"--config {shown(path)} holds no options: write one a line, e.g. epochs: 50.")
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
     values |= {"from_run": values.pop("from")} if "from" in values else {}
     foreign = [name for name in values if name not in TrainOptions.model_fields or name in Output.model_fields]
     told = [f"{name} is given as a flag." if name in Output.model_fields else misnamed(name) for name in foreign]
-    problems += [f"--config {path}: {line}" for line in told]
+    problems += [f"--config {shown(path)}: {line}" for line in told]
     return {name: value for name, value in values.items() if value is not None and name not in foreign}
 
 
@@ -319,6 +357,8 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
         kept.pop("bias_lr", None)
     if "image_size" in flags:
         kept.pop("load_size", None)
+    for name in SAID if "data" in flags else _replaced(flags):
+        kept.pop(name, None)
     if "views" in file:  # the whole configuration of a run, beside which another recipe would change nothing
         problems += [
             f"{flag(name)} {flags[name]} does not fit the --config, which has all of {name} {file[name]}: leave it out."
@@ -326,6 +366,17 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
             if name in flags and str(flags[name]).lower() != str(file.get(name, flags[name])).lower()
         ]
     return kept
+
+
+def said_anew(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that are given beside those of a run, with the other word on labels taken back."""
+    defaults = {name: TrainOptions.model_fields[name].default for name in _replaced(given)}
+    return defaults | dict(given)
+
+
+def _replaced(given: Mapping[str, Any]) -> list[str]:
+    """The word on labels that another one takes the place of."""
+    return [other for name, other in (("labels", "unlabelled"), ("unlabelled", "labels")) if given.get(name)]
 
 
 def bare(kind: Any) -> Any:

@@ -9,8 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from semblance import systems
 from semblance.errors import UserError, unknown
-from semblance.runs.config import TrainConfig, check_hyper, read_views
-from semblance.runs.options import TrainOptions, ViewFields, flag, flag_problem
+from semblance.runs.config import TrainConfig, check_hyper, check_weights, read_views
+from semblance.runs.options import SAID, TrainOptions, ViewFields, flag, flag_problem
+from semblance.shown import shown
 from semblance.systems import AnyView, Method, Recipe
 from semblance.systems.recipe import OPTIMIZERS
 
@@ -63,10 +64,12 @@ def resolve(
         "knn_temperature": 0.07 if name == "imagenet" else 0.1,
     } | given | {
         "data": data, "data_root": absolute_path(options.data_root), "recipe": name,
+        "labels": absolute(given["labels"]) if "labels" in given else None,
         "from_run": None if options.from_run is None else absolute_path(options.from_run),
     }  # fmt: skip
     values["views"] = _views(cls, recipe, size, options, given, problems)
     values["hyper"] = dict(recipe.hyper) | check_hyper(cls, values["without"], given.get("hyper", {}), problems)
+    check_weights(cls, values["without"], values["hyper"], problems)
     if values["crop_from"] == "original" and not cls.of_pictures():
         problems.append(_foreign("crop_from", cls))
     if recipe.audio_backbone is None and "audio_backbone" in given:
@@ -95,8 +98,10 @@ def _of_the_run(run: str, cls: type[Method], given: dict[str, Any]) -> dict[str,
     old = TrainConfig.load(Path(run) / "config.yaml")
     theirs = systems.get(old.method).modality
     if theirs != cls.modality and (isinstance(theirs, str) or type(theirs) is not type(cls.modality)):
-        raise UserError(f"--from {run} is of {old.method}, which learns from something else.")
+        raise UserError(f"--from {shown(run)} is of {old.method}, which learns from something else.")
     own = {name: getattr(old, name) for name in ("data", "recipe", "backbone", "audio_backbone", "image_size")}
+    if "data" not in given:  # what is said of it goes along
+        own |= {name: getattr(old, name) for name in SAID}
     windows = {name: value for view in old.views for name, value in _fields(view).items()}
     own |= {name: windows[name] for name in ViewFields.model_fields if name in windows}
     shared = {name: value for name, value in old.hyper.items() if name in systems.hyper_parameters(cls)}

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model
 from safetensors.torch import save as to_bytes
 from torch import nn
 
@@ -15,10 +15,12 @@ from semblance.errors import UserError
 from semblance.nets.audio import audio_backbone
 from semblance.nets.backbones import backbone
 from semblance.nets.video import video_backbone
+from semblance.runs.documents import brief, read_json
 from semblance.runs.folder import RunFolder
 from semblance.runtime.atomic_files import write_atomically
 from semblance.runtime.fsdp import full
 from semblance.runtime.ranks import world
+from semblance.shown import quoted, shown
 from semblance.views.sound import SoundView
 
 # How each kind is rebuilt from what its file says of it. A modality of somebody else's may add its own.
@@ -30,7 +32,8 @@ KINDS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 
 
 SEEN = (
-    "backbone", "image_size", "load_size", "precision", "channels_last", "knn_k", "knn_temperature", "eval_samples",
+    "backbone", "image_size", "load_size", "grey_levels", "precision", "channels_last", "knn_k", "knn_temperature",
+    "eval_samples",
 )  # fmt: skip  # how a run saw pictures
 
 
@@ -58,22 +61,52 @@ def load_backbone(run: str | Path) -> nn.Module:
 
 def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone and what was written about it."""
-    path = Path(run)
-    path = path / "backbone.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        if (path.parent / "video_backbone.safetensors").is_file():
-            raise UserError(f"{path.parent} has two backbones: name its video_ or its audio_backbone.safetensors.")
-        raise UserError(f"No trained backbone at {path}. Train one with: semblance train --out {path.parent}")
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("semblance", "{}"))
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}).") from error
+    path, about = read_metadata(run)
     if not KINDS.keys() & about.keys() and (method := RunFolder(path.parent).method) is not None:
         systems.get(method)  # whose file may add its own kind
     kind = next((kind for kind in KINDS if kind in about), None)
     if kind is None:
-        raise UserError(f"{path} was not written by semblance train: it does not name its backbone.")
-    model = KINDS[kind](about)
-    load_model(model, path, strict=True)
+        raise UserError(f"{shown(path)} was not written by semblance train: it does not name its backbone.")
+    with safe_open(path, "pt") as file:
+        held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dict
+        try:
+            with torch.device("meta"):  # a name of some bytes may stand for a network of gigabytes
+                _check_shapes(path, KINDS[kind](about), held)
+            model = KINDS[kind](about)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{shown(path)} does not say how to build its network: {brief(error)}.") from error
+        _check_shapes(path, model, held)
+        model.load_state_dict({name: file.get_tensor(name) for name in held})
     return model.eval(), about
+
+
+def read_metadata(run: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The file of a backbone, and what was written about it."""
+    path = Path(run)
+    path = path / "backbone.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        if (path.parent / "video_backbone.safetensors").is_file():
+            raise UserError(f"{shown(path.parent)} has two backbones: name its video_ or audio_backbone.safetensors.")
+        out = path.parent if path.suffix else path
+        remedy = f"Train one with: semblance train --out {quoted(out)}"
+        raise UserError(f"No trained backbone at {shown(path)}. {remedy}")
+    try:
+        with safe_open(path, "pt") as file:
+            about = read_json((file.metadata() or {}).get("semblance", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{shown(path)} is not a whole safetensors file ({error}).") from error
+    if not isinstance(about, dict):
+        raise UserError(f"{shown(path)} was not written by semblance train: it does not name its backbone.")
+    return path, about
+
+
+def _check_shapes(path: Path, model: nn.Module, held: dict[str, list[int]]) -> None:
+    """A UserError unless a file holds the tensors of a network, by their names and shapes."""
+    own = {name: list(value.shape) for name, value in model.state_dict().items()}
+    if differing := sorted(name for name in own.keys() | held.keys() if own.get(name) != held.get(name)):
+        raise UserError(
+            f"{shown(path)} does not hold the network that it names: {len(differing)} of {len(own)} tensors are "
+            f"missing, foreign or of another shape, as {shown(differing[0])}."
+        )

@@ -17,3 +17,9 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and any(mallopt(MAPPED, size) for size in LARGE) and bool(mallopt(TRIM, KEPT))
+
+
+def give_back_freed_memory() -> None:
+    """Have glibc return what is freed to the system now: after something large that will not come again."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

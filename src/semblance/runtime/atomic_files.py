@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from semblance.errors import CannotWrite
+from semblance.shown import shown
 
 _ASIDE = re.compile(r"\.semblance-[0-9a-f]{16}\.tmp")
 
@@ -29,7 +30,7 @@ def writing(path: Path) -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__context__  # torch.save hides it
         if not isinstance(cause, OSError):
             raise
-        raise CannotWrite(f"Cannot write {path}: {cause.strerror or cause}.") from error
+        raise CannotWrite(f"Cannot write {shown(path)}: {cause.strerror or cause}.") from error
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -38,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     A link in its place is replaced, not followed. The file may be read and written by whom the umask lets. Its folder
     is made if that is all that is missing.
     """
-    aside = path.with_name(_name_aside())
+    aside = path.with_name(name_aside())
     with writing(path):
         path.parent.mkdir(exist_ok=True)
         try:
@@ -58,11 +59,16 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.close(folder)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by a text in UTF-8, with escapes for what that cannot hold."""
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
 def append(path: Path, text: str) -> None:
     """Add text to the end of a file, which is no link."""
     with writing(path):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        with os.fdopen(os.open(path, flags, 0o666), "a") as file:
+        with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
 
 
@@ -70,7 +76,7 @@ def append(path: Path, text: str) -> None:
 def folder_aside(folder: Path) -> Iterator[Path]:
     """A new folder to fill, which takes its name on leaving, unless another process was faster."""
     clear_leftovers(folder.parent)
-    aside = folder.with_name(_name_aside())
+    aside = folder.with_name(name_aside())
     with writing(folder):
         aside.mkdir(parents=True)
         held = os.open(aside, os.O_RDONLY | os.O_DIRECTORY)
@@ -100,5 +106,6 @@ def clear_leftovers(folder: Path) -> None:
                 os.close(held)
 
 
-def _name_aside() -> str:
+def name_aside() -> str:
+    """A name, which cannot be guessed, of a file or folder that is not yet or no longer whole."""
     return f".semblance-{secrets.token_hex(8)}.tmp"

@@ -59,13 +59,11 @@ def like(tensor: Tensor, model: Tensor) -> Tensor:
 
 
 def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a checkpoint's whole tensors, sharding those that are sharded here."""
+    """Load a checkpoint's whole tensors, sharding those that are sharded here. Settings of the optimiser stay."""
     own = method.state_dict()
     method.load_state_dict({name: like(t, own[name]) if name in own else t for name, t in state["method"].items()})
-    foreach = [group["foreach"] for group in optimizer.param_groups]
-    optimizer.load_state_dict(state["optimizer"])
-    for group, was in zip(optimizer.param_groups, foreach, strict=True):
-        group["foreach"] = was
+    settings = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": settings})
     for p, kept in optimizer.state.items():
         for name, value in kept.items():
             if isinstance(value, Tensor) and value.shape == p.shape:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from semblance.errors import Stopped, UserError
 from semblance.runtime import ranks
-from semblance.runtime.place import Place, started_with_others
+from semblance.runtime.place import WITHOUT, Place, started_with_others
 from semblance.runtime.watch import Watch
 
 ARRIVAL = 600.0  # seconds that processes may take to come, and to say so
@@ -182,6 +182,7 @@ def _connect(place: Place, name: str) -> dict[int, socket.socket]:
 def _wait(arrived: Callable[[], bool], place: Place, what: str) -> None:
     """Wait until something is there, in words, open to signals, and not for ever."""
     began, told = time.monotonic(), False
+    why = f"as the variables of {place.by} announce. If {place.by} did not start this: {WITHOUT[place.by]}"
     while not arrived():
         waited = time.monotonic() - began
         if any(child.poll() is not None for child in _STATE.children):
@@ -189,10 +190,10 @@ def _wait(arrived: Callable[[], bool], place: Place, what: str) -> None:
         if place.by == "--devices" and place.rank > 0 and os.getenv("SEMBLANCE_STARTED_BY") != str(os.getppid()):
             raise SystemExit(1)
         if waited > ARRIVAL:
-            raise UserError(f"Waited {ARRIVAL:g} s in vain for {what}, as the variables of {place.by} announce.")
+            raise UserError(f"Waited {ARRIVAL:g} s in vain for {what}, {why}.")
         if waited > 20 and not told:
             told = True
-            print(f"Rank {place.rank} waits for {what}, as the variables of {place.by} announce.", file=sys.stderr)
+            print(f"Rank {place.rank} waits for {what}, {why}.", file=sys.stderr)
         time.sleep(0.02)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semblance.errors import CannotWrite, UserError
+from semblance.shown import shown
 
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -31,9 +32,9 @@ def locked(path: Path, what: str) -> Iterator[bool]:
             held = os.open(path, os.O_RDWR | os.O_NOFOLLOW)  # as NFS wants it
             known = _take(held, what)
         if known:
-            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", errors="backslashreplace")
     except OSError as error:
-        raise CannotWrite(f"Cannot write {path}: {error.strerror}.") from error
+        raise CannotWrite(f"Cannot write {shown(path)}: {error.strerror}.") from error
     try:
         yield known
     finally:
@@ -52,4 +53,6 @@ def _take(held: int, what: str) -> bool:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise
         by = os.read(held, 200).decode(errors="replace").strip()
-        raise UserError(f"{what} is in use{f' by {by}' if by else ''}: wait for its end, or stop it first.") from None
+        raise UserError(
+            f"{shown(what)} is in use{f' by {by}' if by else ''}: wait for its end, or stop it first."
+        ) from None

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 
 from semblance.errors import UserError
 
+WITHOUT = {  # what makes a process one of its own again
+    "--devices": "unset SEMBLANCE_STARTED_BY",
+    "torchrun": "unset TORCHELASTIC_RUN_ID",
+    "srun": "unset SLURM_NTASKS SLURM_STEP_NUM_TASKS",
+}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -40,8 +46,7 @@ def _place(given: Mapping[str, str], by: str) -> Place:
         return Place(rank, world, local, on_machine, given["MASTER_ADDR"], port, by)
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"Variables of {by} are set, but not all that it sets ({error}). Start with {by}, or unset "
-            "TORCHELASTIC_RUN_ID."
+            f"Variables of {by} are set, but not all that it sets ({error}). Start with {by}, or {WITHOUT[by]}."
         ) from error
 
 
@@ -71,10 +76,10 @@ def _of_slurm(given: Mapping[str, str]) -> Place | None:
         port = int(given.get("MASTER_PORT") or 15000 + (int(given["SLURM_JOB_ID"]) * 7 + int(step)) % 40000)
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"Variables of srun are set, but not all that it sets ({error}). Start with srun, or unset SLURM_STEP_ID."
+            f"Variables of srun are set, but not all that it sets ({error}). Start with srun, or {WITHOUT['srun']}."
         ) from error
     if not 0 <= rank < world:
-        raise UserError(f"SLURM_PROCID is {rank} of {world} tasks: start with srun, or unset SLURM_STEP_ID.")
+        raise UserError(f"SLURM_PROCID is {rank} of {world} tasks: start with srun, or {WITHOUT['srun']}.")
     return Place(rank, world, local, -(-world // machines), address, port, "srun")
 
 

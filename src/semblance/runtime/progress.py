@@ -6,29 +6,45 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
+from semblance.runtime.terminal import console
+from semblance.shown import shown
+
 T = TypeVar("T")
+
+
+def duration(seconds: float) -> str:
+    """As "1 day, 2:03:04"; no more than a timedelta holds."""
+    return str(timedelta(seconds=round(min(seconds, 1e12))))
 
 
 class Progress:
     """A run's steps on stderr: a bar on a terminal, else a line every half minute. Speed is that of the last one."""
 
-    def __init__(self, title: str, total: int, batch_size: int, shown: bool = True) -> None:
+    def __init__(self, title: str, total: int, batch_size: int, visible: bool = True) -> None:
         self.total, self.batch_size, self.loss = total, batch_size, float("nan")
         self.seen: deque[tuple[float, int]] = deque()
-        self.console = console = Console(stderr=True)
-        self.lines, self.said = shown and not console.is_terminal, time.perf_counter()
+        self.title, self.console = shown(title), console(stderr=True)
+        at_terminal = self.console.is_terminal
+        self.lines, self.said = visible and not at_terminal, time.perf_counter()
         self.bar = Bar(
-            TextColumn(f"[bold]{title}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(), console=console, disable=not (shown and console.is_terminal), refresh_per_second=4,
+            TextColumn("{task.description}", "bold", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}", markup=False), TimeElapsedColumn(), console=self.console,
+            disable=not (visible and at_terminal), refresh_per_second=4,
         )  # fmt: skip
 
     def __enter__(self) -> "Progress":
         self.bar.start()
-        self.task = self.bar.add_task("", total=self.total, state="")
+        self.task = self.bar.add_task(self.title, total=self.total, state="")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -41,12 +57,12 @@ class Progress:
         while len(self.seen) > 2 and now - self.seen[0][0] > 30:
             self.seen.popleft()
         if speed := self.speed(step):
-            left = timedelta(seconds=round((self.total - step) * self.batch_size / speed))
+            left = duration((self.total - step) * self.batch_size / speed)
             state = f"loss {self.loss:.3f}  {speed:,.0f} samples/s  {left} left"
             self.bar.update(self.task, completed=step, state=state)
             if self.lines and now - self.said > 30:  # where no bar can be drawn
                 self.said = now
-                self.console.print(f"step {step:,} of {self.total:,}  {state}", highlight=False, soft_wrap=True)
+                self.console.print(f"step {step:,} of {self.total:,}  {state}", soft_wrap=True)
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a bar of their own while they last."""
@@ -70,7 +86,13 @@ class Progress:
         return (step - first) * self.batch_size / (time.perf_counter() - then)
 
 
-def with_progress(title: str, results: Iterable[T], total: int) -> Iterable[T]:
+def with_progress(title: str, results: Iterable[T], total: int) -> Iterator[T]:
     """The results as they come, with a bar on a terminal."""
-    console = Console(stderr=True)
-    return track(results, title, total, console=console, transient=True, disable=not console.is_terminal)
+    terminal = console(stderr=True)
+    bar = Bar(
+        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True), console=terminal, transient=True,
+        disable=not terminal.is_terminal,
+    )  # fmt: skip
+    with bar:
+        yield from bar.track(results, total, description=shown(title))

@@ -9,6 +9,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 
 from semblance.errors import UserError, unknown
+from semblance.shown import as_bytes, shown
 from semblance.systems.method import Clock, Method, WholeSet
 from semblance.systems.recipe import Recipe
 from semblance.views.view import AnyView, View
@@ -40,7 +41,7 @@ def canonical(name: str) -> str:
     if colon:
         return f"{Path(file).expanduser().resolve()}.py:{cls}"
     if name.endswith(".py"):
-        raise UserError(f"{name} may hold several classes: name the method as {name}:CLASS.")
+        raise UserError(f"{shown(name)} may hold several classes: name the method as {shown(name)}:CLASS.")
     known = {_squashed(n): n for n in names()} | ALIASES
     if _squashed(name) not in known:
         raise unknown("method", name, names())
@@ -69,11 +70,11 @@ def _squashed(name: str) -> str:
 def _from_file(file: str, name: str) -> type[Method]:
     """A class in a file, which is imported once, under a name that is the same in every process."""
     path = Path(file)
-    own = f"{path.stem}_{blake2b(file.encode(), digest_size=4).hexdigest()}"
+    own = f"{path.stem}_{blake2b(as_bytes(file), digest_size=4).hexdigest()}"
     if own not in sys.modules:
         spec = spec_from_file_location(own, path)
         if spec is None or spec.loader is None or not path.is_file():
-            raise UserError(f"There is no file {file} with a method {name}.")
+            raise UserError(f"There is no file {shown(file)} with a method {shown(name)}.")
         sys.modules[own] = module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[own])
@@ -81,7 +82,9 @@ def _from_file(file: str, name: str) -> type[Method]:
             del sys.modules[own]
             where = traceback.extract_tb(error.__traceback__)[-1]
             line = error.lineno if isinstance(error, SyntaxError) else where.lineno
-            raise UserError(f"{file} cannot be imported: {type(error).__name__} at line {line}: {error}.") from error
+            raise UserError(
+                f"{shown(file)} cannot be imported: {type(error).__name__} at line {line}: {error}."
+            ) from error
     classes = [c for c in vars(sys.modules[own]).values() if isinstance(c, type) and c.__module__ == own]
     known = {c.__name__: c for c in classes if issubclass(c, Method)}
     if name not in known:

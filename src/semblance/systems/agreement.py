@@ -57,7 +57,13 @@ def check_count(samples: int, count: int) -> None:
 
 
 def purity(positives: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Share of positives (N, k) that have their sample's label, and the share expected of random other samples."""
-    same = (labels[positives] == labels[:, None]).double().mean().item()
-    others = labels.bincount()[labels].double() - 1
-    return same, (others / (len(labels) - 1)).mean().item()
+    """Share of positives (N, k) that have their sample's label, and the share expected of random other samples.
+
+    Samples without a label, below 0, are left out on either side.
+    """
+    known = labels >= 0
+    pairs = known[positives] & known[:, None]
+    same = ((labels[positives] == labels[:, None]) & pairs).double().sum() / pairs.sum().clamp(min=1)
+    own = labels[known]
+    others = own.bincount()[own].double() - 1
+    return same.item(), (others / max(1, len(own) - 1)).mean().item()

@@ -147,7 +147,8 @@ def _random_rows(x: Tensor, k: int, key: int | Tensor) -> Tensor:
     if isinstance(key, Tensor):
         return x[key.to(x.device)]
     if k > len(x):
-        raise UserError(f"{len(x):,} pictures cannot make {k:,} clusters. Try --hyper.clusters {len(x) // 10}.")
+        few = max(2, len(x) // 10)
+        raise UserError(f"{len(x):,} pictures cannot make {k:,} clusters. Try --hyper.clusters {few}.")
     return x[random.permutation(key, len(x))[:k].to(x.device)]
 
 

@@ -68,6 +68,7 @@ class Method(nn.Module):
     modality: ClassVar[Any] = "pictures"  # or "clips", or a Modality of its own (modalities/modality.py)
     streams: ClassVar[tuple[str, ...]] = ("pictures",)  # the part of a sample that each backbone sees
     example: ClassVar[str] = "shapes"  # the data to train on if none is given
+    weights: ClassVar[tuple[str, ...]] = ()  # hyper-parameters that weigh the terms of the loss: not all of them are 0
     no_momentum: ClassVar[tuple[str, ...]] = ()  # parts trained without momentum
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
     network: str = "student"  # that is measured and handed out, or "teacher": the one that its authors evaluate

@@ -9,11 +9,12 @@ from pydantic import Field
 from semblance.views.view import AnyView
 
 # Kinds of hyper-parameters; what a user sets is checked against them.
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e12)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
+Few = Annotated[int, Field(gt=0, le=1000)]  # of what is made or done one by one
+Count = Annotated[int, Field(gt=0, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
 
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon", "lars", "lars-simclr", "larc", "lars-clip")

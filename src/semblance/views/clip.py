@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -19,7 +19,7 @@ class ClipView:
     picture: View
     frames: Annotated[int, Field(ge=1, le=10_000)] = 8
     fps: Annotated[float, Field(gt=0, le=1000)] = 16.0
-    count: int = 1
+    count: Literal[1] = 1
 
     @property
     def size(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -15,6 +15,8 @@ from semblance.runtime.device import send
 FLOOR = 1e-10  # of the power, -100 dB
 RANGE = 100.0  # dB below a clip's own maximum that are kept
 
+Volume = Annotated[float, Field(ge=0, le=1000)]
+
 
 @dataclass(frozen=True)
 class SoundView:
@@ -25,12 +27,12 @@ class SoundView:
     """
 
     seconds: Annotated[float, Field(ge=0.1, le=3600)] = 2.0
-    rate: int = 24_000  # samples per second
-    fft: int = 1024
-    hop: int = 240
+    rate: Annotated[int, Field(ge=100, le=1_000_000)] = 24_000  # samples per second
+    fft: Annotated[int, Field(ge=4, le=1 << 16, multiple_of=4)] = 1024
+    hop: Annotated[int, Field(ge=1, le=1 << 20)] = 240
     mel: Annotated[int, Field(ge=0, le=128)] = 0  # mel bands, 0 for pairs of bins
-    volume: tuple[float, float] = (0.9, 1.1)  # range of the factor drawn for each clip
-    count: int = 1
+    volume: tuple[Volume, Volume] = (0.9, 1.1)  # range of the factor drawn for each clip
+    count: Literal[1] = 1
 
     @property
     def samples(self) -> int:

@@ -21,6 +21,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm 
 CENTRE = 0.875  # of the shorter side, as in Resize(256) and CenterCrop(224); small images are used whole
 
 
+Chance = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=1, le=4096)]  # in pixels
+AboveZero = Annotated[float, Field(gt=0, le=1000)]
+Degree = Annotated[float, Field(ge=0, le=1000)]
+
+
 @dataclass(frozen=True)
 class View:
     """Parameters of random crops and distortions, in torchvision's terms; probabilities `*_p` are per image.
@@ -30,23 +36,28 @@ class View:
     view is the shuffled mosaic of them (PIRL).
     """
 
-    size: int  # side of the crop in pixels; with a grid, of a patch
-    count: int = 1  # how many such crops of each image
-    scale: tuple[float, float] = (0.08, 1.0)  # area fraction of the crop
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    size: Side  # side of the crop in pixels; with a grid, of a patch
+    count: Annotated[int, Field(ge=1, le=1000)] = 1  # how many such crops of each image
+    scale: tuple[Chance, Chance] = (0.08, 1.0)  # area fraction of the crop
+    ratio: tuple[AboveZero, AboveZero] = (3 / 4, 4 / 3)
     law: Literal["torchvision", "simclr", "byol"] = "torchvision"  # that boxes are drawn by (views/boxes.py)
     bicubic: bool = False
-    flip_p: Annotated[float, Field(ge=0, le=1)] = 0.5
-    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
-    jitter_p: float = 0.8
+    flip_p: Chance = 0.5
+    jitter: tuple[Degree, Degree, Degree, Degree] = (
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )  # brightness, contrast, saturation, hue
+    jitter_p: Chance = 0.8
     hsv: bool = False  # saturation is scaled in HSV (tf.image.adjust_saturation), else blended with the grey picture
-    grey_p: float = 0.2
-    blur_p: float = 0.0
-    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels
+    grey_p: Chance = 0.2
+    blur_p: Chance = 0.0
+    sigma: tuple[AboveZero, AboveZero] = (0.1, 2.0)  # of the blur, in pixels
     blur_cut: bool = False  # its kernel ends at a tenth of the side, as in SimCLR and BYOL
-    solarize_p: float = 0.0
-    grid: int = 1
-    cell: int = 0  # side of a cell of the grid in pixels
+    solarize_p: Chance = 0.0
+    grid: Annotated[int, Field(ge=1, le=100)] = 1
+    cell: Annotated[int, Field(ge=0, le=4096)] = 0  # side of a cell of the grid in pixels
 
     def __call__(self, pictures: Tensor, sizes: Tensor, index: Tensor, key: int | Tensor) -> Tensor:
         """One crop of each picture.

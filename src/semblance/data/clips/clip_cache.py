@@ -1,9 +1,12 @@
 """Where decoded clips lie: in memory, or in files that are mapped into it."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,76 +16,142 @@ from torch import Tensor
 from semblance.data.clips.even_frames import Clip
 from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
+from semblance.data.tally import Tally
+from semblance.runtime import disk_cache
 from semblance.runtime.atomic_files import folder_aside
+
+_FRAMES, _SOUNDS, _ABOUT = "frames", "sounds", "about.json"
 
 
 @dataclass
 class Decoded:
-    """Every readable clip: its place among the items, frames, (height, width) and sound; and the unreadable files."""
+    """Every readable clip: its place among the items, frames, (height, width) and sound; and the unreadable files.
+
+    told: what befell the readable ones. notes: what a person should know of where they lie, in sentences.
+    """
 
     kept: list[int] = field(default_factory=list)
     frames: list[Tensor] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     sounds: list[Tensor] = field(default_factory=list)
     skipped: Skipped = field(default_factory=list)
+    told: Tally = field(default_factory=Tally)
+    notes: list[str] = field(default_factory=list)
 
 
-def decode_clips(title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int) -> Decoded:
-    """Decode every item in threads into memory, showing progress on a terminal."""
-    found = Decoded()
-    for i, clip in _decoded(title, items, decode, workers, found):
+def decode_clips(
+    title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, most: int
+) -> Decoded | None:
+    """Decode every item in threads into memory, showing progress on a terminal; None where they take more bytes than
+    `most`, though their headers said less."""
+    found, taken = Decoded(), 0
+    for i, clip in enumerate(decode_in_threads(title, len(items), lambda i: decode(items[i]), workers)):
+        if not isinstance(clip, Clip):
+            found.skipped.append((str(items[i]), reason(clip)))
+            continue
+        taken += clip.frames.nbytes + clip.sound.nbytes
+        if taken > most:
+            return None
         found.kept.append(i)
-        found.frames.append(clip.frames)
+        found.frames.append(
+            clip.frames.clone()
+        )  # without what was cut off, and in memory, where a large one is not yet
         found.sizes.append(clip.size)
-        found.sounds.append(clip.sound)
+        found.sounds.append(clip.sound.clone())
+        for kind in clip.told:
+            found.told.add(kind, str(items[i]))
     return found
 
 
 def decode_to_disk(
-    title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, canvas: int, folder: Path
-) -> Decoded:
-    """Decode every item in threads into two files of a folder; if the folder exists, nothing is decoded.
+    title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, canvas: int, identity: str,
+    needed: int,
+) -> Decoded:  # fmt: skip
+    """Decode every item in threads into files of the cache; if they are there whole, nothing is decoded.
 
-    The folder is renamed into place once it is complete. The result is memory-mapped from the files.
+    The result is memory-mapped from the files. identity: a hash of what is decoded, and how. needed: bytes that it
+    takes, about. Raises CannotWrite, which says where the cache lies, where it cannot be written.
     """
-    if not folder.exists():
-        with folder_aside(folder) as aside:
-            _write(aside, _decoded(title, items, decode, workers, found := Decoded()), found)
-    about = json.loads((folder / "about.json").read_text())
-    found = Decoded(kept=about["kept"], sizes=[(h, w) for h, w in about["sizes"]])
-    found.skipped = [(name, why) for name, why in about["skipped"]]
-    if found.kept:
-        pixels = _mapped(folder / "frames", np.uint8).view(-1, 3, canvas, canvas)
-        found.frames = list(pixels.split(about["frames"]))
-        found.sounds = list(_mapped(folder / "sounds", np.int16).split(about["samples"]))
+    folder = disk_cache.place(identity)
+    with disk_cache.telling():
+        notes = []
+        found = _map(folder, items, canvas)
+        if found is None:
+            if folder.exists():
+                notes.append(f"{folder} was damaged, and is made anew.")
+                disk_cache.discard(folder)
+            if removed := disk_cache.make_room(needed, _FRAMES):
+                notes.append(f"Clips decoded for earlier runs were removed from {folder.parent} for room: {removed}.")
+            with folder_aside(folder) as aside:
+                _write(aside, title, items, decode, workers)
+            found = _map(folder, items, canvas)
+            if found is None:
+                raise OSError(f"{folder} was damaged or removed as soon as it was made")
+        found.notes = [*notes, disk_cache.told(folder)]
     return found
 
 
-def _decoded(
-    title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int, found: Decoded
-) -> Iterator[tuple[int, Clip]]:
-    """Every readable clip with its number; the others are noted in found.skipped."""
-    clips = decode_in_threads(title, len(items), lambda i: decode(items[i]), workers)
-    for i, clip in enumerate(clips):
-        if isinstance(clip, Clip):
-            yield i, clip
-        else:
-            found.skipped.append((str(items[i]), reason(clip)))
+def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any], Clip], workers: int) -> None:
+    """Fill a folder. The thread that decodes a clip writes it, so that few are held, in the order they are done."""
+    lock = Lock()
+    with ExitStack() as open_files:
+        pixels, waves = (open_files.enter_context((folder / name).open("wb")) for name in (_FRAMES, _SOUNDS))
+
+        def keep(i: int) -> tuple[list[int], list[str]]:
+            clip = decode(items[i])
+            with disk_cache.telling(), lock:
+                begin = [pixels.tell() // clip.frames[0].nbytes, waves.tell() // 2]
+                pixels.write(clip.frames.numpy().data)
+                waves.write(clip.sound.numpy().data)
+            return [i, *clip.size, begin[0], len(clip.frames), begin[1], len(clip.sound)], clip.told
+
+        rows, skipped, told = [], [], Tally()
+        for i, kept in enumerate(decode_in_threads(title, len(items), keep, workers)):
+            if isinstance(kept, Exception):
+                skipped.append((str(items[i]), reason(kept)))
+                continue
+            rows.append(kept[0])
+            for kind in kept[1]:
+                told.add(kind, str(items[i]))
+        for file in (pixels, waves):
+            file.flush()
+            os.fsync(file.fileno())
+    with (folder / _ABOUT).open("w") as about:
+        json.dump({"clips": rows, "skipped": skipped, "told": told.kinds}, about)
+        about.flush()
+        os.fsync(about.fileno())
 
 
-def _write(folder: Path, clips: Iterator[tuple[int, Clip]], found: Decoded) -> None:
-    frames, samples = [], []
-    with (folder / "frames").open("wb") as pixels, (folder / "sounds").open("wb") as waves:
-        for i, clip in clips:
-            pixels.write(clip.frames.contiguous().numpy().tobytes())
-            waves.write(clip.sound.numpy().tobytes())
-            found.kept.append(i)
-            found.sizes.append(clip.size)
-            frames.append(len(clip.frames))
-            samples.append(len(clip.sound))
-    about = {"kept": found.kept, "sizes": found.sizes, "skipped": found.skipped, "frames": frames, "samples": samples}
-    (folder / "about.json").write_text(json.dumps(about))
+def _map(folder: Path, items: Sequence[Any], canvas: int) -> Decoded | None:
+    """The clips of a folder; None where it is not there, or is damaged, or is about to be removed."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text())
+        rows = np.array(about["clips"], np.int64).reshape(-1, 7)
+        found = Decoded(skipped=[(str(name), str(why)) for name, why in about["skipped"]])
+        for kind, names in dict(about["told"]).items():
+            found.told.add(kind, *map(str, names))
+        item, frame, frames, sample, samples = rows[:, [0, 3, 4, 5, 6]].T
+        if not ((rows >= 0).all() and (np.diff(item) > 0).all() and len(item) + len(found.skipped) == len(items)):
+            return None
+        with (folder / _FRAMES).open("rb") as pixels, (folder / _SOUNDS).open("rb") as waves:
+            sizes = [os.fstat(file.fileno()).st_size for file in (pixels, waves)]
+            if not disk_cache.hold(pixels) or sizes != [int(frames.sum()) * 3 * canvas**2, int(samples.sum()) * 2]:
+                return None
+            if not len(rows):
+                return found
+            if (frame + frames).max() > frames.sum() or (sample + samples).max() > samples.sum():
+                return None
+            shown = _mapped(pixels, np.uint8).view(-1, 3, canvas, canvas)
+            heard = _mapped(waves, np.int16)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    for i, height, width, at, count, start, length in rows.tolist():
+        found.kept.append(i)
+        found.sizes.append((height, width))
+        found.frames.append(shown[at : at + count])
+        found.sounds.append(heard[start : start + length])
+    return found
 
 
-def _mapped(path: Path, dtype: type) -> Tensor:
-    return torch.from_numpy(np.memmap(path, dtype, mode="c"))  # copy-on-write, though nothing writes
+def _mapped(file: Any, dtype: type) -> Tensor:
+    return torch.from_numpy(np.memmap(file, dtype, mode="c"))  # copy-on-write, though nothing writes

@@ -71,21 +71,32 @@ class Clips:
         The sound's is drawn uniformly from those that fit; then the video's from those that lie at most half a second
         outside the sound's. Without a key, the sound's lies at `place` and the video's at its middle.
         (Morgado et al. 2021; facebookresearch/AVID-CMA: datasets/video_db.py)
+        Both lie in the time that is seen and heard, and a window of less than half a second touches that of its sound.
         """
-        lengths = torch.tensor([[len(self.frames[i]), len(self.sounds[i])] for i in index.tolist()]).double()
-        last_frame = (lengths[:, 0] - self.video.frames).clamp(min=0)
-        last_sample = (lengths[:, 1] - self.sound.samples).clamp(min=0)
+        video, sound = self.video, self.sound
+        seconds = [self._seconds(len(self.frames[i]), len(self.sounds[i])) for i in index.tolist()]
+        shared = torch.tensor(seconds, dtype=torch.float64)
+        last_frame = ((shared * video.fps + 1e-6).floor() - video.frames).clamp(min=0)
+        last_sample = ((shared * sound.rate).round() - sound.samples).clamp(min=0)
         if key is None:
             u = torch.tensor([self.place, 0.5]).expand(len(index), 2).double()
             margin = 0.0
         else:
-            u, margin = random.uniform(key, index, 2).double(), MARGIN
+            u, margin = random.uniform(key, index, 2).double(), min(MARGIN, video.seconds)
         sample = (u[:, 0] * (last_sample + 1)).floor().minimum(last_sample)
-        at = sample / self.sound.rate
-        low = ((at - margin) * self.video.fps).clamp(min=0).minimum(last_frame)
-        high = ((at + self.sound.seconds + margin) * self.video.fps - self.video.frames).clamp(min=0)
-        frame = low + u[:, 1] * (high.minimum(last_frame) - low).clamp(min=0)
-        return frame.round().long(), sample.long()
+        at = sample / sound.rate
+        low = ((at - margin) * video.fps).clamp(min=0).minimum(last_frame)
+        high = ((at + sound.seconds + margin) * video.fps - video.frames).clamp(min=0)
+        high = high.minimum(last_frame).maximum(low)
+        frame = (low + u[:, 1] * (high - low)).round()
+        inside = low.ceil() <= high.floor()
+        frame = torch.where(inside, frame.maximum(low.ceil()).minimum(high.floor()), frame)
+        return frame.long(), sample.long()
+
+    def _seconds(self, frames: int, samples: int) -> float:
+        """How long a clip is seen and heard; a still picture is seen as long as it is heard."""
+        heard = samples / self.sound.rate
+        return heard if frames == 1 else min(frames / self.video.fps, heard)
 
     def at(self, place: float) -> "Clips":
         """The same clips, read at another place."""

@@ -1,11 +1,14 @@
 """One clip: the bytes of a video or sound file to uint8 frames and a waveform, through TorchCodec or PyAV."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from semblance.data.byte_budget import decoding
+from semblance.data.clips import pyav
+from semblance.data.clips.bounds import Head
+from semblance.data.clips.cut_short import check_end
 from semblance.data.clips.even_frames import Clip
 
 VIDEOS = frozenset((
@@ -21,7 +24,7 @@ def reader() -> Any:
     Both read a whole file from its beginning on and, with the same FFmpeg, give the same bits. Missing times of frames
     (B-frames in AVI) are guessed differently by each, wrong by a frame or two.
     """
-    from semblance.data.clips import pyav, torchcodec
+    from semblance.data.clips import torchcodec
 
     return torchcodec if torchcodec.loads() else pyav
 
@@ -29,33 +32,38 @@ def reader() -> Any:
 def decode_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool = False) -> Clip:
     """Frames at `fps` and sound at `rate` of a video file, resized to a square canvas and mixed to one channel.
 
-    Each frame is the one shown at its time. With `silent`, the sound is left empty, to come from elsewhere. Raises
-    OSError or ValueError with a short reason where the file holds no picture, no sound, or less than it declares.
+    Each frame is the one shown at its time; what is seen and not heard, or heard and not seen, is left out. With
+    `silent`, the sound is left empty, to come from elsewhere. Raises ValueError with a short reason where the file
+    holds no picture, no sound, or less than it declares.
     """
-    with _damage_told(data):
-        return reader().read_clip(data, canvas, fps, rate, silent)
+    told = _check(data)
+    with decoding().taken(probe(data).needed):
+        clip = reader().read_clip(data, canvas, fps, rate, silent)
+    return replace(clip, told=told + clip.told)
 
 
-def decode_sound(data: bytes, rate: int) -> Tensor:
-    """Sound at `rate` of a sound file, or of a video's track, mixed to one channel: int16 (L,); raises likewise."""
-    with _damage_told(data):
-        return reader().read_sound(data, rate)
+def decode_sound(data: bytes, rate: int, told: list[str] | None = None) -> Tensor:
+    """Sound at `rate` of a sound file, or of a video's track, mixed to one channel: int16 (L,); raises likewise.
+
+    What befell it is added to `told`, in words for a Tally.
+    """
+    words = _check(data)
+    wave, more = reader().read_sound(data, rate)
+    if told is not None:
+        told += words + more
+    return wave
 
 
-def probe(data: bytes) -> tuple[tuple[int, int], float]:
-    """Height and width, and seconds, as a video file's header declares them; raises as decode_clip does."""
-    with _damage_told(data):
-        return reader().read_head(data)
-
-
-@contextmanager
-def _damage_told(data: bytes) -> Iterator[None]:
-    """What readers raise on broken bytes (TypeError, OverflowError, MemoryError, ...) becomes a ValueError."""
+def probe(data: bytes) -> Head:
+    """What a video file's header declares; raises as decode_clip does."""
     if not data:
         raise ValueError("empty file")
-    try:
-        yield
-    except (OSError, ValueError):
-        raise
-    except Exception as error:
-        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error
+    head = pyav.read_head(data)  # TorchCodec decodes frames of any size to find theirs
+    head.check(len(data))
+    return head
+
+
+def _check(data: bytes) -> list[str]:
+    if not data:
+        raise ValueError("empty file")
+    return check_end(data)

@@ -1,63 +1,91 @@
 """Clips through PyAV, whose wheel brings FFmpeg along."""
 
+import errno
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.even_frames import Clip, EvenFrames, SoundParts, mono
+from semblance.data.clips.bounds import MOST_PIXELS, Head
+from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
+from semblance.data.clips.sound_track import SoundTrack
 from semblance.errors import UserError
+
+# Other formats are refused, since some of them name further files or addresses to be opened (SDP, HLS, DASH, ffconcat).
+_FORMATS = (
+    "aac,ac3,aiff,amr,asf,au,avi,caf,dts,dv,eac3,flac,flv,gxf,h264,hevc,ivf,loas,m4v,matroska,mov,mp3,mpeg,mpegts,"
+    "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
+_PADDED = 64  # pixels by which a side may be stored larger than it is shown
+_GROWS = 1 << 21  # pixels that a frame may have whatever the header says
+_PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
 def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> Clip:
     """As media.decode_clip."""
     with _open(data) as container:
-        video, audio = container.streams.best("video"), container.streams.best("audio")
-        if video is None:
-            raise ValueError("no video in it")
-        if audio is None and not silent:
-            raise ValueError("no sound in it")
-        streams = [video] if silent else [video, audio]
-        frames, sound = EvenFrames(canvas, fps, video.average_rate, _upright), _Sound(rate)
-        for stream in streams:
-            stream.codec_context.thread_count = 1  # FFmpeg's own threads have deadlocked in workers
-        for packet in container.demux(*streams):
-            for frame in packet.decode():
-                if packet.stream is video:
-                    frames.add(frame, frame.time)
-                else:
-                    sound.add(frame)
-        frames.finish(*_declared(container, video), sound.end)
-        wave = torch.empty(0, dtype=torch.int16) if silent else sound.wave(frames.start)
-        return Clip(torch.stack(frames.chosen), frames.size, wave)
+        video, audio = _best(container, "video"), None if silent else _best(container, "audio")
+        frames = EvenFrames(canvas, fps, video.average_rate, _upright, len(data))
+        sound, samples = SoundTrack(rate, _Resampler, len(data)), _Samples()
+        times = _chunk_times(data)
+        for stream, frame in _decoded(container, [s for s in (video, audio) if s is not None]):
+            if stream is video:
+                time = next(times, None) if times else frame.time
+                frames.add(frame, time, frame.duration and float(frame.duration * frame.time_base))
+            else:
+                sound.add(*samples.of(frame))
+        frames.finish(*_declared(container, video), sound.end, repeats=video.codec_context.name in REPEATING)
+    wave = torch.empty(0, dtype=torch.int16) if silent else sound.wave()
+    clip = Clip(frames.frames, frames.size, wave, frames.told + sound.told)
+    return clip if silent else clip.common(fps, rate, sound.start - frames.start)
 
 
-def read_sound(data: bytes, rate: int) -> Tensor:
-    """As media.decode_sound."""
+def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
+    """As media.decode_sound, with what befell it in words for a Tally."""
+    sound, samples = SoundTrack(rate, _Resampler, len(data), alone=True), _Samples()
     with _open(data) as container:
-        audio = container.streams.best("audio")
-        if audio is None:
-            raise ValueError("no sound in it")
-        audio.codec_context.thread_count = 1
-        sound = _Sound(rate)
-        for frame in container.decode(audio):
-            sound.add(frame)
-        return sound.wave()
+        for _, frame in _decoded(container, [_best(container, "audio")]):
+            sound.add(*samples.of(frame))
+    return sound.wave(), sound.told
 
 
-def read_head(data: bytes) -> tuple[tuple[int, int], float]:
-    """As media.probe."""
+def read_head(data: bytes) -> Head:
+    """As media.probe, unchecked."""
     with _open(data) as container:
-        video = container.streams.best("video")
-        if video is None:
-            raise ValueError("no video in it")
-        context = video.codec_context
+        video = _best(container, "video")
         own, file = _declared(container, video)
-        return (context.height, context.width), own or file or 0.0
+        codec = video.codec_context
+        bits = codec.format.padded_bits_per_pixel if codec.format else 0
+        return Head((codec.height, codec.width), own or file or 0.0, codec.name, bits)
+
+
+@dataclass
+class Untold:
+    """What TorchCodec does not tell: the display matrix, the names of channels of sound, the times of AVI's frames."""
+
+    matrix: list[int] | None = None
+    names: tuple[str, ...] = ()
+    times: Iterator[float] | None = None
+
+
+def untold(data: bytes, seen: bool, heard: bool) -> Untold:
+    """Of the best streams of a file: of the video's where it is `seen`, of the sound's where it is `heard`."""
+    found = Untold(times=_chunk_times(data) if seen else None)
+    with _open(data) as container:
+        if heard:
+            found.names = _names(_best(container, "audio").layout)
+        if seen:
+            first = next((frame for _, frame in _decoded(container, [_best(container, "video")])), None)
+            found.matrix = None if first is None else _matrix(first)
+    return found
 
 
 def pyav() -> Any:
@@ -72,51 +100,134 @@ def pyav() -> Any:
     return av
 
 
+@contextmanager
+def _open(data: bytes) -> Iterator[Any]:
+    """A container that is closed at the end; FFmpeg's errors become ValueErrors."""
+    av = pyav()
+    try:
+        try:
+            container = av.open(io.BytesIO(data), **_opening())
+        except av.FFmpegError as error:
+            if error.errno == errno.EINVAL:
+                raise ValueError("damaged, or of a format that is not read: convert it to MP4") from error
+            raise
+        with container:
+            yield container
+    except av.FFmpegError as error:
+        raise ValueError(f"damaged: {error.strerror or type(error).__name__}") from error
+
+
+@cache
+def _opening() -> dict[str, Any]:
+    """How files are opened: as _OPTIONS say, and with titles that are not UTF-8.
+
+    Before PyAV 17.1, options that streams have too end the process where streams show late (MPEG-PS); decoders are then
+    told of them in _decoded alone. PyAV 19 always reads such titles, and has no argument for it.
+    """
+    version = tuple(map(int, pyav().__version__.split(".")[:2]))
+    titles = {"metadata_errors": "ignore"} if version < (19, 0) else {}
+    return {"options" if version >= (17, 1) else "container_options": _OPTIONS, **titles}
+
+
+def _best(container: Any, kind: str) -> Any:
+    stream, name = container.streams.best(kind), {"video": "video", "audio": "sound"}[kind]
+    if stream is None:
+        raise ValueError(f"no {name} in it")
+    if stream.codec_context is None:
+        raise ValueError(f"damaged: its {name} is of no known codec")
+    return stream
+
+
+def _decoded(container: Any, streams: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """The decoded frames of the streams, each with its stream."""
+    for stream in streams:
+        stream.codec_context.thread_count = 1  # FFmpeg's own threads have deadlocked in workers
+        if stream.type == "video":
+            declared = (stream.codec_context.width + _PADDED) * (stream.codec_context.height + _PADDED)
+            stream.codec_context.options = {"max_pixels": str(max(declared, _GROWS))}
+    for packet in _packets(container, streams):
+        if packet.size or packet.pts is None:  # one without content but with a time shows the frame before once more
+            yield from ((packet.stream, frame) for frame in packet.decode())
+
+
+def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
+    """Those of the streams, in the order of the file; at the end an empty one of each."""
+    with suppress(IndexError):  # PyAV's, at the very end, of a stream that a file shows only later (FLV, MPEG)
+        yield from container.demux(*streams)
+
+
+def _chunk_times(data: bytes) -> Iterator[float] | None:
+    """Times of the frames of an AVI in the order in which they are shown; None for another file.
+
+    AVI has a chunk for each moment, and says no more; which frame FFmpeg gives which of these times is a guess.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"AVI ":
+        return None
+    with _open(data) as container:
+        packets = _packets(container, [_best(container, "video")])
+        return iter(sorted(float(p.dts * p.time_base) for p in packets if p.size and p.dts is not None))
+
+
 def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
     """Seconds that the header declares for the video and for the file, None where it does not."""
     own = None if video.duration is None else float(video.duration * video.time_base)
     return own, None if container.duration is None else container.duration / 1e6
 
 
-@contextmanager
-def _open(data: bytes) -> Iterator[Any]:
-    """A container that is closed at the end; FFmpeg's errors become ValueErrors."""
-    av = pyav()
-    try:
-        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
-            yield container
-    except av.FFmpegError as error:
-        raise ValueError(f"damaged: {error.strerror or type(error).__name__}") from error
-
-
-class _Sound:
-    """Resamples, channel by channel."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self.resampler = pyav().AudioResampler(format="fltp", rate=rate)
-        self.parts = SoundParts(rate)
-        self.start: float | None = None
-
-    def add(self, frame: Any) -> None:
-        if self.start is None:
-            self.start = frame.time or 0.0
-        for part in self.resampler.resample(frame):
-            self.parts.add(part.to_ndarray())
-
-    @property
-    def end(self) -> float:
-        """Seconds at which it ends."""
-        return (self.start or 0.0) + self.parts.samples / self.rate
-
-    def wave(self, start: float | None = None) -> Tensor:
-        """All of it from the time `start` on, or from its own beginning: int16 (L,)."""
-        if self.start is None:
-            raise ValueError("no sound in it")
-        for part in self.resampler.resample(None):  # what it still holds
-            self.parts.add(part.to_ndarray())
-        return mono(self.parts.parts, 0.0 if start is None else self.start - start, self.rate)
-
-
 def _upright(frame: Any) -> np.ndarray:
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    pixels, matrix = frame.to_ndarray(format="rgb24"), _matrix(frame)
+    return pixels if matrix is None else oriented(pixels, matrix)
+
+
+def _matrix(frame: Any) -> list[int] | None:
+    """A frame's display matrix, if it has one."""
+    side = frame.side_data.get("DISPLAYMATRIX")
+    return None if side is None else np.frombuffer(bytes(side), np.int32).tolist()
+
+
+def _names(layout: Any) -> tuple[str, ...]:
+    return tuple(channel.name for channel in layout.channels)
+
+
+class _Samples:
+    """Takes the samples out of frames of one stream."""
+
+    def __init__(self) -> None:
+        self.packer: Any = None
+        self.packs: tuple[str, str, int] | None = None  # format, layout and rate that the packer takes
+
+    def of(self, frame: Any) -> tuple[np.ndarray, int, float | None, tuple[str, ...]]:
+        """Samples (channels, n), their rate, the time of the first, and the names of the channels."""
+        names, time = _names(frame.layout), frame.time
+        if (frame.format.is_planar and len(names) > _PLANES) or frame.format.name.startswith("s64"):
+            frame = self._packed(frame)
+        samples = frame.to_ndarray()
+        return samples if frame.format.is_planar else samples.reshape(-1, len(names)).T, frame.sample_rate, time, names
+
+    def _packed(self, frame: Any) -> Any:
+        """The same samples as floats, one time after the other."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self.packs != kind:
+            self.packer, self.packs = pyav().AudioResampler(format="flt"), kind
+        (packed,) = self.packer.resample(frame)
+        return packed
+
+
+class _Resampler:
+    def __init__(self, rate: int) -> None:
+        self.resampler = pyav().AudioResampler(format="fltp", rate=rate)
+        self.taken = 0
+
+    def convert(self, rows: np.ndarray, rate: int) -> np.ndarray:
+        layout = "mono" if len(rows) == 1 else "stereo"
+        frame = pyav().AudioFrame.from_ndarray(np.ascontiguousarray(rows), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, self.taken, Fraction(1, rate)
+        self.taken += rows.shape[1]
+        return self._joined(frame)
+
+    def drain(self) -> np.ndarray:
+        return self._joined(None)
+
+    def _joined(self, frame: Any) -> np.ndarray:
+        parts = [part.to_ndarray() for part in self.resampler.resample(frame) if part is not None]
+        return np.concatenate(parts, 1) if parts else np.empty((1, 0), np.float32)

@@ -1,31 +1,22 @@
 """One picture: file bytes to a square uint8 RGB canvas, or to crops of its own pixels."""
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 import torch
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
-Image.preinit()  # registers the common formats first, to be tried first
-Image.init()
-
-# Pillow hands EPS to Ghostscript, which runs code in the file; it registers the others but cannot decode them.
-_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
-_FORMATS = [name for name in Image.ID if name not in _REFUSED]
-_READABLE = {*_FORMATS, "MPO"}  # MPO is opened by the JPEG reader
-EXTENSIONS = frozenset(ext for ext, name in Image.registered_extensions().items() if name in _READABLE)
+from semblance.data.pictures.eight_bit import DeepValues, EightBit, eight_bit, has_deep_values
+from semblance.data.pictures.opened import LARGE, Remark, opened, orientation, room, unheard
 
 # JPEG decodes at 1/2, 1/4 or 1/8 scale cheaply. From 3 times the canvas on, that differs from the full decode by less
 # than one grey level in the mean: 0.35 at most over photographs, 0.97 on white noise (at 2 times: 0.62 and 1.76). Crops
 # keep 0.986 to 0.996 of their energy in the mean over photographs side by side, 0.974 at least (at 2 times 0.954).
 _DRAFT_MARGIN = 3
 
-_EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,24 +28,34 @@ _UPRIGHT = {
 }
 
 
-def decode(data: bytes, canvas: int) -> tuple[Tensor, tuple[int, int]]:
+def decode(
+    data: bytes, canvas: int, top: float | None = None, remark: Remark = unheard
+) -> tuple[Tensor, tuple[int, int]]:
     """Picture in the bytes of an image file as uint8 (3, canvas, canvas), and its upright (height, width).
 
     Antialiased bicubic resize; a picture of canvas x canvas comes back bit for bit. EXIF orientation is applied,
-    transparency is composited on white, 16-bit values are scaled to 8 bits, the first frame of an animation is taken.
+    transparency is composited on white, the first page or frame is taken, which is remarked. Values of
+    more than 8 bits are scaled from 0 to what the file says is the largest, or else to `top`, or else on the smallest
+    usual scale that holds them.
     Raises OSError or ValueError with a short reason where the bytes hold no readable picture.
     """
-    with _telling(), _open(data) as image:
-        width, height = image.size
+    with opened(data, remark) as image:
+        width, height = size = image.size
         draft = image.draft(None, (_DRAFT_MARGIN * canvas,) * 2)
-        # The box keeps the geometry where the reduced size is not a whole number of pixels.
-        box = draft[1] if draft else None
-        image.load()
-        orientation = image.getexif().get(_EXIF_ORIENTATION)
-        square = _eight_bit(image).resize((canvas, canvas), Image.Resampling.BICUBIC, box)
-    if orientation in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[orientation])
-        if orientation >= 5:
+        with room(image, data, size):
+            image.load()
+            turn = orientation(image, remark)
+            # The box keeps the geometry where the reduced size is not a whole number of pixels.
+            _, _, across, down = draft[1] if draft else (0, 0, *image.size)
+            reduced = [1, 1]
+            if image.width * image.height > LARGE:
+                reduced = [max(1, side // (_DRAFT_MARGIN * canvas)) for side in image.size]
+            made = eight_bit(image, top, data, remark).made((reduced[0], reduced[1]))
+            box = (0, 0, across / reduced[0], down / reduced[1])
+            square = made.resize((canvas, canvas), Image.Resampling.BICUBIC, box)
+    if turn in _UPRIGHT:
+        square = square.transpose(_UPRIGHT[turn])
+        if turn >= 5:
             width, height = height, width
     return channels_first(np.asarray(square)), (height, width)
 
@@ -71,31 +72,43 @@ class Cuts:
 Draw = Callable[[int, int], Sequence[Cuts]]  # of the picture's height and width
 
 
-def cut_file(data: bytes, draw: Draw) -> list[Tensor]:
+def cut_file(data: bytes, draw: Draw, top: float | None = None) -> list[Tensor]:
     """Crops of the picture in the bytes of an image file, decoded once: uint8 (n, 3, side, side) of each Cuts.
 
     Each equals torchvision's resized_crop of the decoded picture. Where every box has several times the pixels that it
     is resized to, JPEG is decoded at a smaller scale. What the picture is, and what is raised, is as of `decode`.
     """
-    with _telling(), _open(data) as image:
-        width, height = image.size
-        if not isinstance(image, JpegImagePlugin.JpegImageFile):
-            image.load()  # which may end with the orientation
-        orientation = image.getexif().get(_EXIF_ORIENTATION)
-        cuts = draw(width, height) if orientation in _UPRIGHT and orientation >= 5 else draw(height, width)
-        spare = min(float(c.boxes[:, 2:].min()) / c.side for c in cuts) / _DRAFT_MARGIN
-        draft = image.draft(None, (ceil(width / spare), ceil(height / spare)))
-        image.load()
-        upright = _eight_bit(image)
-        if orientation in _UPRIGHT:
-            upright = upright.transpose(_UPRIGHT[orientation])
-        return _cut(upright, cuts, round(width / draft[1][2]) if draft else 1)
+    with opened(data) as image:
+        width, height = size = image.size
+        reduced = 1
+        if drafts := isinstance(image, JpegImagePlugin.JpegImageFile):
+            turn = orientation(image)
+            cuts = draw(width, height) if turn >= 5 else draw(height, width)
+            spare = _spare(cuts)
+            if draft := image.draft(None, (ceil(width / spare), ceil(height / spare))):
+                reduced = round(width / draft[1][2])
+        with room(image, data, size):
+            image.load()
+            if not drafts:
+                turn = orientation(image)  # which loading may have ended
+                cuts = draw(width, height) if turn >= 5 else draw(height, width)
+                if width * height > LARGE:
+                    reduced = max(int(_spare(cuts)), 1 if image.mode in ("L", "RGB") else 2)
+            upright = eight_bit(image, top, data).made((1, 1) if drafts else (reduced, reduced))
+            if turn in _UPRIGHT:
+                upright = upright.transpose(_UPRIGHT[turn])
+            return _cut(upright, cuts, reduced)
 
 
 def cut_array(pixels: np.ndarray, draw: Draw) -> list[Tensor]:
     """The same of uint8 (H, W) or (H, W, 1 | 3 | 4); alpha composited on white."""
     height, width = pixels.shape[:2]
     return _cut(_of_array(pixels), draw(height, width), 1)
+
+
+def _spare(cuts: Sequence[Cuts]) -> float:
+    """By how much a picture can be reduced before it is cut."""
+    return min(float(c.boxes[:, 2:].min()) / c.side for c in cuts) / _DRAFT_MARGIN
 
 
 def _cut(image: Image.Image, cuts: Sequence[Cuts], reduced: int) -> list[Tensor]:
@@ -115,21 +128,23 @@ def _cut(image: Image.Image, cuts: Sequence[Cuts], reduced: int) -> list[Tensor]
     return found
 
 
-@contextmanager
-def _telling() -> Iterator[None]:
-    """Within, what is raised is an OSError or a ValueError."""
-    try:
-        yield
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # on broken bytes Pillow's readers raise SyntaxError, struct.error, KeyError, ...
-        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from error
-
-
 def read_size(data: bytes) -> tuple[int, int]:
     """Stored (height, width), before EXIF orientation, from the header alone; raises as `decode` does."""
-    with _open(data) as image:
+    with opened(data) as image:
         return image.height, image.width
+
+
+def look_at(data: bytes, remark: Remark = unheard) -> tuple[float, float, bool] | None:
+    """Of a picture of more than 8 bits whose scale the file does not say: its smallest and largest value, and whether
+    they are floats; None of others. Remarks what the head tells, and raises, as `decode` does."""
+    with opened(data, remark) as image:
+        orientation(image, remark)
+        if not has_deep_values(image, data):
+            return None
+        with room(image, data, image.size):
+            image.load()
+            deep = DeepValues(image, data)
+            return None if deep.said or deep.unknown else (deep.low, deep.high, image.mode == "F")
 
 
 def resize(pixels: np.ndarray, canvas: int) -> Tensor:
@@ -138,41 +153,10 @@ def resize(pixels: np.ndarray, canvas: int) -> Tensor:
 
 
 def _of_array(pixels: np.ndarray) -> Image.Image:
-    return _eight_bit(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels))
+    return EightBit(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels), 0).made()
 
 
 def channels_first(pixels: np.ndarray) -> Tensor:
     """uint8 (H, W) or (H, W, 3) as a (3, H, W) tensor of its own memory."""
     planes = np.broadcast_to(pixels, (3, *pixels.shape)) if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return torch.from_numpy(np.array(planes, order="C"))
-
-
-def _open(data: bytes) -> Image.Image:
-    if not data:
-        raise ValueError("empty file")
-    try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise ValueError("not an image, or damaged at its head") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"refused as too large: {error}") from error
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The picture in mode L or RGB, alpha composited on white."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_deep_grey(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode == "1":
-        return image.convert("L")
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
-
-
-def _deep_grey(values: np.ndarray) -> np.ndarray:
-    """uint8 of 16-bit integers, of wider ones that hold 16-bit values, or of floats in 0 to 1."""
-    top = 1.0 if values.dtype.kind == "f" else 65535
-    if not (values.min() >= 0 and values.max() <= top):  # false for NaN too
-        raise ValueError(f"grey values outside 0 to {top}: their scale is unknown")
-    return (values * (255 / top)).round().astype(np.uint8)

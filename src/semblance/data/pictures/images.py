@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from os import fsencode
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from semblance.data.pictures.decode import Draw
 from semblance.data.samples import Attribute, Skipped, reason
 from semblance.errors import UserError
+from semblance.shown import as_bytes
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ class Images:
     cut: cuts crops from an item's own pixels, as decode.cut_file does; None where the canvases are those.
     exact: whether the canvases are the pictures as they are, as far as a sample of sizes tells.
     attributes: what the pictures are labelled by; "class" where each has one label.
+    grey_levels: the value that is white in deep grey whose files do not say it; None where there is no such.
     skipped: the files that turned out unreadable so far. Each keeps its place, so that the order of samples does not
         depend on whether a set fits in memory: the next readable picture stands in, for training only.
     """
@@ -45,6 +46,7 @@ class Images:
     decode: Callable[[Any, int], tuple[Tensor, tuple[int, int]]] | None = None
     cut: Callable[[Any, Draw], list[Tensor]] | None = None
     exact: bool = True
+    grey_levels: int | None = None
     skipped: Skipped = field(default_factory=list)
     rows: Tensor | None = None
 
@@ -79,7 +81,7 @@ class Images:
         digest = blake2b(digest_size=8)
         digest.update(self.read(range(0, len(self), -(-len(self) // 16)))[0].numpy().tobytes())
         for item in self.items:
-            digest.update(fsencode(str(item)) + b"\0")
+            digest.update(as_bytes(str(item)) + b"\0")
         return digest.hexdigest()
 
     def or_next(self, i: int, read: Callable[[Any], T]) -> T:

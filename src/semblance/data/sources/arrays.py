@@ -1,9 +1,10 @@
 """Pictures in NumPy arrays: .npy, .npz, and what libraries hand over as arrays."""
 
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -13,56 +14,77 @@ from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import Draw, cut_array, resize
 from semblance.data.pictures.decode_all import Decoded, decode_all
 from semblance.data.pictures.images import Images
-from semblance.data.samples import Source, labelled
-from semblance.data.splits import is_held_out
+from semblance.data.samples import Attribute, S, Skipped, Source
+from semblance.data.sources.array_labels import attributes_of
+from semblance.data.sources.array_pictures import ArrayPictures, on_one_scale
+from semblance.data.sources.npy import NpyFile
+from semblance.data.splits import LabelOptions, hold_out_rows
+from semblance.data.understood import OF_ARRAYS, understood
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
+from semblance.shown import shown
 
-Part = tuple[np.ndarray, np.ndarray | None]
-
-
-def load_npy(path: Path, image_size: int, limits: Limits) -> Source[Images]:
-    """uint8 pictures (N,H,W), (N,H,W,1|3|4) or (N,1|3,H,W), without labels; left on disk if too large for memory."""
-    try:
-        pictures = _channels_last(_map(str(path)), path)
-    except (OSError, EOFError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    canvas = _canvas(pictures, image_size)
-    if len(pictures) * 3 * canvas**2 <= limits.bytes:
-        return from_arrays(path.name, (pictures, None), None, image_size, limits)
-    decode, cut = partial(_decode_row, str(path)), partial(_cut_mapped, str(path))
-    exact = pictures.shape[1:3] == (canvas, canvas)
-    return Source(Images(path.name, canvas, range(len(pictures)), decode=decode, cut=cut, exact=exact))
+Part = tuple[np.ndarray | NpyFile, np.ndarray | None]
 
 
-def load_npz(path: Path, image_size: int, limits: Limits) -> Source[Images]:
+def load_npy(
+    path: Path, image_size: int, limits: Limits, options: LabelOptions, grey_levels: int | None = None
+) -> Source[Images]:
+    """Pictures (N,H,W), (N,H,W,1|3|4) or (N,1|3,H,W), without labels; left on disk if too large for memory.
+
+    uint8, or numbers of any kind that the scale from 0 to grey_levels holds, by default the smallest usual one.
+    """
+    with _unreadable_told(path):
+        pictures = ArrayPictures.of(NpyFile.opened(path), path)
+        canvas = _canvas(pictures, image_size)
+        if len(pictures) * 3 * canvas**2 <= limits.bytes:
+            train = (pictures.array, None)
+            return from_arrays(path.name, train, None, image_size, limits, options, grey_levels=grey_levels)
+        (pictures,), grey_levels, notes = on_one_scale([pictures], grey_levels, whole=False)
+    decode, cut = partial(_decode_row, pictures), partial(_cut_row, pictures)
+    exact = pictures.size == (canvas, canvas)
+    items = range(len(pictures))
+    images = Images(path.name, canvas, items, decode=decode, cut=cut, exact=exact, grey_levels=grey_levels)
+    return divided(images, None, options, "", notes)
+
+
+def load_npz(
+    path: Path, image_size: int, limits: Limits, options: LabelOptions, grey_levels: int | None = None
+) -> Source[Images]:
     """Pictures as in a .npy under `x`, `images` or `x_train`; labels, if any, under `y`, `labels` or `y_train`.
 
     `x_test` and `y_test` are held out. With labels but no `x_test`, a tenth of the rows is, by a hash of their index.
+    What stands for no label is told in array_labels.attributes_of.
     """
     found = read_npz(path, limits, "save the pictures as .npy, which can stay on disk")
 
-    def first(*keys: str) -> np.ndarray | None:
-        return next((found[key] for key in keys if key in found), None)
+    used = {"x_test", "y_test"} if "x_test" in found else set()
 
-    pictures, held = first("x", "images", "x_train"), first("x_test")
+    def first(*keys: str) -> np.ndarray | None:
+        key = next((key for key in keys if key in found), None)
+        used.add(key or "")
+        return None if key is None else found[key]
+
+    pictures, labels = first("x", "images", "x_train"), first("y", "labels", "y_train")
     if pictures is None:
         raise UserError(f"{path} has no array named x, images or x_train; it has {', '.join(found) or 'none'}.")
-    test = None if held is None else (held, first("y_test"))
-    return from_arrays(path.name, (pictures, first("y", "labels", "y_train")), test, image_size, limits)
+    test = (found["x_test"], found.get("y_test")) if "x_test" in found else None
+    train = (pictures, labels)
+    source = from_arrays(path.name, train, test, image_size, limits, options, by="by the file", grey_levels=grey_levels)
+    if unused := [key for key in found if key not in used]:
+        source.notes.insert(0, f"Arrays that are not used: {', '.join(map(shown, unused))}.")
+    return source
 
 
 def read_npz(path: Path, limits: Limits, remedy: str) -> dict[str, np.ndarray]:
     """The arrays of a .npz by name; a UserError where they are damaged or, unpacked, too large for memory."""
-    try:
+    with _unreadable_told(path):
         with ZipFile(path) as members:
             size = sum(member.file_size for member in members.infolist())
         if size > limits.bytes:
             raise too_large(path, size, limits, remedy)
         with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (BadZipFile, OSError, EOFError, ValueError) as error:
-        raise _unreadable(path, error) from error
+            return {key: found for key in arrays.files if isinstance(found := arrays[key], np.ndarray)}
 
 
 def from_arrays(
@@ -71,33 +93,53 @@ def from_arrays(
     test: Part | None,
     image_size: int,
     limits: Limits,
+    options: LabelOptions,
     classes: Sequence[str] | None = None,
+    by: str = "by the set",
+    grey_levels: int | None = None,
 ) -> Source[Images]:
     """Pictures and labels held in memory; a tenth is held out where there are labels but no test pictures.
 
-    Labels are indices into `classes` or, without it, any values: their sorted distinct ones are then the classes.
+    Labels are as array_labels.attributes_of takes them. by: what says labels and parts.
     """
-    parts = [(x, _one_each(name, x, y)) for x, y in ([train] if test is None else [train, test])]
-    notes = []
-    if classes is None:
-        given = [labels for _, labels in parts if labels is not None]
-        values = np.unique(np.concatenate(given)) if given else np.empty(0)
-        classes = [str(value) for value in values]
-        if len(given) == 2 and not np.isin(given[0], given[1]).any():
-            parts, notes = [(x, None) for x, _ in parts], ["The training and the test part share no label."]
-        parts = [(x, None if labels is None else np.searchsorted(values, labels)) for x, labels in parts]
-    whole, *rest = (_images(name, part, classes, image_size, limits) for part in parts)
-    if rest:
-        if whole.attributes.keys() != rest[0].attributes.keys():
-            notes = ["Only one of the training and the test part has labels."]
-        return Source(whole, rest[0], notes)
-    held = torch.tensor([is_held_out(str(i)) for i in whole.items])
-    if not whole.attributes or not held.any() or held.all():
-        return Source(whole)
-    return Source.divided(whole, held)
+    given = [train] if test is None else [train, test]
+    pictures = [ArrayPictures.of(x, name) for x, _ in given]
+    labels = [None if options.unlabelled else _one_each(name, x, y) for x, (_, y) in zip(pictures, given, strict=True)]
+    pictures, grey_levels, notes = on_one_scale(pictures, grey_levels, whole=True)
+    known, label_notes = attributes_of(labels, classes)
+    images = [_images(name, x, own, image_size, limits, grey_levels) for x, own in zip(pictures, known, strict=True)]
+    return divided(images[0], images[1] if test else None, options, by, notes + label_notes)
 
 
-def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.ndarray | None:
+def divided(
+    train: S, test: S | None, options: LabelOptions, by: str, notes: list[str], *, clips: bool = False
+) -> Source[S]:
+    """Both parts as they are, or as a person says; what is understood is told."""
+    if options.labels is not None or options.folders:
+        raise UserError(
+            f"{train.name} is no set of files: --labels and folders in --split cannot be of it. "
+            "--split none and a share such as --split 0.2 can, where it brings no test part."
+        )
+    if test is not None and options.share:
+        raise UserError(f"{train.name} brings a test part: leave out --split, or give --split none to leave that away.")
+    labels_by = "by --unlabelled" if options.unlabelled else by if train.attributes else ""
+    source, split_by = Source[S](train, test), by
+    if options.share == 0:
+        if test is not None:
+            notes.append(f"The {len(test):,} samples of the test part are left out, by --split none.")
+        source.test = None
+    elif test is None and (clips or train.attributes or options.share):
+        label = train.attributes.get("class")
+        held, split_by = hold_out_rows(len(train), label, options.share, clips=clips), "by hash"
+        if held.any():
+            source = Source[S].divided(train, held)
+        else:
+            notes.append("Too few samples to hold some out.")
+    source.notes = [*notes, understood(source, labels_by, split_by, OF_ARRAYS)]
+    return source
+
+
+def _one_each(name: str, pictures: ArrayPictures, labels: np.ndarray | None) -> np.ndarray | None:
     """Labels (N,) of N pictures, given as (N,) or (N, 1)."""
     if labels is None or labels.shape == (len(pictures),):
         return labels
@@ -106,69 +148,49 @@ def _one_each(name: str, pictures: np.ndarray, labels: np.ndarray | None) -> np.
     return labels[:, 0]
 
 
-def _images(name: str, part: Part, classes: Sequence[str], image_size: int, limits: Limits) -> Images:
-    pictures, labels = _channels_last(part[0], name), part[1]
+def _images(
+    name: str, pictures: ArrayPictures, attributes: dict[str, Attribute], image_size: int, limits: Limits,
+    grey_levels: int | None,
+) -> Images:  # fmt: skip
     canvas = _canvas(pictures, image_size)
     if (needed := len(pictures) * 3 * canvas**2) > limits.bytes:
         raise too_large(name, needed, limits, "give fewer pictures")
-    number, height, width, channels = pictures.shape
-    exact = (height, width) == (canvas, canvas)
-    if exact and channels != 4:
-        planes = np.broadcast_to(pictures.transpose(0, 3, 1, 2), (number, 3, height, width))
-        pixels = torch.from_numpy(np.array(planes, order="C"))
+    items = range(len(pictures))
+    exact = pictures.size == (canvas, canvas)
+    skipped: Skipped = []
+    if exact and pictures.channels != 4 and pictures.array.dtype == np.uint8:
+        pixels = torch.empty(len(pictures), 3, canvas, canvas, dtype=torch.uint8)
+        for rows in pictures.blocks():
+            pixels[rows] = torch.from_numpy(np.ascontiguousarray(pictures[rows].transpose(0, 3, 1, 2)))
     else:
-        pixels = decode_all(name, range(number), partial(_row, pictures), canvas, limits.workers)[0]
-    sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(number, 1)
-    known = labelled(None if labels is None else torch.as_tensor(labels, dtype=torch.int64), classes)
-    cut = None if exact else partial(_cut_row, pictures)
-    return Images(name, canvas, range(number), pixels, sizes, known, cut=cut, exact=exact)
+        pixels, _, skipped = decode_all(name, items, partial(_decode_row, pictures), canvas, limits.workers)
+    sizes = torch.tensor([pictures.size], dtype=torch.int32).repeat(len(pictures), 1)
+    return Images(
+        name, canvas, items, pixels, sizes, attributes, cut=None if exact else partial(_cut_row, pictures), exact=exact,
+        grey_levels=grey_levels, skipped=skipped,
+    )  # fmt: skip
 
 
-def _channels_last(array: np.ndarray, source: Path | str) -> np.ndarray:
-    """View of the pictures as (N, H, W, C), C one of 1, 3, 4."""
-    if array.dtype != np.uint8:
-        raise UserError(f"{source} holds {array.dtype} values; give uint8, 0 to 255, e.g. (x * 255).astype('uint8').")
-    if array.ndim == 3 and array.shape[-1] in (3, 4):
-        raise UserError(f"{source} has shape {array.shape}, one picture; give many, (N, H, W, {array.shape[-1]}).")
-    if array.ndim == 3:
-        array = array[..., None]
-    elif array.ndim == 4 and array.shape[-1] not in (1, 3, 4) and array.shape[1] in (1, 3):
-        array = np.moveaxis(array, 1, -1)
-    if array.ndim != 4 or array.shape[-1] not in (1, 3, 4) or not array.size:
-        raise UserError(
-            f"{source} has shape {array.shape}; give pictures as (N, H, W), (N, H, W, 1 | 3 | 4) or (N, 1 | 3, H, W)."
-        )
-    return array
-
-
-def _canvas(pictures: np.ndarray, image_size: int) -> int:
-    height, width = pictures.shape[1:3]
+def _canvas(pictures: ArrayPictures, image_size: int) -> int:
+    height, width = pictures.size
     return width if height == width else choose_canvas([(height, width)], image_size)
 
 
-def _row(pictures: np.ndarray, i: int, canvas: int) -> Decoded:
-    height, width = pictures.shape[1:3]
-    return resize(np.asarray(pictures[i]), canvas), (height, width)
+def _decode_row(pictures: ArrayPictures, i: int, canvas: int) -> Decoded:
+    return resize(pictures[i : i + 1][0], canvas), pictures.size
 
 
-def _decode_row(path: str, i: int, canvas: int) -> Decoded:
-    return _row(_channels_last(_map(path), path), i, canvas)
+def _cut_row(pictures: ArrayPictures, i: int, draw: Draw) -> list[Tensor]:
+    return cut_array(pictures[i : i + 1][0], draw)
 
 
-def _cut_row(pictures: np.ndarray, i: int, draw: Draw) -> list[Tensor]:
-    return cut_array(np.asarray(pictures[i]), draw)
-
-
-def _cut_mapped(path: str, i: int, draw: Draw) -> list[Tensor]:
-    return _cut_row(_channels_last(_map(path), path), i, draw)
-
-
-@lru_cache(maxsize=4)
-def _map(path: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    if isinstance(error, UserError):
-        return error
-    return UserError(f"{path} cannot be read as plain NumPy arrays: {error}.")
+@contextmanager
+def _unreadable_told(path: Path) -> Iterator[None]:
+    """Within, what broken and foreign files raise (RuntimeError, zlib.error, MemoryError, ...) becomes a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        told = " ".join(shown(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} cannot be read as plain NumPy arrays: {told}.") from error

@@ -1,6 +1,6 @@
 """Clips in a NumPy .npz: pictures or frames, each with a sound."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +10,24 @@ from torch import Tensor
 from semblance.data.clips.clips import Clips
 from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import resize
-from semblance.data.samples import Attribute, Source
-from semblance.data.sources.arrays import read_npz
-from semblance.data.sources.clip_files import divide
-from semblance.data.splits import is_held_out
+from semblance.data.samples import Source
+from semblance.data.sources.array_labels import attributes_of
+from semblance.data.sources.arrays import divided, read_npz
+from semblance.data.splits import LabelOptions
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
 
-def load_clip_npz(path: Path, video: ClipView, sound: SoundView, limits: Limits) -> Source[Clips]:
+def load_clip_npz(
+    path: Path, video: ClipView, sound: SoundView, limits: Limits, options: LabelOptions
+) -> Source[Clips]:
     """Arrays `x_train`, `sound_train` and `rate`; `x_test` and `sound_test` are held out, or a tenth of the rows.
 
     x: uint8 pictures (N, H, W) or (N, H, W, 3), or the frames of clips (N, T, H, W, 3) at video.fps. sound: int16, or
     floats in [-1, 1], (N, L) at `rate` samples per second, resampled to sound.rate; with pictures it may be short.
-    Labels (N,) for the evaluation: `y_train` and `y_test`.
+    Labels (N,) for the evaluation: `y_train` and `y_test`, as array_labels.attributes_of takes them.
     """
     found = read_npz(path, limits, "give fewer clips, or a folder of files")
     missing = [key for key in ("x_train", "sound_train", "rate") if key not in found]
@@ -41,13 +43,19 @@ def load_clip_npz(path: Path, video: ClipView, sound: SoundView, limits: Limits)
         wrong = [f"y_{name}" for name in names if found.get(f"y_{name}", rate).shape != (len(found[f"x_{name}"]),)]
         if wrong:
             raise UserError(f"{path}: {' and '.join(wrong)} must hold one label for each row, as every part or none.")
-        classes = np.unique(np.concatenate(given))
-        for part, labels in zip(parts, given, strict=True):
-            values = torch.from_numpy(np.searchsorted(classes, labels))
-            part.attributes["class"] = Attribute(values, [str(c) for c in classes])
-    if len(parts) == 2:
-        return Source[Clips](parts[0], parts[1])
-    return divide(parts[0], torch.tensor([is_held_out(str(i)) for i in parts[0].items]))
+    labels = [found.get(f"y_{name}") for name in names]
+    kinds, notes = attributes_of([None] * len(names) if options.unlabelled else labels)
+    for part, attributes in zip(parts, kinds, strict=True):
+        part.attributes.update(attributes)
+    notes += [note for part, name in zip(parts, names, strict=True) for note in _unequal(part, name)]
+    return divided(parts[0], parts[1] if len(parts) == 2 else None, options, "by the file", notes, clips=True)
+
+
+def _unequal(part: Clips, name: str) -> Iterator[str]:
+    """What a person is told where picture and sound of arrays differ in length; all rows are equally long."""
+    seen, heard = len(part.frames[0]) / part.video.fps, len(part.sounds[0]) / part.sound.rate
+    if len(part.frames[0]) > 1 and abs(seen - heard) > 0.5:
+        yield f"x_{name} lasts {seen:g} s and sound_{name} {heard:g} s: windows are of what is both seen and heard."
 
 
 def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView) -> Clips:

@@ -1,25 +1,33 @@
 """A set of image files, wherever they lie, as pictures to train on and to evaluate on."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from semblance.data.pictures.canvas import choose_canvas
-from semblance.data.pictures.decode import EXTENSIONS, Draw, cut_file, decode, read_size
+from semblance.data.pictures.decode import Draw, cut_file, decode, look_at, read_size
 from semblance.data.pictures.decode_all import decode_all
+from semblance.data.pictures.formats import EXTENSIONS
+from semblance.data.pictures.grey_levels import common_scale
 from semblance.data.pictures.images import Images
-from semblance.data.samples import Skipped, Source, labelled, reason
-from semblance.data.splits import Part, is_of_kind, split
+from semblance.data.samples import Skipped, Source, reason
+from semblance.data.sources.kinds import is_of_kind
+from semblance.data.sources.label_table import read_tables
+from semblance.data.splits import LabelOptions, LabelTable, Part, split
 from semblance.data.tally import Tally
+from semblance.data.understood import understood
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
+from semblance.shown import shown
 
+SCALED = "Values of more than 8 bits are scaled from 0 to {}, by the largest of {}; --grey-levels overrules."
 _SAMPLE = 100
+_LOOKED_AT = 200
 
 
 @dataclass
@@ -40,19 +48,23 @@ class Files:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this relative name is taken for a picture: by extension, unless hidden or made by macOS."""
+    """Whether a file of this relative name is taken for a picture: by extension, unless hidden or made by a system."""
     return is_of_kind(name, EXTENSIONS)
 
 
-def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
-    """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand."""
+def load_files(
+    files: Files, image_size: int, limits: Limits, options: LabelOptions, grey_levels: int | None = None
+) -> Source[Images]:
+    """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand.
+
+    grey_levels: the value that is white in deep grey whose files do not say it; decided by the files where None.
+    """
     if not files.items:
-        raise UserError(
-            f"No images found in {files.path}. Videos are for avid and avid-cma; pictures are files of these kinds: "
-            f"{' '.join(sorted(EXTENSIONS))}."
-        )
+        kinds = f"Pictures are files of these kinds: {' '.join(sorted(EXTENSIONS))}."
+        raise UserError(" ".join([f"No images found in {files.path}.", *files.left_out.lines(), kinds]))
     by_name = {str(item): item for item in files.items}
-    parts = split(list(by_name))
+    table = read_labels(options.table, by_name)
+    parts = split(list(by_name), options, table)
     sampled = _sample_sizes(files, [by_name[name] for name in parts.train.names])
     canvas = choose_canvas(sampled, image_size)
     exact = set(sampled) == {(canvas, canvas)}
@@ -66,15 +78,28 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
         except UserError as error:
             parts.notes.append(f"No picture is held out. {error}")
             parts.test = None
-    read_picture, cut = partial(_decode_item, files.read), partial(_cut_item, files.read)
+    told, notes = Tally(), []
+    if grey_levels is None or not fits:
+        found = _look(files, [item for part in (parts.train, parts.test) if part for item in part.names], by_name)
+        if grey_levels is None and (grey_levels := common_scale(found.extents)) is not None:
+            notes.append(SCALED.format(f"{grey_levels:,}", f"{len(found.extents):,} files"))
+        told = Tally() if fits else found.told  # what is decoded now is told in full
+    read_picture, cut = partial(_decode_item, files.read, grey_levels), partial(_cut_item, files.read, grey_levels)
+
+    def decode_and_tell(item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
+        remarks: list[str] = []
+        picture = decode(files.read(item), canvas, grey_levels, remarks.append)
+        for kind in remarks:
+            told.add(kind, str(item))
+        return picture
 
     def images(part: Part) -> Images:
-        items = [by_name[name] for name in part.names]
-        known = labelled(None if part.labels is None else torch.tensor(part.labels), parts.classes)
+        items, known = [by_name[name] for name in part.names], part.attributes
+        unread = Images(files.path.name, canvas, items, attributes=known, cut=cut, exact=exact, grey_levels=grey_levels)
         if not fits:
-            return Images(files.path.name, canvas, items, attributes=known, decode=read_picture, cut=cut, exact=exact)
-        pixels, sizes, skipped = decode_all(files.path.name, items, read_picture, canvas, limits.workers)
-        return Images(files.path.name, canvas, items, pixels, sizes, known, skipped=skipped, cut=cut, exact=exact)
+            return replace(unread, decode=read_picture)
+        pixels, sizes, skipped = decode_all(files.path.name, items, decode_and_tell, canvas, limits.workers)
+        return replace(unread, pixels=pixels, sizes=sizes, skipped=skipped)
 
     train, test = images(parts.train), images(parts.test) if parts.test else None
     if not len(train.readable):
@@ -82,15 +107,56 @@ def load_files(files: Files, image_size: int, limits: Limits) -> Source[Images]:
     if test and not len(test.readable):
         train.skipped += test.skipped
         test = None
-    return Source(train, test, [*files.left_out.lines(), *parts.notes])
+    source = Source(train, test, [*files.left_out.lines(), *notes, *told.lines(), *parts.notes])
+    source.notes += [] if table is None else table.told()
+    source.notes.append(understood(source, parts.labels_by, parts.split_by))
+    return source
 
 
-def _decode_item(read: Callable[[Any], bytes], item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
-    return decode(read(item), canvas)
+def read_labels(path: str | None, files: Collection[str], sounds: Collection[str] | None = None) -> LabelTable | None:
+    """The table of --labels, if there is one; a UserError where it cannot be read."""
+    if path is None:
+        return None
+    try:
+        given = {Path(path).name: Path(path).expanduser().read_bytes()}
+    except OSError as error:
+        raise UserError(f"--labels {shown(path)} cannot be read: {error.strerror}.") from error
+    return read_tables(given, files, sounds)
 
 
-def _cut_item(read: Callable[[Any], bytes], item: Any, draw: Draw) -> list[Tensor]:
-    return cut_file(read(item), draw)
+def _decode_item(
+    read: Callable[[Any], bytes], grey_levels: int | None, item: Any, canvas: int
+) -> tuple[Tensor, tuple[int, int]]:
+    return decode(read(item), canvas, grey_levels)
+
+
+def _cut_item(read: Callable[[Any], bytes], grey_levels: int | None, item: Any, draw: Draw) -> list[Tensor]:
+    return cut_file(read(item), draw, grey_levels)
+
+
+@dataclass
+class _Found:
+    """extents: of deep grey whose files do not say its scale. told: what befell the files looked at."""
+
+    extents: list[tuple[float, float, bool]] = field(default_factory=list)
+    told: Tally = field(default_factory=Tally)
+
+
+def _look(files: Files, names: Sequence[str], by_name: Mapping[str, Any]) -> _Found:
+    """What files spread over the set show, besides their sizes."""
+    found, remarks = _Found(), Tally()
+    some = sorted(names)[:: -(-len(names) // _LOOKED_AT)]
+    for name in some:
+        with suppress(OSError, ValueError):  # told once it is decoded
+            extent = look_at(files.read(by_name[name]), partial(_add, remarks, name))
+            found.extents += [extent] if extent else []
+    for kind, theirs in remarks.kinds.items():
+        found.told.add(f"{kind}, of {len(some):,} files looked at", *theirs)
+    return found
+
+
+def _add(tally: Tally, name: str, kind: str) -> None:
+    tally.add(kind, name)
 
 
 def _sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from semblance.data.pictures.decode import resize
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Source
 from semblance.data.sources.arrays import Part, from_arrays
+from semblance.data.splits import LabelOptions
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
 
@@ -30,16 +31,18 @@ NAMES = ("shapes", "digits", *_TORCHVISION)
 _SHAPES_TRAIN, _SHAPES_TEST = 5000, 1000
 
 
-def load_named(name: str, image_size: int, root: Path, download: bool, seed: int, limits: Limits) -> Source[Images]:
+def load_named(
+    name: str, image_size: int, root: Path, download: bool, seed: int, limits: Limits, options: LabelOptions
+) -> Source[Images]:
     """One of NAMES. Only torchvision's sets use `root` and, where files are missing there, `download`."""
     if name == "shapes":
-        return _shapes(image_size, seed, limits)
+        return _shapes(image_size, seed, limits, options)
     if name == "digits":
-        return _digits(image_size, limits)
+        return _digits(image_size, limits, options)
     set_name, (train, test) = _TORCHVISION[name]
     parts = [_torchvision(name, set_name, root, download, arguments) for arguments in (train, test)]
     (train_part, classes), (test_part, _) = parts
-    return from_arrays(name, train_part, test_part, image_size, limits, classes)
+    return from_arrays(name, train_part, test_part, image_size, limits, options, classes)
 
 
 def _torchvision(
@@ -61,19 +64,20 @@ def _torchvision(
     return (np.asarray(data.data), labels), classes
 
 
-def _shapes(size: int, seed: int, limits: Limits) -> Source[Images]:
+def _shapes(size: int, seed: int, limits: Limits, options: LabelOptions) -> Source[Images]:
     from semblance.data.sources.shapes import shapes
 
     pictures, labels, classes = shapes(_SHAPES_TRAIN + _SHAPES_TEST, size, seed)
     x, y, n = pictures.numpy(), labels.numpy(), _SHAPES_TRAIN
-    return from_arrays("shapes", (x[:n], y[:n]), (x[n:], y[n:]), size, limits, classes)
+    return from_arrays("shapes", (x[:n], y[:n]), (x[n:], y[n:]), size, limits, options, classes)
 
 
-def _digits(image_size: int, limits: Limits) -> Source[Images]:
+def _digits(image_size: int, limits: Limits, options: LabelOptions) -> Source[Images]:
     """The 1,797 handwritten digits of scikit-learn, 8x8 with 17 grey levels, enlarged to 32x32."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     grey = (digits.images * (255 / 16)).round().astype(np.uint8)
     pictures = np.stack([resize(picture, 32).numpy() for picture in grey])
-    return from_arrays("digits", (pictures, digits.target), None, image_size, limits, [str(i) for i in range(10)])
+    classes = [str(i) for i in range(10)]
+    return from_arrays("digits", (pictures, digits.target), None, image_size, limits, options, classes)

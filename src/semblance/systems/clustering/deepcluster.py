@@ -11,7 +11,7 @@ from semblance.nets.heads import mlp
 from semblance.runtime import random
 from semblance.systems.grouping import group_sizes, kmeans, whiten
 from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std
-from semblance.systems.recipe import Count, Recipe
+from semblance.systems.recipe import Count, Few, Recipe
 from semblance.views.view import View
 
 
@@ -45,7 +45,7 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
         *,
         clusters: Count = 10_000,
         components: Count = 256,  # principal components that are whitened and clustered
-        iterations: Count = 20,  # of k-means
+        iterations: Few = 20,  # of k-means
         hidden: Count = 4096,  # widths of the projector
     ) -> None:
         super().__init__(backbone, without)

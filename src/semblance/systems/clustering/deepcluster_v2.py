@@ -12,7 +12,7 @@ from semblance.nets.multi_crop import multi_crop
 from semblance.runtime import random
 from semblance.systems.grouping import nearest, share_used, spherical_kmeans
 from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std, unit
-from semblance.systems.recipe import Count, Positive, Recipe
+from semblance.systems.recipe import Count, Few, Positive, Recipe
 from semblance.views.view import View
 
 
@@ -48,9 +48,9 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         *,
         temperature: Positive = 0.1,
         clusters: Count = 3000,  # of each head
-        heads: Count = 3,  # clusterings, which take the crops' memories in turn
-        crops: Count = 2,  # large crops that are remembered
-        iterations: Count = 10,  # of k-means
+        heads: Few = 3,  # clusterings, which take the crops' memories in turn
+        crops: Few = 2,  # large crops that are remembered
+        iterations: Few = 10,  # of k-means
         hidden: Count = 2048,
         dim: Count = 128,
     ) -> None:

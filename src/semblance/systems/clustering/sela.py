@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semblance.systems.grouping import balanced_labels, nearest, share_used
 from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std
-from semblance.systems.recipe import Count, Natural, Positive, Recipe
+from semblance.systems.recipe import Count, Few, Natural, Positive, Recipe
 from semblance.views.view import View
 
 
@@ -46,7 +46,7 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         without: Collection[str] = (),
         *,
         clusters: Count = 3000,  # of each head
-        heads: Count = 10,
+        heads: Few = 10,
         sharpness: Positive = 25.0,  # lambda of the optimal transport; 10 for CIFAR-10
         tolerance: Positive = 0.1,  # of its convergence; 0.01 for CIFAR-10
         assignments: Natural = 100,  # over the run; 0: one per epoch, as for CIFAR-10 (400 in 400 epochs)

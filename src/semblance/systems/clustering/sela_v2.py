@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semblance.systems.clustering.deepcluster_v2 import DeepClusterV2
 from semblance.systems.grouping import balanced_labels, nearest
 from semblance.systems.method import Clock, Embeddings, WholeSet
-from semblance.systems.recipe import Count, Positive
+from semblance.systems.recipe import Count, Few, Positive
 from semblance.views.view import View
 
 
@@ -41,8 +41,8 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
         epsilon: Positive = 0.05,  # of the optimal transport
         tolerance: Positive = 0.1,  # of its convergence
         clusters: Count = 3000,  # of each head
-        heads: Count = 3,  # which take the crops' memories in turn
-        crops: Count = 2,  # large crops that are remembered
+        heads: Few = 3,  # which take the crops' memories in turn
+        crops: Few = 2,  # large crops that are remembered
         hidden: Count = 2048,
         dim: Count = 128,
     ) -> None:

@@ -12,7 +12,7 @@ from semblance.nets.heads import mlp
 from semblance.nets.multi_crop import multi_crop
 from semblance.systems.grouping import share_used
 from semblance.systems.method import Clock, Embeddings, Method, embedding_std, unit
-from semblance.systems.recipe import Amount, Count, Natural, Positive, Recipe
+from semblance.systems.recipe import Amount, Count, Few, Natural, Positive, Recipe
 from semblance.views.view import View
 
 
@@ -44,7 +44,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         *,
         temperature: Positive = 0.1,
         epsilon: Positive = 0.05,  # of Sinkhorn
-        iterations: Count = 3,
+        iterations: Few = 3,
         prototypes: Count = 3000,
         hidden: Count = 2048,
         dim: Count = 128,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from math import log
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,8 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
       └─ sound ── backbone ─ projector ─ a ──▶ bank Ā ◀── v finds its row
 """
     guards = {"negatives": "rows of the banks that belong to other clips repel"}
+
+    weights: ClassVar[tuple[str, ...]] = ("cross", "within")
 
     video_bank: MemoryBank
     audio_bank: MemoryBank
@@ -96,6 +98,8 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
             for name, (weight, positive, negative) in terms.items()
             if weight
         }
+        if not losses:
+            raise UserError(f"{self.title} has nothing to learn from yet: give --hyper.cross or .within above 0.")
         total = sum(terms[name][0] for name in losses)
         loss = torch.stack([terms[name][0] / total * value for name, value in losses.items()]).sum()
         numbers = {f"{name}_loss": value.detach() for name, value in losses.items()} if len(losses) > 1 else {}

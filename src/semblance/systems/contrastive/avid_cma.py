@@ -30,6 +30,8 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ─┬─ find each other
 every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
 """
 
+    weights = ("cross", "within", "cross_positives", "within_positives")
+
     positive_set: Tensor  # int32 (clips, positives), sorted; -1 until it is mined
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semblance.losses import nt_xent
 from semblance.nets.heads import mlp
 from semblance.systems.method import Clock, Embeddings, Method, embedding_std
-from semblance.systems.recipe import Count, Positive, Recipe
+from semblance.systems.recipe import Count, Few, Positive, Recipe
 from semblance.views.view import View
 
 
@@ -46,7 +46,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ own view attracts,
         *,
         temperature: Positive = 0.1,  # 0.5 for CIFAR-10 (README.md of the authors)
         hidden: Count = 2048,  # width of the projector
-        layers: Count = 3,  # of the projector; 2 in the first version
+        layers: Few = 3,  # of the projector; 2 in the first version
         dim: Count = 128,
     ) -> None:
         super().__init__(backbone, without)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from semblance.losses import negative_cosine
 from semblance.nets.heads import mlp
 from semblance.systems.method import Clock, Embeddings, Method, embedding_std
-from semblance.systems.recipe import Count, Recipe
+from semblance.systems.recipe import Count, Few, Recipe
 from semblance.views.view import View
 
 
@@ -40,7 +40,7 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ p ─┐ near,
         without: Collection[str] = (),
         *,
         dim: Count = 2048,
-        layers: Count = 3,  # of the projector; 2 for CIFAR-10 in re-implementations
+        layers: Few = 3,  # of the projector; 2 for CIFAR-10 in re-implementations
         bottleneck: Count = 512,  # of the predictor
     ) -> None:
         super().__init__(backbone, without)

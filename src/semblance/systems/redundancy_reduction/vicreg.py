@@ -31,6 +31,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─ std 1, no covariance 
         "covariance": "the dimensions are decorrelated",
     }
 
+    weights = ("invariance", "variance", "covariance")
+
     def __init__(
         self,
         backbone: nn.Module,

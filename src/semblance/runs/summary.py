@@ -1,0 +1,68 @@
+"""What summary.json holds, as far as the commands rely on it: nobody knows who has written the one in a folder."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Counted = Annotated[int, Field(ge=0, lt=2**53)]
+Way = Literal["video_to_audio", "audio_to_video", "chance"]
+
+
+class Row(BaseModel):
+    """Of the table: the measures of an encoder."""
+
+    model_config = ConfigDict(extra="allow")
+    encoder: str
+
+
+class Found(BaseModel):
+    """How often the other half of a clip is among the first, and its median rank."""
+
+    r1: float
+    r5: float
+    r10: float
+    median_rank: float
+
+
+class Shares(BaseModel):
+    """Of positives that share a label, by what they are alike in."""
+
+    consensus: float
+    union: float
+    video: float
+    audio: float
+    chance: float
+
+
+class Summary(BaseModel):
+    """The entries that are read again; others may stand beside them."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    steps: Counted
+    total_steps: Counted
+    epochs: Counted
+    max_steps: Counted | None
+    table: list[Row]
+    method: str
+    title: str
+    family: str
+    paper: str
+    data: str
+    backbone: str
+    training_seconds: float
+    samples_per_second: float
+    measured: dict[str, Counted]
+    skipped: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    retrieval: dict[Way, Found] | None = None
+    positives: dict[str, Shares] | None = None
+    test_clips: Counted | None = None
+    test_images: Counted | None = None
+
+
+def is_whole(values: Any) -> bool:
+    """Whether values are those of a summary."""
+    try:
+        found = Summary.model_validate(values)
+    except ValidationError:
+        return False
+    return found.retrieval is None or len(found.retrieval) == 3
