@@ -10,15 +10,19 @@ import io
 import os
 import tarfile
 import tempfile
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from semblance.data import load
+from semblance.data import load, load_clips
 from semblance.errors import UserError
 from semblance.shown import shown
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
+from semblance.views.view import View
 
 rng = np.random.default_rng(0)
 SITUATIONS: dict[str, Callable[[Path], dict | None]] = {}
@@ -143,6 +147,24 @@ def _(root: Path) -> None:
     Image.MAX_IMAGE_PIXELS = was
 
 
+@situation("Clips: pictures with sounds, one of them mute; what is no clip; a table that names some")
+def _(root: Path) -> dict:
+    for i in range(6):
+        picture(root / f"{i}.png")
+        with wave.open(str(root / f"{i}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes((rng.normal(size=16_000) * 3000 * (i > 0)).astype(np.int16).tobytes())
+    picture(root / "lonely.png")
+    (root / "notes.mp4").write_text("v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n")
+    (root / "half.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(99))
+    (root / "labels.csv").write_text(
+        "Clip;Speaker;Split\n0.png;ann;1\n1.png;ann;1\n2.png;bob;1\n3.png;bob;0\n9.png;bob;0\n"
+    )
+    return {"clips": True}
+
+
 @situation("Only raw camera files")
 def _(root: Path) -> None:
     for i in range(3):
@@ -158,7 +180,11 @@ def main() -> None:
             root.mkdir()
             given = {"data": root} | (make(root) or {})
             try:
-                source = load(str(given.pop("data")), image_size=24, **given)
+                name = str(given.pop("data"))
+                if given.pop("clips", False):
+                    source = load_clips(name, ClipView(View(24), 4, 4.0), SoundView(seconds=1.0))
+                else:
+                    source = load(name, image_size=24, **given)
                 told = [*source.notes, *(f"{name}: {why}" for name, why in source.skipped)]
             except UserError as error:
                 told = [f"semblance: {line}" for line in str(error).splitlines()]

@@ -197,7 +197,7 @@ def test_labels_of_arrays_are_as_those_of_pictures(tmp_path: Path) -> None:
     assert (
         source.train.attributes["class"].classes == ["0", "1", "2"] and source.train.attributes["class"].names[3] == ""
     )
-    assert "no held-out one is of 2" in source.notes[0].lower() and "-1 or blank" in source.notes[1]
+    assert "no held-out sample is of the label 2" in source.notes[0].lower() and "-1 or blank" in source.notes[1]
     assert source.notes[-1].startswith("Understood: 3 classes (0 15, 1 15, 2 5; 5 without one) by the file")
 
 

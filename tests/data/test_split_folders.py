@@ -52,7 +52,7 @@ def test_images_are_entered_in_one_part_alone() -> None:
     train, test = files("train/images"), [name for name in files("test") if "/cat/" in name]
     parts = split(train + test)
     assert held(parts) == set(test) and parts.train.attributes["class"].classes == ["cat", "dog"]
-    assert parts.notes == ["No held-out one is of dog."]
+    assert parts.notes == ["No held-out picture is of the class dog."]
 
 
 def test_domains_of_pairs_are_classes() -> None:

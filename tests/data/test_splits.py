@@ -78,7 +78,7 @@ def test_the_lowest_hash_of_a_class_is_held_out_where_none_is() -> None:
     parts = split(names)
     assert parts.test is not None
     lowest = [min((n for n in names if n.startswith(c)), key=_number) for c in ("cat", "dog")]
-    assert parts.test.names == lowest and "No held-out one is of fox" in parts.notes[0]
+    assert parts.test.names == lowest and "No held-out picture is of the class fox" in parts.notes[0]
 
 
 def _number(name: str) -> int:

@@ -252,7 +252,9 @@ def unmatched(ours: Collection[str], theirs: Collection[str], what: str = "class
     if not ours & theirs:
         return [f"The training and the test part share no {what}, so these are ignored."]
     told = [f"No training {of} is of the test {what} {_some(theirs - ours)}"] if theirs - ours else []
-    told += [f"{'no' if told else 'No'} held-out one is of {_some(ours - theirs)}"] if ours - theirs else []
+    if ours - theirs:
+        start = "no held-out one is of" if told else f"No held-out {of} is of the {what}"
+        told.append(f"{start} {_some(ours - theirs)}")
     return [f"{', and '.join(told)}."] if told else []
 
 
