@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from semblance.shown import shown, shown_lines
+from semblance.shown import shortened, shown_lines
 
 
 class UserError(ValueError):
@@ -27,4 +27,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     lower = {k.lower(): k for k in known}
     close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     hint = f"Did you mean {lower[close[0]]!r}? " if close else ""
-    return UserError(f"Unknown {kind} '{shown(name)}'. {hint}Known: {', '.join(known) or 'none'}.")
+    return UserError(f"Unknown {kind} '{shortened(name)}'. {hint}Known: {', '.join(known) or 'none'}.")

@@ -15,6 +15,12 @@ def shown(name: object) -> str:
     return text if text.isprintable() else "".join(_escaped(c) if category(c) in _UNSHOWN else c for c in text)
 
 
+def shortened(name: object, most: int = 300) -> str:
+    """The same in a message that is about something else: of a longer one both ends."""
+    text = shown(name)
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
 def shown_lines(text: str) -> str:
     """The same of a text of several lines, which stay lines."""
     return "\n".join(map(shown, text.split("\n")))

@@ -11,6 +11,7 @@ from semblance.data.sources.files import Files, is_picture
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError, unknown
 from semblance.runtime.memory import Limits
+from semblance.shown import shortened
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
@@ -60,7 +61,9 @@ def load(
         root = Path(data_root).expanduser()
         return named.load_named(data.lower(), image_size, root, download, seed, limits, options)
     hint = " bounce is a set of clips, for avid and avid-cma." if data == "bounce" else ""
-    raise UserError(f"{unknown('data set', data, named.NAMES)} Nor is there a file or folder {path.absolute()}.{hint}")
+    raise UserError(
+        f"{unknown('data set', data, named.NAMES)} Nor is there a file or folder {shortened(path.absolute())}.{hint}"
+    )
 
 
 def load_clips(
@@ -90,7 +93,7 @@ def load_clips(
         return clip_files.load_clip_files(found, video, sound, limits, options)
     hint = f" {data} is a set of pictures, without sounds." if data.lower() in named.NAMES else ""
     told = unknown("set of clips", data, ["bounce"])
-    raise UserError(f"{told} Nor is there a file or folder {path.absolute()}.{hint}")
+    raise UserError(f"{told} Nor is there a file or folder {shortened(path.absolute())}.{hint}")
 
 
 def find_files(path: Path, wanted: Callable[[str], bool], memory_fraction: float = 0.25) -> Files | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from semblance.shown import shown
+from semblance.shown import shortened
 
 _NAMED = 3
 
@@ -24,4 +24,4 @@ class Tally:
         for kind, names in self.kinds.items():
             noun = "folder" if all(name.endswith("/") for name in names) else "file"
             count = f"{len(names):,} {noun}{'s' * (len(names) != 1)}"
-            yield f"{kind}: {count}, as {', '.join(shown(name) for name in names[:_NAMED])}."
+            yield f"{kind}: {count}, as {', '.join(shortened(name, 120) for name in names[:_NAMED])}."

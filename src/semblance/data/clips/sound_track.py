@@ -20,11 +20,15 @@ MUTE = "The sound is silent"
 SOFTENED = "The channels of the sound add up to more than full scale, and it is softened to fit"
 CANCELLED = "The channels of the sound cancel each other out, and the first one alone is used"
 
-# Lo/Ro of ITU-R BS.775 to one channel, such that stereo is the mean of its two
+# Lo/Ro of ITU-R BS.775 to one channel, such that stereo is the mean of its two; what it does not know, above, below and
+# beside, counts as surround
 _FRONT, _CENTRE, _SURROUND, _BACK_CENTRE = 0.5, 0.5**0.5, 0.5**1.5, 0.5
 WEIGHTS = {
     "FL": _FRONT, "FR": _FRONT, "FLC": _FRONT, "FRC": _FRONT, "DL": _FRONT, "DR": _FRONT, "FC": _CENTRE,
     "BL": _SURROUND, "BR": _SURROUND, "SL": _SURROUND, "SR": _SURROUND, "BC": _BACK_CENTRE, "LFE": 0.0, "LFE2": 0.0,
+    "WL": _SURROUND, "WR": _SURROUND, "TFL": _SURROUND, "TFR": _SURROUND, "TBL": _SURROUND, "TBR": _SURROUND,
+    "TSL": _SURROUND, "TSR": _SURROUND, "BFL": _SURROUND, "BFR": _SURROUND, "SDL": _SURROUND, "SDR": _SURROUND,
+    "TC": _BACK_CENTRE, "TFC": _BACK_CENTRE, "TBC": _BACK_CENTRE, "BFC": _BACK_CENTRE,
 }  # fmt: skip
 
 
