@@ -87,3 +87,22 @@ def test_bytes_of_a_killed_process_can_be_forgotten() -> None:
     assert not budget._fits(1)
     part.forget()
     assert budget._fits(100)
+
+
+def _die_counting(budget: ByteBudget) -> None:
+    with budget._alone():
+        os._exit(0)
+
+
+def test_a_process_that_is_killed_while_it_counts_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(byte_budget, "_HELD", 0.1)
+    context = multiprocessing.get_context("fork")
+    budget = ByteBudget(100, context)
+    worker = context.Process(target=_die_counting, args=(budget.part(),))
+    worker.start()
+    worker.join()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: budget._fits(10), range(4))) == [True] * 4
+    budget.forget()
+    with budget.taken(100):
+        pass

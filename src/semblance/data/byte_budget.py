@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from ctypes import c_int64
 from multiprocessing import get_context
@@ -11,6 +11,7 @@ from multiprocessing.context import BaseContext
 
 AT_ONCE = 768 << 20  # bytes
 _PAUSE = 0.01  # seconds; only files that have to wait look again
+_HELD = 5.0  # seconds after which who holds the lock was killed: nobody does more than add and compare under it
 
 
 class ByteBudget:
@@ -40,7 +41,7 @@ class ByteBudget:
 
     def forget(self) -> None:
         """Give back what processes that were ended while they decoded have taken of this part."""
-        with self._lock:
+        with self._alone():
             self._used.value -= self._own.value
             self._own.value = 0
 
@@ -52,13 +53,23 @@ class ByteBudget:
         try:
             yield
         finally:
-            with self._lock:
+            with self._alone():
                 held = min(count, self._own.value)  # 0 where it was forgotten
                 self._own.value -= held
                 self._used.value -= held
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within, no other thread or process counts."""
+        self._lock.acquire(timeout=_HELD)
+        try:
+            yield
+        finally:
+            with suppress(RuntimeError, ValueError):  # another one that has waited so long has released it
+                self._lock.release()
+
     def _fits(self, count: int) -> bool:
-        with self._lock:
+        with self._alone():
             if self._used.value and self._used.value + count > self.total:
                 return False
             self._own.value += count

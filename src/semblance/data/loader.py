@@ -1,6 +1,7 @@
 """Reading batches of samples ahead of their use."""
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -94,7 +95,9 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
         worker_init_fn=partial(_begin, budget),
     )
     read: list[Raw] = []
+    gc.freeze()  # a worker that freed garbage of this process would wait for threads that it lacks, such as FFmpeg's
     ahead = iter(loader)
+    gc.unfreeze()
     try:
         for piece, skipped in ahead:
             samples.skipped.extend(s for s in skipped if s not in samples.skipped)  # the workers' lists are copies

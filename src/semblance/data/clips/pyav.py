@@ -33,7 +33,7 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
     """As media.decode_clip."""
     with _open(data) as container:
         video, audio = _best(container, "video"), None if silent else _best(container, "audio")
-        frames = EvenFrames(canvas, fps, video.average_rate, _upright, len(data))
+        frames = EvenFrames(canvas, fps, video.average_rate, _Upright(), len(data))
         sound, samples = SoundTrack(rate, _Resampler, len(data)), _Samples()
         times = _chunk_times(data)
         for stream, frame in _decoded(container, [s for s in (video, audio) if s is not None]):
@@ -174,9 +174,22 @@ def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
     return own, None if container.duration is None else container.duration / 1e6
 
 
-def _upright(frame: Any) -> np.ndarray:
-    pixels, matrix = frame.to_ndarray(format="rgb24"), _matrix(frame)
-    return pixels if matrix is None else oriented(pixels, matrix)
+class _Upright:
+    """Turns frames into uint8 (H, W, 3), as they are shown: all as the first one says.
+
+    Asked for its side data a frame becomes part of a circle, and each would wait for the garbage collector.
+    """
+
+    def __init__(self) -> None:
+        self.matrix: list[int] | None = None
+        self.asked = False
+        self.reformatter = pyav().video.reformatter.VideoReformatter()
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        if not self.asked:
+            self.matrix, self.asked = _matrix(frame), True
+        pixels = self.reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return pixels if self.matrix is None else oriented(pixels, self.matrix)
 
 
 def _matrix(frame: Any) -> list[int] | None:
