@@ -61,7 +61,7 @@ def evaluated_row(out: Path, *flags: str) -> dict[str, float]:
     code = "import json, sys, semblance as sb; print(json.dumps(sb.evaluate(sys.argv[1], **json.loads(sys.argv[2]))))"
     given = {"devices": int(flags[0])} if flags else {}
     done = subprocess.run([sys.executable, "-c", code, str(out), json.dumps(given)], check=True, capture_output=True)
-    row = json.loads(done.stdout.splitlines()[-1])["table"][-1]
+    row = json.loads(done.stdout.splitlines()[-1])[-1]
     return {name: value for name, value in row.items() if isinstance(value, float)}
 
 
