@@ -5,22 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from command_line import run
 
 import semblance as sb
 from semblance import systems
-from semblance.__main__ import main
 from semblance.cli import UNSPOKEN
 from semblance.runs.options import GROUPED, flag
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit status of `semblance ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["semblance", *arguments])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,10 @@
 import io
 import os
 import random
-import signal
 import struct
-import wave
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from small_media import film, no_hang, sound, tone
 from tiny import tiny_config
 
 from semblance import systems
@@ -34,44 +32,11 @@ from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 from semblance.views.view import View
 
-SECONDS = 20  # that one file may take
-
-
-@contextmanager
-def no_hang() -> Iterator[None]:
-    def late(number: int, frame: object) -> None:
-        raise AssertionError(f"not done after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
 
 def picture(kind: str = "PNG", seed: int = 0) -> bytes:
     file = io.BytesIO()
     noise = np.random.default_rng(seed).integers(0, 256, (24, 20, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, kind)
-    return file.getvalue()
-
-
-def film() -> bytes:
-    frames = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
-    return encode(frames, tone(2), fps=8, rate=8000)
-
-
-def tone(seconds: float) -> np.ndarray:
-    return (np.sin(np.arange(round(seconds * 8000)) / 5) * 9000).astype(np.int16)
-
-
-def sound() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((1, 2, 8000, 0, "NONE", ""))
-        out.writeframes(tone(1).tobytes())
     return file.getvalue()
 
 

@@ -13,7 +13,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from test_bad_input import damaged, no_hang
+from small_media import no_hang
+from test_bad_input import damaged
 from video_fixtures import flash_and_beep, sound_track
 
 from semblance.data.clips import pyav, torchcodec

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import run
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import semblance as sb
-from semblance.__main__ import main
 from semblance.runs import checkpoint
 
 DEEP = 20_000
@@ -44,16 +44,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
              image_size=16, batch_size=8, max_steps=2, precision="32", compile=False, channels_last=False, workers=0,
     )  # fmt: skip
     return home
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit status of `semblance ARGUMENTS`; an error that is no line to a person comes through."""
-    monkeypatch.setattr(sys, "argv", ["semblance", *arguments])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def text(name: str, content: str | bytes) -> Change:

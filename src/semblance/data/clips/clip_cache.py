@@ -53,9 +53,8 @@ def decode_clips(
         if taken > most:
             return None
         found.kept.append(i)
-        found.frames.append(
-            clip.frames.clone()
-        )  # without what was cut off, and in memory, where a large one is not yet
+        # In memory, where a large one is not yet, and without what was cut off.
+        found.frames.append(clip.frames.clone())
         found.sizes.append(clip.size)
         found.sounds.append(clip.sound.clone())
         for kind in clip.told:

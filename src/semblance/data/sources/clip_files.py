@@ -98,13 +98,8 @@ def load_clip_files(
         return Clips(name, canvas, part.names, frames, sounds, sizes, video, sound, part.attributes, skipped)
 
     source = Source(clips(parts.train), clips(parts.test) if parts.test else None, [*files.left_out.lines()])
-    source.notes += [
-        *parts.notes,
-        *found.told.lines(),
-        *found.notes,
-        *(table.notes if table else []),
-        *_unread_tables(files, options),
-    ]
+    tables = table.notes if table else []
+    source.notes += [*parts.notes, *found.told.lines(), *found.notes, *tables, *_unread_tables(files, options)]
     source.notes.append(understood(source, parts.labels_by, parts.split_by))
     return source
 
