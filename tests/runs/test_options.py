@@ -88,7 +88,7 @@ def test_a_file_may_use_the_names_of_flags(tmp_path: Path) -> None:
         ("- 1", "holds no options"),
         ("batch_size: many", "--batch-size: .*many"),
         ("views: [{size: 32, colour: 2}]", "views: a view has no colour; it has bicubic"),
-        ("views: [{size: 32}]", "views: SimCLR takes 2 views"),
+        ("views: [{size: 32}]", "views: SimCLR takes 2 views of a sample here, these are 1"),
         ("views: [{size: big}, {size: 3}]", "views: .*size"),
     ],
 )

@@ -96,8 +96,10 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
     )
     read: list[Raw] = []
     gc.freeze()  # a worker that freed garbage of this process would wait for threads that it lacks, such as FFmpeg's
-    ahead = iter(loader)
-    gc.unfreeze()
+    try:
+        ahead = iter(loader)
+    finally:
+        gc.unfreeze()
     try:
         for piece, skipped in ahead:
             samples.skipped.extend(s for s in skipped if s not in samples.skipped)  # the workers' lists are copies
