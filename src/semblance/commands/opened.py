@@ -104,6 +104,8 @@ class Opened:
         method = build(self.config, self.modality)
         if samples is not None and self.is_own(samples):
             method.prepare(len(samples))
+        if self.config.precision == "64":
+            method.double()  # before the weights come, or they are rounded
         own, saved = method.state_dict(), self.state["method"]
         lost = [name for name, value in own.items() if name not in saved or saved[name].shape != value.shape]
         if lost:

@@ -20,6 +20,7 @@ COPIED = 2**26  # feature values up to which a set is standardised at once, not 
 SHARPNESS = tuple(2.0**i for i in range(-3, 4))  # of logits, so that a confident head is not taken for a wrong one
 HELD = 2**26  # weights of heads that are trained at once
 WORK = 2**43  # products to choose a setting by, minutes of two cores; fewer rows where it would be more
+POWER_STEPS = 20  # of the power iteration, which may come out a little low
 HELD_OUT = 10  # one training row in this many chooses the setting
 
 
@@ -52,7 +53,8 @@ def linear_probe(
 
     Every learning rate with every weight decay is trained at once on nine tenths of the training set, the rest chooses
     among them, and the chosen one is trained again on the whole training set. The test set only measures. The choice is
-    by cross-entropy, each at the temperature that suits it: accuracies are often level, and rounding would decide.
+    by cross-entropy, each at the temperature that suits it: accuracies are often level, and rounding would decide. For
+    the same reason rates too large to descend with are left out, but the smallest (`largest_stable_rate`).
     `mean_per_class` is over the classes that the test set holds.
 
     SGD with momentum 0.9 and cosine decay, batch norm without parameters before the layer as in the probe of MAE
@@ -75,10 +77,11 @@ def linear_probe(
     def fit(index: Tensor, settings: Sequence[tuple[float, float]]) -> Tensor:
         return fit_heads(rows, labels, index, settings, classes, seed, epochs, batch_size)
 
-    settings = list(itertools.product(lrs, weight_decays))
     fitting, validation = hold_out(labels, seed)
-    work = 2 * epochs * len(fitting) * (train.shape[1] + 1) * classes * len(settings)
+    work = 2 * epochs * len(fitting) * (train.shape[1] + 1) * classes * len(lrs) * len(weight_decays)
     fitting = fitting[:: math.ceil(work / WORK)]  # they lie class by class
+    limit = largest_stable_rate(rows, fitting.split(batch_size), classes)
+    settings = list(itertools.product([lr for lr in lrs if lr <= limit] or [min(lrs)], weight_decays))
     accuracy: list[float] = []
     loss: list[float] = []
     at_once = max(1, HELD // (classes * (train.shape[1] + 1)))
@@ -124,6 +127,26 @@ def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     order = order[labels.cpu()[order].argsort(stable=True)]
     held = torch.arange(len(order)) % HELD_OUT == 0
     return order[~held], order[held]
+
+
+@torch.no_grad()
+def largest_stable_rate(rows: Rows | Tensor, batches: Sequence[Tensor], classes: int) -> float:
+    """The rate above which SGD with momentum runs away from weights of 0: 2 (1 + momentum) / curvature, which is the
+    largest eigenvalue of the rows' second moments over the number of classes.
+
+    What is trained above it ends where rounding leads (Polyak, Some methods of speeding up the convergence of iteration
+    methods, 1964: the heavy ball's limit).
+    """
+    like = rows[batches[0][:1]]
+    direction = torch.randn(like.shape[1], generator=torch.Generator().manual_seed(0)).to(like.device)
+    direction /= direction.norm()
+    for _ in range(POWER_STEPS):
+        product = torch.zeros_like(direction)
+        for index in batches:
+            x = rows[index.to(like.device)]
+            product += x.T @ (x @ direction)
+        direction = product / product.norm()
+    return 2 * (1 + MOMENTUM) * classes * sum(map(len, batches)) / product.norm().item()
 
 
 @torch.no_grad()
