@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from inspect import Parameter as Argument
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NoReturn, get_args
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token, UnknownOptionError, UnusedCliTokensError
 
@@ -115,6 +115,29 @@ def report(run: str, *, data: str | None = None) -> Path:
     from semblance.commands import report as command
 
     return command.report(run, data)
+
+
+@app.command
+def doctor(run: str, *, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> NoReturn:
+    """Say whether a run has learnt anything, finished or not, and what to do next.
+
+    Ends with 0 (learnt, little), 3 (collapsed, diverged) or 4 (too-short, cannot-tell).
+
+    Parameters
+    ----------
+    run
+        A run folder.
+    as_json
+        Print JSON, for programs.
+    """
+    from semblance.commands import doctor as command
+
+    found = command.doctor(run)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        command.tell_all(found)
+    sys.exit(command.EXIT[found.state])
 
 
 @app.command(name="methods")

@@ -49,7 +49,7 @@ def test_each_label_is_measured_and_it_is_said_which_one_the_rest_speaks_of(fini
     for row in summary["table"]:
         assert {"letter_linear_top1", "other_knn_top1", "other_linear_top1"} <= row.keys()
         assert row["knn_top1"] == row["letter_knn_top1"] and row["linear_top1"] == row["letter_linear_top1"]
-    assert "The log, the curves and the verdict are of letter." in summary["protocol"]
+    assert "The log, the curves and the comparison are of letter." in summary["protocol"]
     assert (summary["train_images"], summary["test_images"]) == (30, 10)
     config = TrainConfig.load(out / "config.yaml")
     assert Path(str(config.labels)).is_absolute() and not config.unlabelled and config.split is None

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
 from semblance.errors import UserError
-from semblance.evaluation.label_free import spread, usage
+from semblance.evaluation.label_free import spread
 from semblance.evaluation.label_free.dimension import distances, tree_dimension, tree_length, two_nn
 from semblance.evaluation.label_free.interval import interval
 from semblance.evaluation.label_free.lidar import DELTA, lidar
@@ -139,18 +139,6 @@ def test_alignment_and_uniformity_are_those_of_the_authors() -> None:
     assert alignment(3 * x, y) == pytest.approx((x - y).norm(p=2, dim=1).pow(2).mean().item(), rel=1e-5)
     assert uniformity(3 * x) == pytest.approx(torch.pdist(x, p=2).pow(2).mul(-2).exp().mean().log().item(), rel=1e-5)
     assert uniformity(torch.ones(5, 3)) == pytest.approx(0)
-
-
-def test_groups_in_use() -> None:
-    labels = torch.tensor([0, 0, 0, 5, 5, 5])
-    assert usage.in_use(labels, 8) == 2 and usage.effective(labels, 8) == pytest.approx(2)
-    assert usage.effective(torch.tensor([0, 0, 0, 1]), 2) == pytest.approx(4 / 3**0.75)
-
-
-def test_a_teacher_that_is_sure_and_one_that_is_not() -> None:
-    assert usage.entropy(torch.full((3, 10), 0.1)) == pytest.approx(1)
-    assert usage.entropy(torch.eye(4)) == 0
-    assert usage.agreement(torch.eye(4), torch.eye(4)[[0, 1, 3, 2]]) == 0.5
 
 
 def test_an_interval_is_that_of_a_mean() -> None:

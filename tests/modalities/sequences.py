@@ -123,6 +123,12 @@ class Sequences:
     def raw(self, source: Source, config: TrainConfig | None) -> tuple[Embedded, Embedded]:
         return self._features(nn.Identity(), source)
 
+    def views_of(self, method: Any, samples: Waves, config: TrainConfig, count: int) -> dict[str, Tensor]:
+        return {}
+
+    def telling(self, samples: Waves) -> float:
+        return 1.0
+
     def measure(self, parts: tuple[Embedded, Embedded], source: Source, config: Any) -> dict[str, Any]:
         rows = Labelled.of(parts[0].features["waves"], parts[1].features["waves"], source, "pitch")
         return {"pitch_top1": rows.knn_top1()}

@@ -54,9 +54,7 @@ def _on_samples(opened: Opened) -> Evaluation:
     measured = source.sampled(config.eval_samples)
     note_where_it_stands(opened, source)
     leader = ranks.world()[0] == 0
-    rows, parts = table(
-        method, measured, config, modality, first_row_of(opened, source, measured, leader=leader), leader=leader
-    )
+    rows, parts = table(method, source, config, modality, first_row_of(opened, source, leader=leader), leader=leader)
     numbers = {"table": rows} | modality.numbers(method, source, config, rows, parts)
     title = extent(source, measured, modality)
     return Evaluation(rows, title, modality.tables(numbers), source.skipped, numbers.get("protocol", ""), source.notes)
@@ -72,9 +70,7 @@ def note_where_it_stands(opened: Opened, source: Source[Any]) -> None:
             )
 
 
-def first_row_of(
-    opened: Opened, source: Source[Any], measured: Source[Any], *, leader: bool = True
-) -> dict[str, Any] | None:
+def first_row_of(opened: Opened, source: Source[Any], *, leader: bool = True) -> dict[str, Any] | None:
     """The networks before training, measured now; None for a backbone by itself, and where they are no more."""
     config, folder = opened.config, opened.folder
     if folder is None:
@@ -83,4 +79,4 @@ def first_row_of(
         opened.notes.append("The networks that it began with belong to its own samples: they are not measured.")
         return None
     method = opened.placed(at_the_start(config, opened.modality, source, folder))
-    return first_row(method, measured, config, opened.modality, leader=leader)
+    return first_row(method, source, config, opened.modality, leader=leader)

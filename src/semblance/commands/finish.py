@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from semblance.commands.doctor import judge, tell
 from semblance.commands.measure import Row, extent, table
 from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.data import Source
@@ -25,10 +26,13 @@ def finish(
     """
     modality.save(folder, method, config)
     summary, parts = measured_summary(method, source, config, modality, trained, first, leader=leader)
+    found = judge(folder, config, summary, method.constants(config.batch_size))
+    summary["verdict"] = found.as_json()
     draw(method, source, config, modality, folder, summary, parts, leader=leader)
     summary["seconds"] = time.perf_counter() - started
     if leader:
         folder.write(folder.summary, summary)
+        tell(found)
         title = extent(source, source.sampled(config.eval_samples), modality)
         print_tables(modality.tables(summary), title)
         if "protocol" in summary:
@@ -46,15 +50,12 @@ def measured_summary(
     *, leader: bool = True,
 ) -> tuple[dict[str, Any], Parts | None]:  # fmt: skip
     """What summary.json holds, and what the trained networks make of both parts; None where nothing is measured."""
-    rows: list[Row] = []
-    parts = None
+    rows, parts = table(method, source, config, modality, first, leader=leader)
     measured = source.sampled(config.eval_samples)
-    if first is not None:
-        rows, parts = table(method, measured, config, modality, first, leader=leader)
     cls, key, test = type(method), modality.key, source.test
     return {
         "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper,
-        "data": shown(config.data), "network": method.network,
+        "data": shown(config.data), "network": method.network, "without": config.without,
         "backbone": " and ".join(filter(None, (config.backbone, config.audio_backbone))),
         f"train_{key}": len(source.train.readable), f"test_{key}": len(test.readable) if test else 0,
         "measured": {"train": len(measured.train.readable), "test": len(measured.held_out.readable) if test else 0},

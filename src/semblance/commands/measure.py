@@ -3,42 +3,99 @@
 from contextlib import nullcontext
 from typing import Any
 
+from torch import Tensor
+
 from semblance.commands.printing import status
 from semblance.data import Source
 from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.evaluation.batch_norms import batch_norms_of_the_data
+from semblance.evaluation.label_free.numbers import numbers, points
+from semblance.modalities.looked_at import OF_MANY_VIEWS, VIEWS, drawn, looked_at
 from semblance.modalities.modality import Modality, Parts
 from semblance.runs.config import TrainConfig
 from semblance.systems import Method
 
 Row = dict[str, Any]
+FEWEST = 10  # samples that label-free numbers are of
+
+
+def measurable(source: Source[Any], modality: Modality) -> bool:
+    """Whether accuracies can be measured; label-free numbers can be of all but a handful of samples."""
+    return source.test is not None and modality.measurable(source)
 
 
 def first_row(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, *, leader: bool = True
 ) -> Row:
-    """The networks before the first step: random ones whose batch norms know the data, or those of another run."""
+    """The networks before the first step: random ones whose batch norms know the data, or those of another run.
+
+    source: all samples.
+    """
     untrained = config.from_run is None
     name = modality.encoders[1] if untrained else f"{modality.encoders[1].removeprefix('untrained ')} it began with"
+    measured = source.sampled(config.eval_samples)
     with status(f"Measuring the {name}", leader):
-        with batch_norms_of_the_data(method, source.train, config) if untrained else nullcontext():
-            parts = modality.embed(method, source, config)
-        return _row(name, parts, source, config, modality)
+        with batch_norms_of_the_data(method, measured.train, config) if untrained else nullcontext():
+            parts = modality.embed(method, measured, config) if measurable(source, modality) else None
+            seen = views_of(method, source, config, modality)
+        return _row(name, parts, measured, config, modality, seen)
 
 
 def table(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, first: Row | None, *,
     leader: bool = True,
-) -> tuple[list[Row], Parts]:  # fmt: skip
-    """Every row, and what the trained networks make of both parts. first: of the networks before training, if known."""
+) -> tuple[list[Row], Parts | None]:  # fmt: skip
+    """Every row, and what the trained networks make of both parts, None where no accuracy is measured. source: all
+    samples. first: of the networks before training, if known."""
     raw_name, _, name = modality.encoders
+    measured = source.sampled(config.eval_samples)
+    parts = None
     with status(f"Measuring the {name}", leader):
-        raw = modality.raw(source, config)
-        rows = [] if raw is None else [_row(raw_name, raw, source, config, modality)]
+        raw = modality.raw(measured, config) if measurable(source, modality) else None
+        seen = views_of(None, source, config, modality)
+        rows = [_row(raw_name, raw, measured, config, modality, seen)] if raw is not None or seen else []
+        if seen:
+            rows[0]["telling"] = modality.telling(looked_at(source, config))
         del raw  # as large as the features
-        parts = modality.embed(method, source, config)
-        return [*rows, *filter(None, [first]), _row(name, parts, source, config, modality)], parts
+        if measurable(source, modality):
+            parts = modality.embed(method, measured, config)
+        trained = _row(name, parts, measured, config, modality, views_of(method, source, config, modality))
+        return [*rows, *filter(None, [first]), trained], parts
+
+
+def views_of(
+    method: Method | None, source: Source[Any], config: TrainConfig, modality: Modality
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Of each stream, features of two views of some held-out samples, and of many views of fewer."""
+    samples = looked_at(source, config)
+    if len(samples) < FEWEST:
+        return {}
+    pairs = modality.views_of(method, samples, config, 2)
+    many = {} if method is None else modality.views_of(method, drawn(samples, OF_MANY_VIEWS), config, VIEWS)
+    return {name: (rows, many.get(name) if name != "between" else None) for name, rows in pairs.items()}
+
+
+def watch(method: Method, source: Source[Any], config: TrainConfig, modality: Modality) -> dict[str, float]:
+    """Numbers for the log in mid-run."""
+    found = modality.watch(method, source.sampled(config.eval_samples), config) if measurable(source, modality) else {}
+    samples = looked_at(source, config)
+    seen = modality.views_of(method, samples, config, 2) if len(samples) >= FEWEST else {}
+    return found | _named({stream: points(pairs) for stream, pairs in seen.items()})
+
+
+def logged(row: Row) -> dict[str, float]:
+    """The numbers of a row as the log has them."""
+    found = {
+        stream: {name: value[0] for name, value in numbers.items() if isinstance(value, list) and name != "spectrum"}
+        for stream, numbers in row.get("label_free", {}).items()
+    }
+    return {name: value for name, value in row.items() if name == "knn_top1"} | _named(found)
+
+
+def _named(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    """With the stream before each name."""
+    return {f"{stream}_{name}": value for stream, numbers in found.items() for name, value in numbers.items()}
 
 
 def extent(source: Source[Any], measured: Source[Any], modality: Modality) -> str:
@@ -53,8 +110,13 @@ def _some(part: Samples, of: Samples) -> str:
     return f"{len(part.readable):,}{f' of {len(of):,}' if len(part) < len(of) else ''}"
 
 
-def _row(name: str, parts: Parts, source: Source[Any], config: TrainConfig, modality: Modality) -> Row:
+def _row(
+    name: str, parts: Parts | None, source: Source[Any], config: TrainConfig, modality: Modality,
+    seen: dict[str, tuple[Tensor, Tensor | None]],
+) -> Row:  # fmt: skip
     try:
-        return {"encoder": name} | modality.measure(parts, source, config)
+        row = {"encoder": name} | (modality.measure(parts, source, config) if parts is not None else {})
+        found = {stream: numbers(*views) for stream, views in seen.items()}
+        return row | ({"label_free": found} if found else {})
     except UserError as error:
         raise UserError(f"Measuring the {name}: {error}") from error

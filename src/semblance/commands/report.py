@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from semblance.commands.doctor import judge
 from semblance.commands.evaluate import first_row_of, note_where_it_stands
 from semblance.commands.finish import draw, measured_summary
+from semblance.commands.measure import measurable
 from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say
 from semblance.engine.loop import Trained, run_length
@@ -37,11 +39,11 @@ def report(run: str, data: str | None = None) -> Path:
     summary: dict[str, Any] = folder.read_summary()
     if summary.get("steps") == step:
         summary["total_steps"] = total  # it may have been prolonged since
-        parts = modality.embed(method, measured, config) if summary["table"] else None
+        parts = modality.embed(method, measured, config) if measurable(source, modality) else None
     else:
-        measurable = source.test is not None and modality.measurable(source)
-        first = first_row_of(opened, source, measured) if measurable else None
+        first = first_row_of(opened, source)
         summary, parts = measured_summary(method, source, config, modality, trained, first)
+    summary["verdict"] = judge(folder, config, summary, method.constants(config.batch_size)).as_json()
     draw(method, source, config, modality, folder, summary, parts)
     for note in [*source.notes, *opened.notes]:
         say(note)

@@ -11,7 +11,7 @@ from semblance import modalities, systems
 from semblance.commands import begin
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import finish
-from semblance.commands.measure import first_row
+from semblance.commands.measure import first_row, logged, watch
 from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
@@ -76,15 +76,14 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 announce(config, source, modality, device)
             if config.compile:
                 _compile(method)
-            first, measured = None, source.sampled(config.eval_samples)
-            if measures := source.test is not None and modality.measurable(source):
-                first = first_row(method, measured, config, modality, leader=leader)
+            first = first_row(method, source, config, modality, leader=leader)
+            if leader and old is None:
+                folder.log(step=0, epoch=0.0, **logged(first))
             _spread(method, config, device)
 
-            def watch() -> dict[str, float]:
-                return modality.watch(method, measured, config)
+            def evaluate() -> dict[str, float]:
+                return watch(method, source, config, modality)
 
-            evaluate = watch if measures else None
             trained = fit(method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate)
             if leader and old is not None and trained.began == trained.step:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
@@ -144,6 +143,9 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
         f"{networks} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
         f"{config.precision} {layout}{', compiled' if config.compile else ''}, {where}"
     )
+    guards = systems.get(config.method).guards
+    for name in config.without:
+        say(f"{name} is OFF: this run is meant to fail. With it on, {guards[name]}.")
     for note in source.notes:
         say(note)
     if source.test is None or not modality.measurable(source):

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semblance.data.clips.clips import Clips
-from semblance.data.loader import in_parts
+from semblance.data.loader import in_parts, joined
 from semblance.evaluation.table import Embedded
 from semblance.runs.config import TrainConfig
+from semblance.runtime import random
 from semblance.runtime.precision import autocast
 from semblance.systems.clip_method import ClipMethod
 from semblance.views.clip import plain_clip
@@ -49,6 +50,41 @@ def embed_clips(method: ClipMethod, clips: Clips, config: TrainConfig, places: S
         {"video": video_features.contiguous(), "audio": audio_features.contiguous()},
         {"video": F.normalize(video, dim=1), "audio": F.normalize(audio, dim=1)},
     )
+
+
+def view_features(method: ClipMethod, clips: Clips, config: TrainConfig, count: int) -> dict[str, Tensor]:
+    """Features of `count` training views of every clip by each backbone in evaluation mode, and, as "between", the
+    embeddings of the first views of both: float32 (N, count, D), (N, 2, D). The views are the same whenever asked for.
+    """
+    weight = next(method.parameters())
+    training = method.training
+    method.eval()
+    shapes: list[torch.Size] = []
+
+    def rows(raw: Sequence[Tensor], index: Tensor) -> Tensor:
+        columns: list[Tensor] = []
+        for n in range(count):
+            key = random.key(0, "label-free", n)
+            views = [
+                view.make(raw, index, random.key(key, place)).to(weight.dtype)
+                for place, view in enumerate(config.views)
+            ]
+            with autocast(config.precision, weight.device):
+                if n == 0:
+                    met = method.embed(views)
+                    columns.append(
+                        torch.stack([F.normalize(met[stream].float(), dim=1) for stream in method.streams], 1)
+                    )
+                columns += [method.backbone(views[0]).float(), method.audio_backbone(views[1]).float()]
+        seen, heard = (torch.stack(columns[1 + place :: 2], 1) for place in (0, 1))
+        shapes[:] = [t.shape[1:] for t in (columns[0], seen, heard)]
+        return torch.cat([t.flatten(1) for t in (columns[0], seen, heard)], 1)
+
+    found = joined(in_parts(clips, rows, weight.device, config.workers), len(clips))
+    method.train(training)
+    parts = found.split([shape.numel() for shape in shapes], 1)
+    names = ("between", *method.streams)
+    return {name: part.unflatten(1, shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
 
 
 def backbone_features(video: nn.Module, audio: nn.Module, clips: Clips, config: TrainConfig) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Features of pictures by a frozen backbone, and the raw pixels they are compared with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +10,11 @@ from torch import Tensor, nn
 
 from semblance.data.loader import in_parts, joined, read_ahead
 from semblance.data.pictures.images import Images
+from semblance.runtime import random
 from semblance.runtime.precision import as_written, autocast
-from semblance.views.view import plain_view
+from semblance.views.view import View, plain_view
+
+SIDE = 32  # of raw pixels, at most
 
 
 def features(backbone: nn.Module, images: Images, *, size: int, precision: str = "32", workers: int = 2) -> Tensor:
@@ -17,12 +22,38 @@ def features(backbone: nn.Module, images: Images, *, size: int, precision: str =
 
     Ranks share the work, so all of them must call this; each gets all features.
     """
+    return _rows(backbone, images, lambda raw, index: plain_view(raw, size), precision, workers)
+
+
+def view_features(
+    backbone: nn.Module | None, images: Images, view: View, count: int, *, precision: str = "32", workers: int = 2
+) -> Tensor:
+    """The same of `count` views of every picture, the same ones whenever asked for: float32 (N, count, D).
+
+    backbone: None for the pixels of the views, at most 32 x 32.
+    """
+    if backbone is None:
+        view = replace(view, size=min(view.size, SIDE))
+    rows = []
+    for n in range(count):
+        look = partial(view.make, key=random.key(0, "label-free", n))
+        rows.append(_rows(backbone, images, look, precision, workers))
+    return torch.stack(rows, 1)
+
+
+Look = Callable[[Sequence[Tensor], Tensor], Tensor]  # from raw tensors and indices to what a network sees
+
+
+def _rows(backbone: nn.Module | None, images: Images, look: Look, precision: str, workers: int) -> Tensor:
+    if backbone is None:
+        pixels = in_parts(images, lambda raw, index: look(raw, index).flatten(1), torch.device("cpu"), workers)
+        return joined(pixels, len(images))
     weight = next(backbone.parameters())
     training = backbone.training
     backbone.eval()
 
     def embed(raw: Sequence[Tensor], index: Tensor) -> Tensor:
-        x = plain_view(raw, size).to(weight.dtype)
+        x = look(raw, index).to(weight.dtype)
         if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(precision, weight.device):
@@ -34,7 +65,19 @@ def features(backbone: nn.Module, images: Images, *, size: int, precision: str =
     return rows
 
 
-def raw_pixels(train: Images, test: Images, side: int = 32, workers: int = 2) -> tuple[Tensor, Tensor]:
+def telling(images: Images) -> float:
+    """The share of pictures that are neither of one colour nor equal to one before, in [0, 1]."""
+    told, seen = 0, set()
+    for index in torch.arange(len(images)).split(100):
+        for picture in images.read(index)[0]:
+            key = picture.numpy().tobytes()
+            varies = bool((picture.flatten(1).amax(1) > picture.flatten(1).amin(1)).any())
+            told += varies and key not in seen
+            seen.add(key)
+    return told / len(images)
+
+
+def raw_pixels(train: Images, test: Images, side: int = SIDE, workers: int = 2) -> tuple[Tensor, Tensor]:
     """Pixels as features, at most side x side, standardised by the training set: float32 (N, 3 side^2) each.
 
     A colour that is the same in every pixel of the training set becomes 0.

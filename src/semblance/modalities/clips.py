@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from semblance.data import Clips, Source, find_files, load_clips
 from semblance.data.sources.clip_files import is_media
 from semblance.errors import UserError
-from semblance.evaluation.clip_features import backbone_features, embed_clips, raw_input, sound_statistics
+from semblance.evaluation.clip_features import (
+    backbone_features,
+    embed_clips,
+    raw_input,
+    sound_statistics,
+    view_features,
+)
 from semblance.evaluation.labelled_sounds import is_sound
 from semblance.evaluation.retrieval import chance, retrieval
 from semblance.evaluation.table import Embedded, Labelled
@@ -72,6 +78,12 @@ class ClipModality:
             return None
         return Embedded(raw_input(source.train, config)), Embedded(raw_input(source.held_out, config))
 
+    def views_of(self, method: ClipMethod | None, samples: Clips, config: TrainConfig, count: int) -> dict[str, Tensor]:
+        return {} if method is None else view_features(method, samples, config, count)
+
+    def telling(self, samples: Clips) -> float:
+        return 1.0
+
     def measure(self, parts: Parts, source: Source[Clips], config: TrainConfig) -> dict[str, Any]:
         """Retrieval at rank 1 both ways, and a linear probe of each stream's features for each attribute."""
         train, test = parts
@@ -101,7 +113,7 @@ class ClipModality:
         } | {f"{way}_r1": numbers["r1"] for way, numbers in found.items()}
 
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
-        return _tables(summary["retrieval"], summary["table"], summary["positives"]) if summary["table"] else []
+        return _tables(summary["retrieval"], summary["table"], summary["positives"]) if "retrieval" in summary else []
 
     def save(self, folder: RunFolder, method: ClipMethod, config: TrainConfig) -> None:
         about = {"video_backbone": config.backbone, "image_size": config.image_size, "mean": MEAN, "std": STD}

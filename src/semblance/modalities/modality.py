@@ -73,6 +73,13 @@ class Modality(Protocol):
     def raw(self, source: Source[Any], config: TrainConfig) -> Parts | None:
         """The raw input in the place of features; None where nothing is measured of it."""
 
+    def views_of(self, method: Any, samples: Any, config: TrainConfig, count: int) -> dict[str, Tensor]:
+        """Features of `count` views of every readable sample, by stream: float32 (N, count, D). method: None for the
+        raw input, {} where nothing is said of it. Of two views, "between" may be what two streams make of a sample."""
+
+    def telling(self, samples: Any) -> float:
+        """The share of samples in which there is something that the others have not, in [0, 1]."""
+
     def measure(self, parts: Parts, source: Source[Any], config: TrainConfig) -> dict[str, Any]:
         """The measures of one row of the table."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semblance.data import Images, Source, load
 from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
-from semblance.evaluation.picture_features import features, raw_pixels
+from semblance.evaluation.picture_features import features, raw_pixels, telling, view_features
 from semblance.evaluation.table import TEMPERATURE, Embedded, Labelled, labelled, neighbours_of
 from semblance.modalities.modality import Evaluation, Figures, Modality, Parts
 from semblance.nets.backbones import backbone, check_sizes
@@ -61,6 +61,15 @@ class Pictures:
     def raw(self, source: Source[Images], config: TrainConfig) -> Parts:
         return _parts(raw_pixels(source.train, source.held_out, workers=config.workers))
 
+    def views_of(self, method: Method | None, samples: Images, config: TrainConfig, count: int) -> dict[str, Tensor]:
+        view = next((view for view in config.pictures if view.grid == 1), config.pictures[0])
+        network = None if method is None else method.encoder
+        found = view_features(network, samples, view, count, precision=config.precision, workers=config.workers)
+        return {"pictures": found[samples.readable]}
+
+    def telling(self, samples: Images) -> float:
+        return telling(samples)
+
     def measure(self, parts: Parts, source: Source[Images], config: TrainConfig) -> dict[str, Any]:
         """Of each attribute, under its name, and of the first without it: the one that log and verdict speak of."""
         found: dict[str, Any] = {}
@@ -86,7 +95,7 @@ class Pictures:
         self, method: Method, source: Source[Images], config: TrainConfig, table: list[dict[str, Any]],
         parts: Parts | None,
     ) -> dict[str, Any]:  # fmt: skip
-        if not table:
+        if parts is None:
             return {}
         measured = source.sampled(config.eval_samples)
         of, held_out = (len(labelled(part, source.attributes[0])) for part in (measured.train, measured.held_out))
@@ -96,7 +105,7 @@ class Pictures:
             "all). Linear: softmax regression on standardised features of pictures (as published: of random crops)."
         )
         if source.attributes != ["class"]:
-            told += f" The log, the curves and the verdict are of {shown(source.attributes[0])}."
+            told += f" The log, the curves and the comparison are of {shown(source.attributes[0])}."
         if held_out < len(measured.held_out.readable):
             told += f" {held_out:,} of the held-out pictures have a label."
         found = {"protocol": told, "measured": {"train": of, "test": held_out}}
@@ -106,7 +115,7 @@ class Pictures:
         table = summary["table"]
         names = [name for name in table[0] if name.endswith("_top1")] if table else []
         of_labels = [name for name in names if name not in ("knn_top1", "linear_top1")]
-        return [of_measures(table, of_labels or names)] if table else []
+        return [of_measures(table, of_labels or names)] if names else []
 
     def save(self, folder: RunFolder, method: Method, config: TrainConfig) -> None:
         about = {name: getattr(config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}

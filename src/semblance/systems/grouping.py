@@ -134,9 +134,9 @@ def group_sizes(labels: Tensor, groups: int) -> Tensor:
     return labels.new_zeros(groups).index_add_(0, labels, torch.ones_like(labels))
 
 
-def share_used(labels: Tensor, groups: int) -> Tensor:
-    """Share of the groups that the labels (N,) name."""
-    return (group_sizes(labels, groups) > 0).float().mean()
+def count_used(labels: Tensor, groups: int) -> Tensor:
+    """How many of the groups the labels (N,) name."""
+    return (group_sizes(labels, groups) > 0).sum()
 
 
 def _blocks(x: Tensor, k: int) -> Sequence[Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from semblance.losses import nce
 from semblance.runtime import random
+from semblance.systems.method import Empty
 
 FEW = 64  # up to this many bank rows per chosen row, multiplying with all of them is faster
 
@@ -84,4 +85,4 @@ def nce_level(k: int) -> float:
 
 def nce_constants(k: int) -> dict[str, float]:
     """The loss of `nce_once` with k draws when all scores are equal."""
-    return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": nce_level(k)}
+    return {"ln(K + 1) + K ln((K + 1) / K): all scores equal": Empty(nce_level(k))}

@@ -15,6 +15,10 @@ T = TypeVar("T")
 Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
 
 
+class Empty(float):
+    """A level of the loss at which nothing is told apart: a run that stays there learns nothing."""
+
+
 @dataclass(frozen=True)
 class Clock:
     """Where a run stands: before step `step` of `total_steps`. Every random choice derives from its seed."""
@@ -123,7 +127,8 @@ class Method(nn.Module):
         """After the optimiser's step, update moving averages, queues and memory banks."""
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        """Levels of the loss worth knowing, by what they mean."""
+        """Levels of the loss worth knowing, by what they mean; Empty where nothing is told apart. No level is called
+        good that a collapse may reach since a guard is off."""
         return {}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-DRAWS = 40
+DRAWS = 20
 
 
 def interval(statistic: Callable[..., float], *rows: Tensor, seed: int = 0) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semblance.nets.heads import mlp
 from semblance.runtime import random
 from semblance.systems.grouping import group_sizes, kmeans, whiten
-from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std
+from semblance.systems.method import Clock, Embeddings, Empty, Method, WholeSet, embedding_std
 from semblance.systems.recipe import Count, Few, Recipe
 from semblance.views.view import View
 
@@ -94,7 +94,7 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
         return loss, {"embedding_std": embedding_std(z["z"]), "largest_cluster": largest}
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {f"ln {self.clusters}: a new top layer": log(self.clusters)}
+        return {f"ln {self.clusters}: a new top layer": Empty(log(self.clusters))}
 
     recipes = {
         "imagenet": Recipe(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from semblance.nets.heads import mlp
 from semblance.nets.multi_crop import multi_crop
 from semblance.runtime import random
-from semblance.systems.grouping import nearest, share_used, spherical_kmeans
-from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std, unit
+from semblance.systems.grouping import count_used, nearest, spherical_kmeans
+from semblance.systems.method import Clock, Embeddings, Empty, Method, WholeSet, embedding_std, unit
 from semblance.systems.recipe import Count, Few, Positive, Recipe
 from semblance.views.view import View
 
@@ -106,15 +106,15 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
             F.cross_entropy(prototypes @ crops / self.temperature, labels[index, None].expand(-1, crops.shape[2]))
             for prototypes, labels in zip(self.prototypes, self.labels, strict=True)
         ]
-        used = share_used(self.labels[0], self.prototypes.shape[1])
-        return torch.stack(losses).mean(), {"embedding_std": embedding_std(z["z"][:, 0]), "prototypes_used": used}
+        used = count_used(self.labels[0], self.prototypes.shape[1])
+        return torch.stack(losses).mean(), {"embedding_std": embedding_std(z["z"][:, 0]), "prototypes_in_use": used}
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self.memory[:, index] = z["z"][:, : self.crops].transpose(0, 1).to(self.memory.dtype)
 
     def constants(self, batch_size: int) -> dict[str, float]:
         clusters = self.prototypes.shape[1]
-        return {f"ln {clusters}: all predictions uniform": log(clusters)}
+        return {f"ln {clusters}: all predictions uniform": Empty(log(clusters))}
 
     recipes = {
         "imagenet": Recipe(

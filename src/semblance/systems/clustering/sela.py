@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semblance.systems.grouping import balanced_labels, nearest, share_used
-from semblance.systems.method import Clock, Embeddings, Method, WholeSet, embedding_std
+from semblance.systems.grouping import balanced_labels, count_used, nearest
+from semblance.systems.method import Clock, Embeddings, Empty, Method, WholeSet, embedding_std
 from semblance.systems.recipe import Count, Few, Natural, Positive, Recipe
 from semblance.views.view import View
 
@@ -96,11 +96,11 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self.top(z["z"]).view(-1, self.heads, self.clusters)
         loss = F.cross_entropy(logits.transpose(1, 2), self.labels[:, index].T)
-        used = share_used(self.labels[0], self.clusters)
-        return loss, {"embedding_std": embedding_std(z["z"]), "classes_used": used}
+        used = count_used(self.labels[0], self.clusters)
+        return loss, {"embedding_std": embedding_std(z["z"]), "classes_in_use": used}
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {f"ln {self.clusters}: all predictions uniform": log(self.clusters)}
+        return {f"ln {self.clusters}: all predictions uniform": Empty(log(self.clusters))}
 
     recipes = {
         "imagenet": Recipe(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from semblance.losses import sinkhorn, swapped_prediction
 from semblance.nets.heads import mlp
 from semblance.nets.multi_crop import multi_crop
-from semblance.systems.grouping import share_used
-from semblance.systems.method import Clock, Embeddings, Method, embedding_std, unit
+from semblance.systems.grouping import count_used
+from semblance.systems.method import Clock, Embeddings, Empty, Method, embedding_std, unit
 from semblance.systems.recipe import Amount, Count, Few, Natural, Positive, Recipe
 from semblance.views.view import View
 
@@ -77,8 +77,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
         scores = [crop @ weight.T for crop in torch.cat([z["large"], z["small"]], 1).unbind(1)]
         codes = [self.codes(s.detach(), i) for i, s in enumerate(scores[: z["large"].shape[1]])]
         loss = swapped_prediction(scores, codes, self.temperature)
-        used = share_used(codes[0].argmax(1), len(weight))
-        return loss, {"embedding_std": embedding_std(z["large"][:, 0]), "prototypes_used": used}
+        used = count_used(codes[0].argmax(1), len(weight))
+        return loss, {"embedding_std": embedding_std(z["large"][:, 0]), "prototypes_in_use": used}
 
     @torch.no_grad()
     def codes(self, scores: Tensor, crop: int) -> Tensor:
@@ -107,7 +107,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
 
     def constants(self, batch_size: int) -> dict[str, float]:
         k = len(self.prototypes.weight)
-        return {f"ln {k}: all predictions uniform": log(k)}
+        return {f"ln {k}: all predictions uniform": Empty(log(k))}
 
     recipes = {
         "imagenet": Recipe(

@@ -14,7 +14,7 @@ from semblance.nets.heads import EachPart, mlp
 from semblance.runtime import random
 from semblance.systems.clip_method import AUDIO, VIDEO, ClipMethod
 from semblance.systems.memory_bank import MemoryBank, draw_outside, estimate_once, nce_level
-from semblance.systems.method import Clock, Embeddings, embedding_std, unit
+from semblance.systems.method import Clock, Embeddings, Empty, embedding_std, unit
 from semblance.systems.recipe import Amount, Count, Positive, Recipe, Share
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
@@ -131,7 +131,7 @@ clip ─┬─ frames ─ backbone ─ projector ─ v ──▶ bank V̄ ◀─
         if not self.has("negatives"):
             return {}
         return {
-            "all scores equal": nce_level(self.negatives),
+            "all scores equal": Empty(nce_level(self.negatives)),
             "random directions, as at the start": random_level(self.negatives, self.temperature, self.dim),
         }
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from semblance.systems.agreement import Agreement, check_count, mine
 from semblance.systems.contrastive.avid import AVID, random_level
 from semblance.systems.memory_bank import nce_level
-from semblance.systems.method import Clock, Embeddings, WholeSet
+from semblance.systems.method import Clock, Embeddings, Empty, WholeSet
 from semblance.systems.recipe import Amount, Count, Positive, Share
 
 
@@ -113,7 +113,7 @@ every few epochs: banks V̄, Ā ─ clips that agree in both ─ P
             return random_level(k, self.temperature, self.dim)
 
         return {
-            "all scores equal": many * nce_level(self.negatives) + (1 - many) * nce_level(few),
+            "all scores equal": Empty(many * nce_level(self.negatives) + (1 - many) * nce_level(few)),
             "random directions": many * level(self.negatives) + (1 - many) * level(few),
         }
 

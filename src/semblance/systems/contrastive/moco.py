@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from semblance.losses import info_nce
 from semblance.nets.batchnorm import group_statistics
 from semblance.nets.heads import mlp
-from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, unit
+from semblance.systems.method import Clock, Embeddings, Empty, Method, ema, embedding_std, unit
 from semblance.systems.recipe import Count, Positive, Recipe, Share
 from semblance.views.view import View
 
@@ -98,7 +98,7 @@ image ─┬─ view ─ backbone ─ projector ─ q ─┐ own key attracts,
         if not self.has("negatives"):
             return {}
         level = (1 + self.symmetric) * log(len(self.queue) + 1)
-        return {f"{'2 ' * self.symmetric}ln(K + 1): all embeddings equal": level}
+        return {f"{'2 ' * self.symmetric}ln(K + 1): all embeddings equal": Empty(level)}
 
     recipes = {
         "imagenet": Recipe(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semblance.losses import batch_nce, negative_cosine
 from semblance.nets.heads import mlp
-from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, rising_momentum
+from semblance.systems.method import Clock, Embeddings, Empty, Method, ema, embedding_std, rising_momentum
 from semblance.systems.recipe import Count, Positive, Recipe, Share
 from semblance.views.view import View
 
@@ -82,7 +82,7 @@ image ─┬─ view ─ backbone ─ projector ─ predictor ─ q ─┐ own k
     def constants(self, batch_size: int) -> dict[str, float]:
         if not self.has("negatives"):
             return {"-4: query and key equal (with std near 0: collapsed)": -4.0}
-        return {"4 T ln N: all embeddings equal": 4 * self.temperature * log(batch_size)}
+        return {"4 T ln N: all embeddings equal": Empty(4 * self.temperature * log(batch_size))}
 
     recipes = {
         "imagenet": Recipe(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semblance.runtime import random
 from semblance.systems.memory_bank import MemoryBank, nce_constants, nce_once
-from semblance.systems.method import Clock, Embeddings, Method, embedding_std, unit
+from semblance.systems.method import Clock, Embeddings, Empty, Method, embedding_std, unit
 from semblance.systems.recipe import Count, Natural, Positive, Recipe, Share
 from semblance.views.view import View
 
@@ -83,7 +83,7 @@ image ─── view ─ backbone ─ linear ─ z ─┬─ own row attracts, K
         if not self.has("negatives"):
             return {}
         if self.negatives == 0:
-            return {f"ln {len(self.bank):,}: all pictures look alike": log(len(self.bank))}
+            return {f"ln {len(self.bank):,}: all pictures look alike": Empty(log(len(self.bank)))}
         return nce_constants(self.negatives)
 
     recipes = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semblance.nets.heads import mlp
 from semblance.runtime import random
 from semblance.systems.memory_bank import MemoryBank, nce_constants, nce_once
-from semblance.systems.method import Clock, Embeddings, Method, embedding_std, unit
+from semblance.systems.method import Clock, Embeddings, Empty, Method, embedding_std, unit
 from semblance.systems.recipe import Count, Positive, Recipe, Share
 from semblance.views.jigsaw import pieces
 from semblance.views.view import View
@@ -114,7 +114,7 @@ image ─┬─ view ────── backbone ─ projector ─ z ───�
             return {}
         if self.nce:
             return nce_constants(self.negatives)
-        return {"ln(K + 1): all scores equal": log(self.negatives + 1)}
+        return {"ln(K + 1): all scores equal": Empty(log(self.negatives + 1))}
 
     recipes = {
         "imagenet": Recipe(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semblance.losses import nt_xent
 from semblance.nets.heads import mlp
-from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.method import Clock, Embeddings, Empty, Method, embedding_std
 from semblance.systems.recipe import Count, Few, Positive, Recipe
 from semblance.views.view import View
 
@@ -68,7 +68,9 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ own view attracts,
         return loss, {"positive_similarity": alignment, "embedding_std": embedding_std(z1)}
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {"2 ln(2N - 1): all embeddings equal": 2 * log(2 * batch_size - 1)} if self.has("negatives") else {}
+        if not self.has("negatives"):
+            return {}
+        return {"2 ln(2N - 1): all embeddings equal": Empty(2 * log(2 * batch_size - 1))}
 
     recipes = {
         "imagenet": Recipe(

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from semblance.losses import swapped_prediction
 from semblance.nets.multi_crop import multi_crop
 from semblance.nets.positions import dinos_positions
-from semblance.systems.method import Clock, Embeddings, Method, ema, embedding_std, rising_momentum, unit
+from semblance.systems.method import Clock, Embeddings, Empty, Method, ema, embedding_std, rising_momentum, unit
 from semblance.systems.recipe import Amount, Count, Natural, Positive, Recipe, Share
 from semblance.views.view import View
 
@@ -130,7 +130,7 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
         )
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {f"ln {len(self.centre)}: the student's output is uniform": log(len(self.centre))}
+        return {f"ln {len(self.centre)}: the student's output is uniform": Empty(log(len(self.centre)))}
 
     recipes = {
         "imagenet": Recipe(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from semblance.losses import barlow_twins, cross_correlation
 from semblance.nets.heads import mlp
-from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.method import Clock, Embeddings, Empty, Method, embedding_std
 from semblance.systems.recipe import Amount, Count, Recipe
 from semblance.views.view import View
 
@@ -54,7 +54,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ cross-correlation
         return loss, {"on_diagonal": on_diagonal, "embedding_std": embedding_std(z1)}
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        return {"D: the views do not agree at all": float(self.dim), "the optimum": 0.0}
+        levels = {"D: the views do not agree at all": Empty(self.dim)}
+        return levels | ({"the optimum": 0.0} if self.has("decorrelation") else {})
 
     recipes = {
         "imagenet": Recipe(

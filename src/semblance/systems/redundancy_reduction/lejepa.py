@@ -11,7 +11,7 @@ from semblance.nets.heads import mlp
 from semblance.nets.multi_crop import multi_crop
 from semblance.runtime import random
 from semblance.runtime.device import send
-from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.method import Clock, Embeddings, Empty, Method, embedding_std
 from semblance.systems.recipe import Count, Recipe, Share
 from semblance.views.view import View
 
@@ -75,7 +75,7 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─┐ near their mean; a
     def constants(self, batch_size: int) -> dict[str, float]:
         if not self.has("gaussian"):
             return {}
-        return {"all embeddings 0": self.lambda_ * 0.402048 * batch_size, "a Gaussian": self.lambda_ * 1.052464}
+        return {"all embeddings 0": Empty(self.lambda_ * 0.402048 * batch_size), "a Gaussian": self.lambda_ * 1.052464}
 
     recipes = {
         "imagenet": Recipe(

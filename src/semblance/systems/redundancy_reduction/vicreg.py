@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from semblance.losses import vicreg
 from semblance.nets.heads import mlp
-from semblance.systems.method import Clock, Embeddings, Method, embedding_std
+from semblance.systems.method import Clock, Embeddings, Empty, Method, embedding_std
 from semblance.systems.recipe import Amount, Count, Recipe
 from semblance.views.view import View
 
@@ -59,8 +59,8 @@ image ─┬─ view ─ backbone ─ projector ─ z1 ─ std 1, no covariance 
         return loss, {"deviation": z1.detach().std(0).mean(), "embedding_std": embedding_std(z1)}
 
     def constants(self, batch_size: int) -> dict[str, float]:
-        collapsed = {f"{0.99 * self.variance:.4g}: all embeddings equal": 0.99 * self.variance}
-        return {"the optimum": 0.0} | (collapsed if self.variance else {})
+        collapsed = {f"{0.99 * self.variance:.4g}: all embeddings equal": Empty(0.99 * self.variance)}
+        return ({} if self.without else {"the optimum": 0.0}) | (collapsed if self.variance else {})
 
     recipes = {
         "imagenet": Recipe(

@@ -1,0 +1,67 @@
+"""`semblance doctor`: whether a run has learnt anything, by what its folder holds; and the same where `train` ends."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semblance import modalities
+from semblance.commands.printing import say
+from semblance.errors import UserError
+from semblance.evaluation.verdict import Run, Verdict, verdict
+from semblance.modalities.build import build
+from semblance.runs.config import TrainConfig
+from semblance.runs.documents import read_json
+from semblance.runs.folder import RunFolder
+from semblance.shown import shown
+
+EXIT = {"learnt": 0, "little": 0, "collapsed": 3, "diverged": 3, "too-short": 4, "cannot-tell": 4}
+
+
+def doctor(run: str | Path) -> Verdict:
+    """The verdict on a run folder, finished or not; UserError where there is no run. Nothing is measured for it."""
+    folder = RunFolder(Path(run))
+    config = TrainConfig.load(folder.config)
+    lines = folder.read_metrics()
+    if not lines and not folder.diverged.exists():
+        raise UserError(f"{shown(run)} has no metrics.jsonl yet: there is nothing to judge. Let it train first.")
+    return judge(folder, config, folder.read_summary(), levels_of(config, lines))
+
+
+def judge(folder: RunFolder, config: TrainConfig, summary: dict[str, Any], levels: dict[str, float]) -> Verdict:
+    """The same of what is at hand. summary: {} of a run that was stopped."""
+    lines = folder.read_metrics()
+    last = lines[-1] if lines else {"step": 0}
+    steps = summary.get("steps", last["step"])
+    diverged = None
+    if folder.diverged.is_file() and not summary:
+        diverged = read_json(folder.diverged.read_text(encoding="utf-8"))
+    epochs = max((line["epoch"] for line in lines if isinstance(line.get("epoch"), int | float)), default=0.0)
+    return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged))
+
+
+def levels_of(config: TrainConfig, lines: list[dict[str, Any]]) -> dict[str, float]:
+    """Levels of the loss, of a method without memory or data; none of one whose file is gone."""
+    try:
+        with torch.device("meta"):
+            method = build(config, modalities.of(config.method))
+            seen = [line["step"] / line["epoch"] for line in lines if line.get("epoch")]
+            method.prepare(round(seen[-1] * config.batch_size) if seen else config.batch_size)
+    except UserError:
+        return {}
+    return method.constants(config.batch_size)
+
+
+def tell(found: Verdict) -> None:
+    """A verdict, the first line of it what happened."""
+    say(found.headline, result=True)
+    for advice in found.advice:
+        say(f"Next: {advice}", result=True)
+
+
+def tell_all(found: Verdict) -> None:
+    """With its evidence."""
+    tell(found)
+    for evidence in found.evidence:
+        against = "" if evidence.reference is None else f" (against {evidence.reference:.4g})"
+        say(f"  {evidence.name}: {evidence.value:.4g}{against}: {evidence.reads}", result=True)

@@ -1,0 +1,227 @@
+"""Whether a run has learnt anything, in words, by what its log and its label-free numbers say."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from semblance.systems.method import Empty
+
+State = Literal["learnt", "little", "collapsed", "diverged", "too-short", "cannot-tell"]
+Line = dict[str, Any]
+
+GAIN = 0.06  # of the percentile at which the other view is found, above the first networks': learnt
+UNIT_DEVIATION = 0.2  # of embeddings of unit length, below which they point one way
+DEVIATION = 0.05  # of embeddings as they are, where a method says it
+LARGEST = 0.9  # of the samples in one cluster
+GROUPS = 2  # in use, at most, where nothing is grouped any more
+NEAR = 0.01  # of an empty level, as a share of it
+LAST = 0.1  # of the steps are the end of a run
+TELLING = 0.1  # of the pictures are not blank and no copies, at least
+FEW_STEPS, FEW_EPOCHS = 50, 1.0  # less of both is no time to learn
+
+
+@dataclass
+class Evidence:
+    """A number, what it is held against, and how that reads."""
+
+    name: str
+    value: float
+    reference: float | None
+    reads: str
+
+
+@dataclass
+class Verdict:
+    """state: in a word. since: the step from which it was so, where the log tells. advice: what to do next."""
+
+    state: State
+    headline: str
+    evidence: list[Evidence] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    since: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Run:
+    """What a verdict is made of.
+
+    lines: of metrics.jsonl. steps, epochs: done. levels: of the loss (Method.constants). without: guards that are off.
+    rows: of the table, with "label_free" numbers: raw input, the first networks, the trained ones. diverged: what
+    diverged.json holds.
+    """
+
+    lines: Sequence[Line]
+    steps: int
+    epochs: float
+    levels: dict[str, float] = field(default_factory=dict)
+    without: Sequence[str] = ()
+    rows: Sequence[dict[str, Any]] = ()
+    diverged: dict[str, Any] | None = None
+
+
+@dataclass
+class Alarm:
+    evidence: Evidence
+    since: int
+
+
+def verdict(run: Run) -> Verdict:
+    """The state of a run, and why. Pure: the same numbers give the same words."""
+    if run.diverged is not None:
+        return _diverged(run.diverged)
+    found = gains(run)
+    alarms = collapses(run.lines, run.levels)
+    evidence = [*found, *(alarm.evidence for alarm in alarms)]
+    off = f"{' and '.join(run.without)} {'is' if len(run.without) == 1 else 'are'} OFF" if run.without else ""
+    alike = _alike(run.rows)
+    if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
+        told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."
+        return Verdict("too-short", told, evidence, ["Train for longer: ten epochs at least, and some hundred steps."])
+    learnt = bool(found) and all(e.value - (e.reference or 0) >= GAIN for e in found)
+    spread = [alarm for alarm in alarms if not alarm.evidence.name.startswith("loss")]
+    if learnt and not spread:
+        return Verdict("learnt", f"It learnt: {found[0].reads}.", evidence)
+    if learnt:
+        told = f"Cannot tell: {found[0].reads}, but {spread[0].evidence.reads}."
+        return Verdict("cannot-tell", told, evidence, since=spread[0].since)
+    if alike:
+        told = f"Cannot tell: {alike.reads}, so there is nothing to learn."
+        return Verdict("cannot-tell", told, [*evidence, alike], ["Look at the pictures: are they all alike, or blank?"])
+    if alarms:
+        first = min(alarms, key=lambda alarm: alarm.since)
+        why = f" {off}." if off else ""
+        told = f"It collapsed, since step {first.since:,}: {first.evidence.reads}.{why}"
+        return Verdict("collapsed", told, evidence, _against_collapse(run), first.since)
+    if not found:
+        told = "Cannot tell: no sign of a collapse in the log, and no numbers of what was learnt."
+        return Verdict("cannot-tell", told, evidence, ["Let the run end, or measure it: semblance report RUN."])
+    if off:
+        told = f"Cannot tell: {found[0].reads}; {off}, so the loss says nothing."
+        return Verdict("cannot-tell", told, evidence, ["Train with its guards on."])
+    advice = ["Train for longer, or try another --lr: a third and three times of it."]
+    return Verdict("little", f"It learnt little: {found[0].reads}.", evidence, advice)
+
+
+def gains(run: Run) -> list[Evidence]:
+    """Where the other view of a sample is found, by the trained networks and by the first ones: of the stream that says
+    most, what two streams make of a sample where there is that, else of each."""
+    rows = [row["label_free"] for row in run.rows if row.get("label_free")]
+    if len(rows) >= 2 and set(rows[-1]) == set(rows[-2]):
+        first, last = rows[-2:]
+        pairs = {s: (first[s]["view_percentile"][0], last[s]["view_percentile"][0]) for s in last}
+    else:
+        pairs = _logged(run.lines)
+    if "between" in pairs:
+        pairs = {"between": pairs["between"]}
+    return [
+        Evidence(f"view_percentile of {stream}", last, first, _found(stream, last, first))
+        for stream, (first, last) in pairs.items()
+    ]
+
+
+def _logged(lines: Sequence[Line]) -> dict[str, tuple[float, float]]:
+    """The same of the log alone, by stream."""
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name.endswith("view_percentile") and _finite(value):
+                found.setdefault(name.removesuffix("view_percentile").rstrip("_") or "pictures", []).append(value)
+    began = any(line.get("step") == 0 for line in lines)
+    return {stream: (values[0], values[-1]) for stream, values in found.items() if began and len(values) > 1}
+
+
+def _found(stream: str, last: float, first: float) -> str:
+    of = {"pictures": "its other view", "between": "its own sound"}.get(stream, f"its other {stream}")
+    what = "a picture" if stream == "pictures" else "a clip"
+    nearer = f"{100 * last:.0f} % of those of others, {100 * first:.0f} % before training and 50 % by chance"
+    return f"to {what}, {of} is nearer than {nearer}"
+
+
+def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
+    """What the end of a log says against its embeddings, each with the step since which it has been so."""
+    found, steps = [], [line for line in lines if "loss" in line]
+    for name in dict.fromkeys(name for line in steps for name in line):
+        series = [(line["step"], line[name]) for line in steps if _finite(line.get(name))]
+        for band, told in _bands(name, levels):
+            if series and (since := _since(series, band)) is not None:
+                value = _end(series)
+                found.append(Alarm(Evidence(name, value, band[1], told.format(value)), since))
+    return found
+
+
+Band = tuple[float, float]
+
+
+def _bands(name: str, levels: dict[str, float]) -> list[tuple[Band, str]]:
+    """Where a number of the log means a collapse, and how that reads."""
+    if name.endswith("embedding_std"):
+        of = name.removesuffix("embedding_std").rstrip("_")
+        whose = f"embeddings of {of}" if of else "embeddings"
+        return [((-math.inf, UNIT_DEVIATION), f"the {whose} point one way (deviation {{:.2g}}, 1 on a full sphere)")]
+    if name == "deviation":
+        return [((-math.inf, DEVIATION), "the embeddings hardly differ (deviation {:.2g}, 1 is asked for)")]
+    if name.endswith("_in_use"):
+        return [((-math.inf, GROUPS), f"{name.removesuffix('_in_use')} in use: {{:.0f}}")]
+    if name == "largest_cluster":
+        return [((LARGEST, math.inf), "one cluster holds {:.0%} of all")]
+    if name != "loss":
+        return []
+    return [
+        ((level - NEAR * abs(level), level + NEAR * abs(level)), f"the loss stands at {{:.4g}}, where {_meaning(told)}")
+        for told, level in levels.items()
+        if isinstance(level, Empty)
+    ]
+
+
+def _meaning(level: str) -> str:
+    """Of "2 ln(2N - 1): all embeddings equal", what is behind the colon."""
+    return level.rpartition(": ")[2].replace("{", "{{").replace("}", "}}")
+
+
+def _since(series: list[tuple[int, float]], band: Band) -> int | None:
+    """The step since which a series has been in a band, in its end at least; None where its end is outside."""
+    low, high = band
+    last = series[-1][0]
+    if not all(low <= value <= high for step, value in series if step > (1 - LAST) * last):
+        return None
+    since = last
+    for step, value in reversed(series):
+        if not low <= value <= high:
+            break
+        since = step
+    return since
+
+
+def _end(series: list[tuple[int, float]]) -> float:
+    """The mean over the end."""
+    values = [value for step, value in series if step > (1 - LAST) * series[-1][0]]
+    return sum(values) / len(values)
+
+
+def _alike(rows: Sequence[dict[str, Any]]) -> Evidence | None:
+    """Whether the raw input itself holds nothing that tells samples apart."""
+    share = next((row["telling"] for row in rows if "telling" in row), 1.0)
+    if share > TELLING:
+        return None
+    return Evidence("telling", share, TELLING, f"{share:.0%} of the pictures hold anything that others have not")
+
+
+def _diverged(about: dict[str, Any]) -> Verdict:
+    step, lost = about.get("step", 0), about.get("weights") or []
+    what = f"{lost[0]} is no longer a finite number" if lost else f"the loss is {about.get('loss')}"
+    advice = ["Begin anew with a tenth of the --lr, or with --clip-grad 1."]
+    return Verdict("diverged", f"It diverged at step {step:,}: {what}.", [], advice, step)
+
+
+def _against_collapse(run: Run) -> list[str]:
+    if run.without:
+        return [f"Train without --without {' '.join(run.without)}."]
+    return ["Try a lower --lr, a larger --batch-size, or another method."]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

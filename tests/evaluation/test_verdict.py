@@ -1,0 +1,119 @@
+"""The verdict, on logs and numbers written for it: each state, its words, and what must not be said."""
+
+from math import log
+from typing import Any
+
+import pytest
+
+from semblance.evaluation.verdict import Run, verdict
+from semblance.systems.method import Empty
+
+STEPS = 400
+
+
+def lines(steps: int = STEPS, **numbers: Any) -> list[dict[str, Any]]:
+    """A log of every tenth step; a number may be a function of the step."""
+    return [
+        {"step": step, "epoch": step / 40, "seconds": 1.0}
+        | {name: value(step) if callable(value) else value for name, value in numbers.items()}
+        for step in (1, *range(10, steps + 1, 10))
+    ]
+
+
+def rows(first: float, last: float, *, telling: float = 1.0) -> list[dict[str, Any]]:
+    def row(encoder: str, percentile: float) -> dict[str, Any]:
+        return {"encoder": encoder, "label_free": {"pictures": {"view_percentile": [percentile, 0, 1]}}}
+
+    raw = row("raw pixels", 0.6) | {"telling": telling}
+    return [raw, row("untrained backbone", first), row("trained backbone", last)]
+
+
+def judged(first: float = 0.6, last: float = 0.6, steps: int = STEPS, levels: Any = None, **numbers: Any) -> Any:
+    log_lines = lines(steps, **{"loss": 3.0, "embedding_std": 0.9} | numbers)
+    return verdict(Run(log_lines, steps, steps / 40, levels or {}, rows=rows(first, last)))
+
+
+def test_learnt_where_the_other_view_is_found_better_than_before() -> None:
+    found = judged(0.6, 0.75)
+    assert found.state == "learnt" and "75 %" in found.headline and "60 % before" in found.headline
+
+
+@pytest.mark.parametrize("last", [0.3, 0.6, 0.65])
+def test_little_where_it_is_not(last: float) -> None:
+    assert judged(0.6, last).state == "little"
+
+
+def test_collapsed_since_the_step_from_which_embeddings_point_one_way() -> None:
+    found = judged(embedding_std=lambda step: 0.9 if step < 150 else 0.01)
+    assert (found.state, found.since) == ("collapsed", 150) and "step 150" in found.headline
+
+
+def test_a_deviation_that_recovers_is_no_collapse() -> None:
+    assert judged(0.6, 0.8, deviation=lambda step: 0.01 if 100 < step < 300 else 0.8).state == "learnt"
+
+
+def test_a_method_that_learns_though_its_embeddings_have_collapsed_is_not_praised() -> None:
+    found = judged(0.6, 0.8, embedding_std=0.01)
+    assert found.state == "cannot-tell" and found.since == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("deviation", 0.01), ("prototypes_in_use", 2.0), ("largest_cluster", 0.99), ("video_embedding_std", 0.1)],
+)
+def test_every_sign_of_a_collapse_is_read(name: str, value: float) -> None:
+    found = judged(**{name: value})
+    assert found.state == "collapsed" and any(e.name == name for e in found.evidence)
+
+
+def test_a_loss_at_an_empty_level_says_nothing_is_learnt() -> None:
+    levels = {"ln 256: all predictions uniform": Empty(log(256)), "the optimum": 3.0}
+    found = judged(levels=levels, loss=log(256) + 0.01)
+    assert found.state == "collapsed" and "all predictions uniform" in found.headline
+    assert judged(levels=levels, loss=3.0).state == "little"
+    assert judged(0.6, 0.8, levels=levels, loss=log(256)).state == "learnt"
+
+
+def test_what_diverged_is_told_with_its_step() -> None:
+    about = {"step": 73, "loss": "nan", "weights": ["backbone.conv1.weight"]}
+    found = verdict(Run(lines(70, loss=1.0), 70, 2.0, diverged=about))
+    assert (found.state, found.since) == ("diverged", 73) and "backbone.conv1.weight" in found.headline
+
+
+@pytest.mark.parametrize("first", [0.6, 0.4])
+def test_a_handful_of_steps_is_too_short(first: float) -> None:
+    assert judged(first, 0.6, steps=20).state == "too-short"
+
+
+def test_constant_pictures_are_named_as_the_cause() -> None:
+    found = verdict(Run(lines(loss=3.0, embedding_std=0.9), STEPS, 10.0, rows=rows(0.5, 0.5, telling=0.01)))
+    assert found.state == "cannot-tell" and "pictures" in found.headline
+
+
+def test_a_loss_without_its_guard_is_not_believed() -> None:
+    found = verdict(Run(lines(loss=-1.0, embedding_std=0.9), STEPS, 10.0, {}, ["stop_gradient"], rows(0.6, 0.6)))
+    assert found.state == "cannot-tell" and "stop_gradient is OFF" in found.headline
+
+
+def test_a_log_alone_is_enough_where_it_has_looked() -> None:
+    log_lines = [{"step": 0, "epoch": 0.0, "pictures_view_percentile": 0.6}, *lines(loss=3.0)]
+    assert verdict(Run(log_lines, STEPS, 10.0)).state == "cannot-tell"
+    seen = {"step": STEPS, "epoch": 10.0, "pictures_view_percentile": 0.8}
+    assert verdict(Run([*log_lines, seen], STEPS, 10.0)).state == "learnt"
+
+
+def test_clips_are_judged_by_whether_picture_and_sound_meet() -> None:
+    def row(between: float) -> dict[str, Any]:
+        of = {"view_percentile": [0.9, 0, 1]}
+        return {
+            "encoder": "",
+            "label_free": {"video": of, "audio": of, "between": {"view_percentile": [between, 0, 1]}},
+        }
+
+    assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=[row(0.5), row(0.9)])).state == "learnt"
+    assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=[row(0.5), row(0.5)])).state == "little"
+
+
+def test_numbers_that_are_none_are_passed_over() -> None:
+    found = judged(0.6, 0.8, strange="text", embedding_std=lambda step: None if step == 400 else 0.9)
+    assert found.state == "learnt"
