@@ -167,7 +167,8 @@ def made(condition: Condition, folder: Path) -> dict[str, Any]:
         flags = condition.flags
     command = [
         sys.executable, "-m", "semblance", "train", condition.method, "--recipe", "quick",
-        "--seed", str(condition.seed), "--data", data_at(folder, condition.data), "--workers", "0", "--no-compile", "--no-channels-last", *flags,
+        "--seed", str(condition.seed), "--data", data_at(folder, condition.data),
+        "--workers", "0", "--no-compile", "--no-channels-last", *flags,
         "--out", str(out),
     ]  # fmt: skip
     done = subprocess.run(
