@@ -25,7 +25,8 @@ def write_report(
 
     config: resolved configuration, flat or nested. metrics: the lines of metrics.jsonl, in order.
     summary: method, family, paper, data, backbone, training_seconds, samples_per_second, test_images (how many pictures
-    the accuracies are measured on), table (one dict of accuracies in [0, 1] per "encoder"), skipped ([name, reason]), verdict.
+    the accuracies are measured on), table (one dict of accuracies in [0, 1] per "encoder"), verdict, skipped ([name,
+    reason]).
     clips: the ClipPage (report/clips.py) of a method for clips.
     constants: named levels of the loss. views: uint8 (n_images, 1 + V, 3, S, S), the original first.
     """
