@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def collapsed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """VICReg without what keeps its embeddings apart."""
+def collapsed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """VICReg without what keeps its embeddings apart: its folder, its summary, and what was said on the way."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    options = QUICK | {"epochs": 10, "without": ["variance", "covariance"]}
-    return out, sb.train("vicreg", data=data, out=out, **options)
+    options = QUICK | {"epochs": 14, "without": ["variance", "covariance"]}
+    with redirect_stderr(StringIO()) as told:
+        summary = sb.train("vicreg", data=data, out=out, **options)
+    return out, summary, " ".join(told.getvalue().split())
 
 
 def test_a_collapse_is_the_first_thing_said(
-    collapsed: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    collapsed: tuple[Path, dict, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, summary = collapsed
+    run, summary, _ = collapsed
     found = summary["verdict"]
     assert (
         found["state"] == "collapsed" and found["since"] > 0 and "variance and covariance are OFF" in found["headline"]
@@ -46,6 +50,10 @@ def test_a_collapse_is_the_first_thing_said(
     assert told.startswith(found["headline"]) and "--without" in told and "deviation" in told
     assert semblance(monkeypatch, "doctor", str(run), "--json") == 3
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
+
+
+def test_a_collapse_is_told_while_it_runs(collapsed: tuple[Path, dict, str]) -> None:
+    assert "It seems to have collapsed, since step" in collapsed[2] and "semblance doctor" in collapsed[2]
 
 
 def test_a_run_with_a_guard_off_says_so_at_its_start(
@@ -72,7 +80,10 @@ def test_a_run_without_labels_has_a_verdict_and_numbers(
 
 
 def test_a_folder_with_its_log_alone_is_judged_by_that(
-    collapsed: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    collapsed: tuple[Path, dict, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in ("config.yaml", "metrics.jsonl"):
         shutil.copy(collapsed[0] / name, tmp_path / name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from semblance.evaluation.verdict import Run, verdict
+from semblance.evaluation.verdict import Live, Run, verdict
 from semblance.systems.method import Empty
 
 STEPS = 400
@@ -112,6 +112,21 @@ def test_clips_are_judged_by_whether_picture_and_sound_meet() -> None:
 
     assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=[row(0.5), row(0.9)])).state == "learnt"
     assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=[row(0.5), row(0.5)])).state == "little"
+
+
+def told_live(total: int, **numbers: Any) -> list[tuple[int, str]]:
+    live = Live(total)
+    return [(line["step"], told) for line in lines(total, loss=1.0, **numbers) if (told := live.note(line))]
+
+
+def test_a_running_collapse_is_told_once_and_soon() -> None:
+    ((step, told),) = told_live(1000, embedding_std=lambda step: 0.9 if step < 300 else 0.01)
+    assert 500 <= step <= 560 and "since step 300" in told
+
+
+def test_no_alarm_of_a_passing_collapse_or_of_a_healthy_run() -> None:
+    assert told_live(1000, deviation=lambda step: 0.01 if 100 < step < 250 else 0.8) == []
+    assert told_live(1000, embedding_std=0.9, prototypes_in_use=200.0) == []
 
 
 def test_numbers_that_are_none_are_passed_over() -> None:

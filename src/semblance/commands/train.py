@@ -15,8 +15,9 @@ from semblance.commands.measure import first_row, logged, watch
 from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
-from semblance.engine.loop import fit
+from semblance.engine.loop import fit, run_length
 from semblance.errors import CannotWrite, Stopped
+from semblance.evaluation.verdict import Live
 from semblance.modalities.build import at_the_start
 from semblance.modalities.modality import Modality
 from semblance.nets.batchnorm import synchronise
@@ -84,7 +85,15 @@ def train(options: TrainOptions) -> dict[str, Any]:
             def evaluate() -> dict[str, float]:
                 return watch(method, source, config, modality)
 
-            trained = fit(method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate)
+            live = Live(run_length(config, len(source.train))[1])
+
+            def on_log(line: dict[str, float]) -> None:
+                if told := live.note(line):
+                    say(f"{told} Ctrl-C stops the run; semblance doctor {quoted(folder.path)} says more.")
+
+            trained = fit(
+                method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate, on_log=on_log
+            )
             if leader and old is not None and trained.began == trained.step:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
             if not trained.finished:

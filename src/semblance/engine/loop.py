@@ -59,10 +59,12 @@ def fit(
     *,
     resume: bool = False,
     evaluate: Callable[[], dict[str, float]] | None = None,
+    on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> Trained:
     """Train a method on samples, from the last checkpoint if `resume` is true, until done or interrupted.
 
-    evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes.
+    evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes, and calls on_log with the
+    numbers of a step that it has logged.
     """
     per_epoch, total = run_length(config, len(samples))
     optimizer = optimizer_of(config, method)
@@ -127,7 +129,10 @@ def fit(
                 progress.loss = float(loss)
                 speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
                 numbers = {name: float(value) for name, value in numbers.items()}
-                folder.log(step=trained.step, epoch=epoch, loss=float(loss), **numbers, **speed)
+                line = {"step": trained.step, "epoch": epoch, "loss": float(loss)} | numbers | speed
+                folder.log(**line)
+                if on_log is not None:
+                    on_log(line)
             progress.advance(trained.step)
             if evaluate and watched:
                 pause = time.perf_counter()

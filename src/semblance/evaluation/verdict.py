@@ -153,6 +153,31 @@ def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
     return found
 
 
+class Live:
+    """Looks at a log while it grows, and says once that its embeddings have collapsed; the loss alone is no reason.
+
+    Only what has been so for a fifth of the run, and for a hundred steps at least, is told: some methods pass through a
+    collapse and recover.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.lasting = max(100, total // 5)
+        self.lines: list[Line] = []
+        self.told = False
+
+    def note(self, line: Line) -> str:
+        """A line of the log to a sentence, mostly an empty one."""
+        self.lines.append(line)
+        if self.told or len(self.lines) % 5:
+            return ""
+        self.lines = [seen for seen in self.lines if seen["step"] >= line["step"] - 2 * self.lasting]
+        for alarm in collapses(self.lines, {}):
+            if line["step"] - alarm.since >= self.lasting:
+                self.told = True
+                return f"It seems to have collapsed, since step {alarm.since:,} or before: {alarm.evidence.reads}."
+        return ""
+
+
 Band = tuple[float, float]
 
 
