@@ -244,7 +244,7 @@ def test_one_column_is_the_class_of_pictures_and_is_held_out_of(pictures: Path, 
 
 def test_names_with_spaces_are_whole() -> None:
     names = [f"my cat {i}.png" for i in range(4)]
-    assert read("file\n" + "\n".join(names), names).named == set(names)
+    assert read("\n".join(["the file of", *names]), names).named == set(names)
     rows = [["file", "kind"], *([name, "a" if i % 2 else "b c"] for i, name in enumerate(names))]
     assert read(written(rows), names).labels == {"kind": dict(zip(names, ["b c", "a"] * 2, strict=True))}
 

@@ -166,7 +166,7 @@ def test_what_lies_beside_parts_is_left_out_and_counted() -> None:
         ["2019", "2020"], ["2019", "2020-05", "2021 Holiday", "Wedding"], ["DCIM", "2020_12_24"],
         ["100CANON", "101CANON"], ["100APPLE", "101_PANA"], ["20190503", "20190504", "201906"],
         ["Jan 2019", "February 2020"], ["3 May 2019", "June 4, 2020"], ["Paris, 3 May 2019", "Rome, June 4, 2020"],
-        ["Album 1", "My Album"], ["Camera", "Screenshots"],
+        ["Album 1", "Album 2"], ["My Album", "photo_album"], ["Camera", "Screenshots"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -90,6 +90,7 @@ def test_a_file_may_use_the_names_of_flags(tmp_path: Path) -> None:
         ("views: [{size: 32, colour: 2}]", "views: a view has no colour; it has bicubic"),
         ("views: [{size: 32}]", "views: SimCLR takes 2 views of a sample here, these are 1"),
         ("views: [{size: big}, {size: 3}]", "views: .*size"),
+        ("views: 3", "views: a list of views is wanted, not 3"),
     ],
 )
 def test_a_file_that_is_wrong_is_told(text: str, said: str, tmp_path: Path) -> None:
