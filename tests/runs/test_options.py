@@ -1,8 +1,10 @@
 """Options: one model for flags, keyword arguments, --config and config.yaml; what is wrong is told all at once."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 import semblance as sb
 from semblance import systems
@@ -90,7 +92,6 @@ def test_a_file_may_use_the_names_of_flags(tmp_path: Path) -> None:
         ("views: [{size: 32, colour: 2}]", "views: a view has no colour; it has bicubic"),
         ("views: [{size: 32}]", "views: SimCLR takes 2 views of a sample here, these are 1"),
         ("views: [{size: big}, {size: 3}]", "views: .*size"),
-        ("views: 3", "views: a list of views is wanted, not 3"),
     ],
 )
 def test_a_file_that_is_wrong_is_told(text: str, said: str, tmp_path: Path) -> None:
@@ -129,3 +130,13 @@ def test_what_is_typed_by_habit_is_pointed_to_what_there_is() -> None:
 def test_views_of_small_recipes_grow_to_larger_pictures(stored: int | None, size: int) -> None:
     config = resolve({"method": "simclr", "data": "pictures"}, stored_size=stored)
     assert (config.image_size, config.load_size, config.views[0].size) == (size, 96, size)
+
+
+@pytest.mark.parametrize("views", ["3", "null", "x"])
+def test_views_of_a_run_that_are_no_list_are_told(tmp_path: Path, views: str) -> None:
+    values = resolve({"method": "simclr", "data": "pictures"}).model_dump()
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(json.loads(json.dumps(values)) | {"views": yaml.safe_load(views)})
+    )
+    with pytest.raises(UserError, match="views: .*a list of views is wanted, not"):
+        TrainConfig.load(tmp_path / "config.yaml")
