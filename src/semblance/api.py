@@ -84,7 +84,7 @@ def evaluate(
 
 
 def embed(
-    run: str, *, data: str, out: str | None = None, data_root: str = "data", download: bool = False,
+    run: str, *, data: str | None = None, out: str | None = None, data_root: str = "data", download: bool = False,
     unlabelled: bool = False, labels: str | None = None, split: str | None = None, network: Network | None = None,
 ) -> Any:  # fmt: skip
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
@@ -97,7 +97,7 @@ def embed(
     run
         A run folder, or its backbone.safetensors.
     data
-        Pictures, or for a run on clips clips, as for train.
+        Pictures, or for a run on clips clips, as for train. Default: the run's own.
     out
         A .npz to write: features, or of clips video and audio; names; and for each thing that all samples are labelled
         by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as labels.

@@ -123,6 +123,7 @@ def test_the_network_that_the_authors_evaluate_is_measured_and_handed_out(
         assert json.loads(file.metadata()["semblance"])["network"] == summary["network"] == "teacher"
     assert any(not teacher[name].equal(student[name]) for name in teacher)
     vectors = sb.embed(run, data=str(textures))
+    assert vectors.equal(sb.embed(run))  # of the run's own data
     assert vectors.equal(sb.embed(run, data=str(textures), network="teacher"))
     assert not vectors.equal(sb.embed(run, data=str(textures), network="student"))
     app(["evaluate", str(run), "--network", "student", "--knn-k", "1"])

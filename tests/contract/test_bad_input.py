@@ -27,6 +27,7 @@ from semblance.data.pictures.images import Images
 from semblance.data.sources.bounce import encode
 from semblance.errors import UserError
 from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
 from semblance.runs.resolve import resolve
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
@@ -236,3 +237,19 @@ def test_pictures_that_vanish_during_training_are_named(tmp_path: Path) -> None:
     second, _ = images.read([0, 1])
     assert torch.equal(second[0], first[1]) and torch.equal(second[1], first[1])
     assert dict(images.skipped) == {gone: "No such file or directory"}
+
+
+@pytest.mark.parametrize("name", ["data", "labels", "data_root", "out", "from_run"])
+@pytest.mark.parametrize("value", ["~nobody-has-this-name/x", "a\0b"])
+def test_names_that_no_file_can_have_are_refused(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.png").write_bytes(picture())
+    given = {"data": "cifar10" if name == "data_root" else str(tmp_path), name: value}
+    with pytest.raises(UserError, match="zero byte" if "\0" in value else ".") as told:
+        resolve(given)
+        load(given["data"], image_size=8, labels=given.get("labels"), data_root=given.get("data_root", "data"))
+        RunFolder.check_free(given.get("out"))
+        raise UserError("fine")
+    assert name in ("out",) or str(told.value) != "fine"

@@ -186,6 +186,7 @@ FOLDERS: dict[str, Change] = {
     "config: a number for a method": config(method=3),
     "config: no such backbone": config(backbone="resnet18.nonsense"),
     "config: another backbone": config(backbone="resnet18"),
+    "config: a number for views": config(views=3),
     "config: NaN": config(lr=float("nan")),
     "config: many epochs": config(epochs=10**16),
     "config: a huge view": config(image_size=10**9),

@@ -205,3 +205,35 @@ def test_a_person_may_say_what_of_arrays_is_held_out(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=told):
             load(path, image_size=12, **options)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.arange(50).astype("M8[D]"), np.full(50, "NaT", "m8[s]"), np.ones(50, complex), np.zeros(50, [("a", int)])],
+)
+def test_labels_that_are_neither_numbers_nor_text_are_refused(tmp_path: Path, labels: np.ndarray) -> None:
+    np.savez(tmp_path / "x.npz", x=GREY, y=labels)
+    with pytest.raises(UserError, match="give whole numbers or text"):
+        load(str(tmp_path / "x.npz"), image_size=12)
+
+
+def test_labels_of_one_part_only_are_told_and_those_that_may_mean_none(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=GREY, y=np.arange(50))
+    source = load(str(tmp_path / "x.npz"), image_size=12)
+    assert source.test is not None and not source.train.attributes and not source.test.attributes
+    assert source.notes[0] == "The training and the test part share no class, so these are ignored."
+    np.savez(tmp_path / "x.npz", x=GREY, y=np.array(["a", "b", "N/A", "a", "b"] * 10))
+    source = load(str(tmp_path / "x.npz"), image_size=12)
+    assert source.notes[0] == "10 labels are N/A, taken for a class; give -1 or blank if it is none."
+
+
+def test_each_part_has_its_own_bytes_and_floats_one_scale(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    for train, test in ((RGB, RGB / 255), (RGB / 255, RGB), (RGB.astype(np.uint16), RGB)):
+        np.savez(path, x_train=train, x_test=test)
+        source = load(str(path), image_size=12)
+        assert source.test is not None and torch.equal(source.train.pixels, source.test.pixels)
+    for train in (RGB.astype(float), RGB.astype(np.uint16) * 16):
+        np.savez(path, x_train=train, x_test=RGB / 255)
+        with pytest.raises(UserError, match="from 0 to 1, where others of the set go to .* on one scale"):
+            load(str(path), image_size=12)

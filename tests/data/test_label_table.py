@@ -32,7 +32,7 @@ def out(table: LabelTable) -> set[str]:
 
 
 def test_whatever_separates_encodes_and_ends_lines_says_the_same() -> None:
-    for delimiter, word in ((",", "commas"), (";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+    for delimiter, word in ((",", "commas"), (";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (" ", "spaces")):
         for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
             for end in ("\n", "\r\n", "\n\n"):
                 table = read(written(ROWS, delimiter, end).encode(encoding))
@@ -240,3 +240,28 @@ def test_one_column_is_the_class_of_pictures_and_is_held_out_of(pictures: Path, 
     assert "3 classes (x 8, y 8, z 8) by letter of l.csv" in source.notes[-1]
     with pytest.raises(UserError, match=r"--labels .*nope.csv cannot be read: No such file"):
         load(str(pictures), image_size=8, labels=str(tmp_path / "nope.csv"))
+
+
+def test_names_with_spaces_are_whole() -> None:
+    names = [f"my cat {i}.png" for i in range(4)]
+    assert read("\n".join(["the file of", *names]), names).named == set(names)
+    rows = [["file", "kind"], *([name, "a" if i % 2 else "b c"] for i, name in enumerate(names))]
+    assert read(written(rows), names).labels == {"kind": dict(zip(names, ["b c", "a"] * 2, strict=True))}
+
+
+@pytest.mark.parametrize(("heading", "train", "test"), [("is_train", "1", "0"), ("IsTest", "False", "TRUE")])
+def test_whether_a_picture_is_of_a_part_is_the_split(heading: str, train: str, test: str) -> None:
+    rows = [["file", heading, "test"], *([n, test if n in HELD else train, SPECIES[n]] for n in FILES)]
+    table = read(written(rows))
+    assert out(table) == HELD and table.labels == {"test": SPECIES}
+    assert any(f"{heading}, taken for the split" in note for note in table.notes)
+
+
+def test_labels_that_may_mean_none_or_differ_in_case_are_told() -> None:
+    for words in (["N/A", "cat"], ["-1", "1"], ["cat", "none"], ["?", "dog"]):
+        notes = read("file,kind\n" + "".join(f"{n},{words[i % 2]}\n" for i, n in enumerate(FILES))).notes
+        (word,) = {*words} - {"cat", "1", "dog"}
+        told = f"The column kind says {word}, taken for a class; leave blank what is not known: 4 files, as "
+        assert sum(note.startswith(told) for note in notes) == 1 and len(notes) == 2
+    notes = read("file,kind\n" + "".join(f"{n},{['Cat', 'cat', 'dog'][i % 3]}\n" for i, n in enumerate(FILES))).notes
+    assert notes[1].startswith("The column kind says Cat, cat, alike but for case or accents: 6 files, as ")

@@ -1,6 +1,7 @@
 """Which folders are parts, which are classes, and which are neither."""
 
 import random
+import re
 from collections.abc import Sequence
 from itertools import product
 
@@ -53,6 +54,59 @@ def test_images_are_entered_in_one_part_alone() -> None:
     parts = split(train + test)
     assert held(parts) == set(test) and parts.train.attributes["class"].classes == ["cat", "dog"]
     assert parts.notes == ["No held-out picture is of the class dog."]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["Training", "PublicTest", "PrivateTest"], ["train_large", "train_small", "test"],
+        ["train", "val_easy", "val_hard"],
+        ["bounding_box_train", "bounding_box_test", "query"], ["my_train", "my_val", "junk"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+@pytest.mark.parametrize("inner", ["", "/CLASS"])
+def test_parts_may_have_words_of_their_own(folders: Sequence[str], inner: str) -> None:
+    names = files(*folders) if inner else [f"{folder}/{i}.png" for folder in folders for i in range(6)]
+    parts = split(names)
+    assert parts.split_by == "by folder" and all("train" in name.lower() for name in parts.train.names)
+    assert held(parts) and all(re.search("test|val", name.lower()) for name in held(parts))
+    assert (parts.train.attributes["class"].classes if inner else []) == (["cat", "dog"] if inner else [])
+
+
+def test_a_test_part_without_classes_measures_nothing() -> None:
+    """Where the training part has them, as competitions ship them: a tenth of that is held out."""
+    for test in ("test", "test/test", "test1"):
+        train = files("train", each=20)
+        parts = split([*train, *(f"{test}/{i}.png" for i in range(6))])
+        assert parts.split_by == "by hash" and {*parts.train.names, *held(parts)} == set(train)
+        assert parts.train.attributes["class"].classes == ["cat", "dog"]
+        assert parts.notes == [f"6 pictures beside train/ are left out, as {test}/0.png."]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("images", "masks"), ("imgs", "annotations"), ("train/images", "train/masks"), ("train", "train_labels"),
+        ("train_images", "train_gt"), ("train", "ground_truth"), ("images/train", "masks/train"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_masks_are_no_pictures(pair: Sequence[str]) -> None:
+    names = [f"{folder}/{i}.png" for folder in pair for i in range(6)]
+    parts = split(names)
+    assert not parts.train.attributes and all(name.startswith(f"{pair[0]}/") for name in parts.train.names)
+    (note,) = parts.notes
+    assert note.startswith("Left out in folders of masks or labels (--labels folders takes them): 6 files, as ")
+    assert len(split(names, LabelOptions(labels="folders")).train.names) > 6
+
+
+@pytest.mark.parametrize(
+    "folders", [["face", "face_mask"], ["with_mask", "without_mask"], ["mask", "no_mask"], ["label", "logo"]]
+)
+def test_things_that_are_masks_are_classes(folders: Sequence[str]) -> None:
+    parts = split([f"{folder}/{i}.png" for folder in folders for i in range(6)])
+    assert parts.train.attributes["class"].classes == sorted(folders)
 
 
 def test_domains_of_pairs_are_classes() -> None:
@@ -111,7 +165,8 @@ def test_what_lies_beside_parts_is_left_out_and_counted() -> None:
     [
         ["2019", "2020"], ["2019", "2020-05", "2021 Holiday", "Wedding"], ["DCIM", "2020_12_24"],
         ["100CANON", "101CANON"], ["100APPLE", "101_PANA"], ["20190503", "20190504", "201906"],
-        ["Jan 2019", "February 2020"], ["3 May 2019", "June 4, 2020"],
+        ["Jan 2019", "February 2020"], ["3 May 2019", "June 4, 2020"], ["Paris, 3 May 2019", "Rome, June 4, 2020"],
+        ["Album 1", "Album 2"], ["My Album", "photo_album"], ["Camera", "Screenshots"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -119,7 +174,7 @@ def test_dates_and_cameras_are_no_classes(folders: Sequence[str]) -> None:
     names = [f"{folder}/{i}.png" for folder in folders for i in range(5)]
     parts = split(names)
     assert not parts.train.attributes and parts.test is None
-    assert "called by dates or by cameras" in parts.notes[0] and "--labels folders takes them" in parts.notes[0]
+    assert "called by dates, albums or cameras" in parts.notes[0] and "--labels folders takes them" in parts.notes[0]
     taken = split(names, LabelOptions(labels="folders"))
     assert taken.train.attributes["class"].classes == sorted(folders) and taken.notes == []
 

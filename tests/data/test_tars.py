@@ -209,6 +209,17 @@ def test_a_sparse_member_of_a_terabyte_is_told(tmp_path: Path) -> None:
         assert source.skipped == [("huge.png", "too large: 1,024.0 GiB, and at most 1 GiB are read")]
 
 
+@pytest.mark.parametrize("written", [b"1\n", b"-1\n", b"x\n", b"9999999999999\n"])
+def test_a_map_that_is_none_is_damage(tmp_path: Path, written: bytes) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        info = tarfile.TarInfo("1.png")
+        info.size = 512
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+        archive.addfile(info, io.BytesIO(written.ljust(512, b"\0")))
+    with pytest.raises(UserError, match="damaged header at byte|No images|None of 1 files"):
+        load(str(tmp_path / "s.tar"), image_size=24)
+
+
 @pytest.mark.parametrize(
     "size", [b"\x80" + b"\0" * 7 + b"\xff" * 4, b"\xff" * 12], ids=["gigabytes of name", "negative"]
 )

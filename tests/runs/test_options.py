@@ -1,8 +1,10 @@
 """Options: one model for flags, keyword arguments, --config and config.yaml; what is wrong is told all at once."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 import semblance as sb
 from semblance import systems
@@ -128,3 +130,13 @@ def test_what_is_typed_by_habit_is_pointed_to_what_there_is() -> None:
 def test_views_of_small_recipes_grow_to_larger_pictures(stored: int | None, size: int) -> None:
     config = resolve({"method": "simclr", "data": "pictures"}, stored_size=stored)
     assert (config.image_size, config.load_size, config.views[0].size) == (size, 96, size)
+
+
+@pytest.mark.parametrize("views", ["3", "null", "x"])
+def test_views_of_a_run_that_are_no_list_are_told(tmp_path: Path, views: str) -> None:
+    values = resolve({"method": "simclr", "data": "pictures"}).model_dump()
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(json.loads(json.dumps(values)) | {"views": yaml.safe_load(views)})
+    )
+    with pytest.raises(UserError, match="views: .*a list of views is wanted, not"):
+        TrainConfig.load(tmp_path / "config.yaml")

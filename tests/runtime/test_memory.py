@@ -1,5 +1,6 @@
 """What memory is left, by files as Linux has them: of both versions of control groups, in containers or not."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,14 @@ def test_a_lack_of_memory_is_a_line_and_another_error_is_not() -> None:
         torch.empty(1 << 60, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match="shape"), told_when_short():
         torch.zeros(3).view(2)
+
+
+def test_a_limit_counts_though_the_rest_is_hidden_and_groups_have_any_name(tmp_path: Path) -> None:
+    root = tree(tmp_path, "", {os.fsdecode(b"caf\xe9"): second(4 * GIB, GIB)})
+    (root / "proc/self/cgroup").write_bytes(b"0::/caf\xe9\n")
+    assert _available(root) == 3 * GIB
+    (group,) = (root / "sys/fs/cgroup").iterdir()
+    (group / "memory.stat").unlink()
+    assert _available(root) == 3 * GIB
+    (group / "memory.current").unlink()
+    assert _available(root) == 4 * GIB

@@ -20,7 +20,7 @@ from semblance.shown import shown
 
 @told_when_short()
 def embed(
-    run: str, *, data: str, out: Path | None, network: str | None = None, **given: Any
+    run: str, *, data: str | None = None, out: Path | None, network: str | None = None, **given: Any
 ) -> Tensor | dict[str, Tensor]:
     """Features of every readable sample, in the order training, held out: of pictures (N, D), of clips by stream."""
     if out is not None and (out.suffix != ".npz" or out.is_dir()):

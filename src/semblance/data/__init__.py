@@ -11,7 +11,7 @@ from semblance.data.sources.files import Files, is_picture
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError, unknown
 from semblance.runtime.memory import Limits
-from semblance.shown import shortened
+from semblance.shown import shortened, shown
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
@@ -53,12 +53,12 @@ def load(
 
     options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
-    if (found := find_files(path := Path(data).expanduser(), is_picture, memory_fraction)) is not None:
+    if (found := find_files(path := Path(os.path.expanduser(data)), is_picture, memory_fraction)) is not None:
         return files.load_files(found, image_size, limits, options, grey_levels)
     if (load_arrays := _of_arrays(path, {".npy": arrays.load_npy, ".npz": arrays.load_npz})) is not None:
         return load_arrays(path, image_size, limits, options, grey_levels)
     if data.lower() in named.NAMES:
-        root = Path(data_root).expanduser()
+        root = Path(os.path.expanduser(data_root))
         return named.load_named(data.lower(), image_size, root, download, seed, limits, options)
     hint = " bounce is a set of clips, for avid and avid-cma." if data == "bounce" else ""
     raise UserError(
@@ -84,7 +84,7 @@ def load_clips(
 
     options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
-    found = find_files(path := Path(data).expanduser(), clip_files.is_media, memory_fraction)
+    found = find_files(path := Path(os.path.expanduser(data)), clip_files.is_media, memory_fraction)
     if found is None and (load_arrays := _of_arrays(path, {".npz": clip_arrays.load_clip_npz})) is not None:
         return load_arrays(path, video, sound, limits, options)
     if found is None and data == "bounce":
@@ -119,5 +119,5 @@ def _of_arrays(path: Path, loaders: dict[str, Callable[..., Source]]) -> Callabl
         return None
     if not os.path.isfile(path) or path.suffix.lower() not in loaders:
         kinds = f"{', '.join((*tars.SUFFIXES, *list(loaders)[:-1]))} or {list(loaders)[-1]}"
-        raise UserError(f"{path} is not a folder, {kinds}: unpack or convert it.")
+        raise UserError(f"{shown(path)} is not a folder, {kinds}: unpack or convert it.")
     return loaders[path.suffix.lower()]

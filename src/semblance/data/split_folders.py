@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from semblance.data.tally import Tally
 from semblance.errors import UserError
 from semblance.shown import shown
 
@@ -21,6 +22,19 @@ _WORDS = {
 _KINDS = {word: kind for kind, words in _WORDS.items() for word in words}
 _AROUND = r"(?:data|(?:dataset|set|split|image|img|picture|pic|photo|video|clip|frame|sample|file)s?)"
 _KIND = re.compile(rf"{_AROUND}?({'|'.join(sorted(_KINDS, key=len, reverse=True))}){_AROUND}?")
+_MASKS = {
+    "mask",
+    "masks",
+    "label",
+    "labels",
+    "annotation",
+    "annotations",
+    "gt",
+    "groundtruth",
+    "segmentation",
+    "ground",
+    "truth",
+}
 _YEAR = r"(19|20)\d\d"
 _MONTH = (
     "(?:jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?"
@@ -28,11 +42,20 @@ _MONTH = (
 )
 _DATED = re.compile(
     rf"(photos from )?{_YEAR}($|[^0-9]|(0[1-9]|1[0-2])([0-2]\d|3[01])?($|[^0-9]))|(\d\d?[-_. ]){{1,2}}{_YEAR}$"
-    rf"|(\d\d?[-_. ]+)?{_MONTH}[-_., ]+(\d\d?[-_., ]+)?{_YEAR}$",
+    rf"|(.*[^a-z])?{_MONTH}[-_., ]+(\d\d?[-_., ]+)?{_YEAR}$|((photo|my)[-_ ]?)*albums?($|[^a-z])",
     re.I,
 )
 _OF_A_CAMERA = re.compile(r"[1-9]\d\d(?=\d*[A-Z_])[0-9A-Z_]{5}")  # 100CANON, 101_PANA: the DCF standard
-_OF_CAMERAS = ("dcim", "camera roll", "camera uploads")
+_OF_CAMERAS = (
+    "dcim",
+    "camera",
+    "camera roll",
+    "camera uploads",
+    "screenshots",
+    "whatsapp images",
+    "downloads",
+    "selfies",
+)
 
 
 @dataclass
@@ -75,22 +98,64 @@ def arrange(
 
     - **parts**: a folder names a part where one of its words does, in any case and with digits or "set", "data",
       "images" around it (Training, seg_train, train2017, testset). Such folders are splits where one of them is to be
-      trained on and another, with the same other words, is held out; beside folders of other names only where both hold
-      the same class folders. So `test` among classes of things is a class. They may also lie within each class folder
-      (CLASS/train beside CLASS/test). Of several held-out kinds the first of HELD_OUT with classes is taken; the others
-      and what lies beside is left out. Where there are held-out kinds alone, the last of them is trained on. What is
+      trained on and another is held out, with the same other words if any two have the same; beside folders of other
+      names only where they have other words, or both hold the same class folders. So `test` among classes of things is
+      a class. They may also lie within each class folder (CLASS/train beside CLASS/test). Of several held-out kinds the
+      first of HELD_OUT with classes is taken; the others and what lies beside is left out. So are all where none has
+      classes and what is trained on has. Where there are held-out kinds alone, the last of them is trained on. What is
       called unlabelled is trained on, without labels.
     - **classes**: the first folder within the part; `images` and the like that hold all of a part are entered. There
       are none unless every picture lies in one and there are two at least, and none where half of the folders or more
       are called by dates (2019, 2020-05, "2021 Holiday", "May 2021", 20190503) or by cameras (DCIM, 100CANON).
 
+    Folders of masks beside those of images or of a part are left out, unless as_classes.
+
     said: folders by part, "train" and "test", as a person names them. as_classes: the first folders are the classes,
     whatever they are called. Raises UserError where a folder that is said is not there.
     """
+    masks = [] if said or as_classes else _masks(names)
+    left_out = set(masks)
+    names = [name for name in names if name not in left_out]
     inner = dict(zip(names, _descend(names), strict=True))
     if said or as_classes:
         return _classed(_as_said(inner, said) if said else Arranged(inner), as_classes=as_classes)
-    return _classed(_by_name(inner) or _in_classes(inner) or Arranged(inner, class_notes=_seemingly(inner)))
+    found = _classed(_by_name(inner) or _in_classes(inner) or Arranged(inner, class_notes=_seemingly(inner)))
+    if masks:
+        tally = Tally()
+        tally.add("Left out in folders of masks or labels (--labels folders takes them)", *masks)
+        found.notes += tally.lines()
+    return found
+
+
+def _masks(names: Iterable[str]) -> list[str]:
+    """Names in folders of masks, as masks/ beside images/, or train_labels/ beside train/."""
+    within: dict[str, set[str]] = {}  # the folders in each
+    for folder in {name.rpartition("/")[0] for name in names}:
+        while folder:
+            around, _, own = folder.rpartition("/")
+            within.setdefault(around, set()).add(own)
+            folder = around
+    found: set[str] = set()
+    for around, folders in within.items():
+        plain: set[tuple[str, ...]] = set()  # the words for parts of folders without masks
+        masks: dict[str, tuple[str, ...]] = {}
+        for folder in folders:
+            words = [word for word in _words(folder) if not re.fullmatch(_AROUND, word)]
+            rest = tuple(word for word in words if word not in _MASKS)
+            if all(map(kind_of, rest)):
+                if len(rest) < len(words):
+                    masks[folder] = rest
+                elif rest or re.fullmatch(_AROUND, folder.lower()):
+                    plain.add(rest)
+        beside = [mask for mask, rest in masks.items() if rest in plain or (plain and not rest)]
+        found |= {f"{around}/{mask}".lstrip("/") for mask in beside}
+    return [name for name in names if found and any(folder in found for folder in _around(name))]
+
+
+def _around(name: str) -> Iterable[str]:
+    """All folders that a name lies in."""
+    while name := name.rpartition("/")[0]:
+        yield name
 
 
 def _descend(names: Sequence[str]) -> list[str]:
@@ -127,7 +192,9 @@ def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged 
     for kind, words in roles.values():
         kinds.setdefault(words, set()).add(kind)
     whole = {words for words, found in kinds.items() if TRAIN in found and len(found) > 1}
-    trained = TRAIN
+    trained, present = TRAIN, set().union(*kinds.values())
+    if several := not whole and TRAIN in present and not present.isdisjoint(HELD_OUT):
+        whole = set(kinds)  # each part has words of its own, as train, PublicTest and PrivateTest
     if not whole and len(roles) == len(tops) and not in_classes:
         whole = {words for words, found in kinds.items() if len(found & set(HELD_OUT)) > 1}
         trained = next((kind for kind in reversed(HELD_OUT) if any(kind in kinds[words] for words in whole)), TRAIN)
@@ -138,7 +205,7 @@ def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged 
         top, slash, rest = short.partition("/")
         kind, words = roles.get(top, ("", "")) if slash else ("", "")
         if kind and words in whole:  # beside trainB and testB, trainA and testA are of the class A
-            rest = f"{words}/{rest}" if len(whole) > 1 else rest
+            rest = f"{words}/{rest}" if len(whole) > 1 and not several else rest
             parts.setdefault(TRAIN if kind == trained else kind, {})[name] = rest
     parts = {kind: _entered(part) for kind, part in parts.items()}
     held = [kind for kind in HELD_OUT if kind in parts]
@@ -148,16 +215,23 @@ def _by_name(inner: Mapping[str, str], *, in_classes: bool = False) -> Arranged 
         return None
     found = Arranged(parts[TRAIN], parts[test] if test else None, unlabelled=set(parts.get(UNLABELLED, ())))
     found.enter()
-    if len(roles) < len(tops) and not found.shared_folders():
+    others = {word for top in tops if top not in roles for word in _words(top)}
+    if several:  # of train and PublicTest none is a class, "train station" and "test tube" are
+        certain = len(roles) == len(tops) and "" in kinds
+    else:  # beside query/, bounding_box_train/ and bounding_box_test/ are parts; beside "parking ground" no ground is
+        certain = len(roles) == len(tops) or ("" not in whole and others.isdisjoint(" ".join(whole).split()))
+    if not certain and not found.shared_folders():
         return None
+    if found.test and _class_folders(found.train.values()) and _folders(found.test.values()) == {""}:
+        found.test, test = None, None  # as of a competition, whose test pictures have no labels
     found.train |= parts.get(UNLABELLED, {})
     if trained != TRAIN:
         found.notes.append(f"No folder is called train: {trained} is trained on, {test} is held out.")
     if left_out := [name for name in inner if name not in found.train and name not in (found.test or {})]:
         taken = (trained, test, UNLABELLED)
         used = [top for kind in taken for top, role in roles.items() if role[0] == kind and role[1] in whole]
-        beside = " and ".join(f"{shown(top)}/" for top in used[:4])
-        found.notes.append(f"{len(left_out):,} pictures beside {beside} are left out, as {shown(left_out[0])}.")
+        named = " and ".join(f"{shown(top)}/" for top in used[:4])
+        found.notes.append(f"{len(left_out):,} pictures beside {named} are left out, as {shown(left_out[0])}.")
     return found
 
 
@@ -238,7 +312,7 @@ def _classed(found: Arranged, *, as_classes: bool = False) -> Arranged:
     elif 2 * len(albums) >= len(classes):
         told = ", ".join(map(shown, albums[:3]))
         found.class_notes.append(
-            f"The folders are not taken for classes: they are called by dates or by cameras, as {told}; "
+            f"The folders are not taken for classes: they are called by dates, albums or cameras, as {told}; "
             "--labels folders takes them."
         )
         classes = []

@@ -14,6 +14,12 @@ from semblance.errors import UserError
 from semblance.shown import as_bytes, shown
 
 TENTH = 0.1
+# What people, spreadsheets and libraries write where nothing is known. Some of it is a class now and then ("none" of
+# defects, "NA" of countries, -1 of two), so it is taken for one, and told.
+_MAY_BE_NONE = frozenset((
+    "-1", "-1.0", "n/a", "#n/a", "na", "<na>", "nat", "null", "none", "nil", "?", "-", "--", "unknown", "unlabelled",
+    "unlabeled", "missing", "undefined",
+))  # fmt: skip
 FOLDERS = "folders"  # as --labels
 
 
@@ -161,6 +167,11 @@ def hold_out_rows(count: int, label: Attribute | None, share: float | None = Non
         names = names if clips else {name: name for name in groups}
     held = hold_out(names, groups, TENTH if share is None else share)
     return torch.tensor([str(row) in held for row in range(count)], dtype=torch.bool)
+
+
+def may_be_none(label: str) -> bool:
+    """Whether a class is called as what is not known often is."""
+    return label.strip().lower() in _MAY_BE_NONE
 
 
 def split(

@@ -1,5 +1,6 @@
 """Clips: a backbone that sees and one that hears; retrieval between the two, and a linear probe of each per label."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ class ClipModality:
 
     def otherwise(self, method: ClipMethod, config: TrainConfig) -> Evaluation | None:
         """Of a folder of sounds, the untrained and the trained audio backbone."""
-        files = find_files(Path(config.data).expanduser(), is_media)
+        files = find_files(Path(os.path.expanduser(config.data)), is_media)
         if files is None or not files.items or not all(is_sound(str(item)) for item in files.items):
             return None
         return evaluate_on_sounds(method, files, config, lambda: build(config, self))

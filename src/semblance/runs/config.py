@@ -155,6 +155,8 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
 
 def read_views(cls: type[Method], given: Any) -> tuple[AnyView, ...]:
     """Views as config.yaml or a person gives them, each of a kind that some recipe of the method has."""
+    if not isinstance(given, list | tuple):
+        raise ValueError(f"a list of views is wanted, not {brief(given)}")
     kinds = dict.fromkeys(type(view) for recipe in cls.recipes.values() for view in recipe.views)
     known = {f.name for kind in kinds for f in fields(kind)}  # type: ignore[arg-type]
     if foreign := {name for view in given if isinstance(view, dict) for name in view.keys() - known}:

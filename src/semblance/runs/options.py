@@ -33,6 +33,8 @@ def _name(given: Any) -> Any:
     given = fspath(given) if isinstance(given, PathLike) else given
     if given == "":  # of a shell variable that is not set; as a path it would be this folder
         raise ValueError("a name is wanted, and this is empty")
+    if isinstance(given, str) and "\0" in given:
+        raise ValueError("no name holds a zero byte")
     return of_this_locale(given) if isinstance(given, str) else given
 
 

@@ -1,5 +1,6 @@
 """From options to a configuration: what a person leaves open is filled from the method's recipe."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -164,9 +165,9 @@ def _with_fields(view: Any, flags: dict[str, Any], problems: list[str]) -> Any:
 
 def absolute(data: str) -> str:
     """Data by a path that holds wherever the run is resumed from; names stay as they are."""
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))
     return str(path.absolute()) if path.exists() else data
 
 
 def absolute_path(folder: str) -> str:
-    return str(Path(folder).expanduser().absolute())
+    return str(Path(os.path.expanduser(folder)).absolute())

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from semblance.errors import CannotWrite
 from semblance.runtime.atomic_files import clear_leftovers, name_aside, writing
+from semblance.shown import shown
 
 _PREFIX = "clips-"
 
@@ -40,8 +41,8 @@ def telling() -> Iterator[None]:
             yield
     except CannotWrite as error:
         raise CannotWrite(
-            f"{error} Decoded clips that memory does not hold lie in {home()}: make room there, or name another folder "
-            "by XDG_CACHE_HOME=FOLDER."
+            f"{error} Decoded clips that memory does not hold lie in {shown(home())}: make room there, or name another "
+            "folder by XDG_CACHE_HOME=FOLDER."
         ) from error
 
 
@@ -72,7 +73,7 @@ def make_room(needed: int, lock: str) -> int:
             removed += 1
     free = shutil.disk_usage(home()).free
     if needed > free:
-        raise CannotWrite(f"Cannot write {home()}: {gib(needed)} are needed, {gib(free)} are free.")
+        raise CannotWrite(f"Cannot write {shown(home())}: {gib(needed)} are needed, {gib(free)} are free.")
     return removed
 
 
@@ -100,7 +101,7 @@ def told(folder: Path) -> str:
     with suppress(OSError):  # somebody else's, to be read only
         os.utime(folder)
     others = sum(map(size, home().glob(f"{_PREFIX}*")))
-    return f"Decoded clips lie in {folder}, {gib(size(folder))}; all such folders take {gib(others)}."
+    return f"Decoded clips lie in {shown(folder)}, {gib(size(folder))}; all such folders take {gib(others)}."
 
 
 def size(folder: Path) -> int:

@@ -90,15 +90,18 @@ def _left_in_groups(root: Path) -> Iterator[int]:
     count as free: the system gives them up before it refuses memory."""
     for folder in _groups(root):
         for version in _VERSIONS:
-            with suppress(OSError, ValueError):
-                used, stat = int((folder / version.used).read_text()), _numbers(folder / "memory.stat")
-                clean = sum(stat.get(name, 0) for name in version.files)
-                clean -= sum(stat.get(name, 0) for name in version.unwritten)
-                limits = [stat[name] for name in version.above if name in stat]
-                for name in version.limits:
-                    with suppress(OSError, ValueError):  # "max", where there is none
-                        limits.append(int((folder / name).read_text()))
-                yield from (limit - used + max(0, clean) for limit in limits)
+            used, stat = 0, {}
+            with suppress(OSError, ValueError):  # a sandbox may hide either of them
+                used = int((folder / version.used).read_text())
+            with suppress(OSError):
+                stat = _numbers(folder / "memory.stat")
+            clean = sum(stat.get(name, 0) for name in version.files)
+            clean -= sum(stat.get(name, 0) for name in version.unwritten)
+            limits = [stat[name] for name in version.above if name in stat]
+            for name in version.limits:
+                with suppress(OSError, ValueError):  # "max", where there is none
+                    limits.append(int((folder / name).read_text()))
+            yield from (limit - used + min(used, max(0, clean)) for limit in limits)
 
 
 def _groups(root: Path) -> Iterator[Path]:
@@ -107,7 +110,7 @@ def _groups(root: Path) -> Iterator[Path]:
     mounted = root / "sys/fs/cgroup"
     lines: list[str] = []
     with suppress(OSError):
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text(errors="surrogateescape").splitlines()
     own = dict(line.split(":", 2)[1:] for line in lines if line.count(":") >= 2)  # path by controllers
     first = next((path for controllers, path in own.items() if "memory" in controllers.split(",")), "/")
     second = own.get("", "/")
@@ -120,5 +123,5 @@ def _groups(root: Path) -> Iterator[Path]:
 
 def _numbers(path: Path) -> dict[str, int]:
     """Lines of a name and a number."""
-    rows = (line.replace(":", " ").split() for line in path.read_text().splitlines())
+    rows = (line.replace(":", " ").split() for line in path.read_text(errors="replace").splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}

@@ -1,5 +1,6 @@
 """The registry of methods: modules in the families' folders, found by file name, or a class in a file of your own."""
 
+import os
 import sys
 import traceback
 from hashlib import blake2b
@@ -39,7 +40,7 @@ def canonical(name: str) -> str:
     """
     file, colon, cls = name.rpartition(".py:")
     if colon:
-        return f"{Path(file).expanduser().resolve()}.py:{cls}"
+        return f"{Path(os.path.expanduser(file)).resolve()}.py:{cls}"
     if name.endswith(".py"):
         raise UserError(f"{shown(name)} may hold several classes: name the method as {shown(name)}:CLASS.")
     known = {_squashed(n): n for n in names()} | ALIASES

@@ -19,6 +19,7 @@ from semblance.data.samples import Skipped, reason
 from semblance.data.tally import Tally
 from semblance.runtime import disk_cache
 from semblance.runtime.atomic_files import folder_aside
+from semblance.shown import shown
 
 _FRAMES, _SOUNDS, _ABOUT = "frames", "sounds", "about.json"
 
@@ -77,15 +78,17 @@ def decode_to_disk(
         found = _map(folder, items, canvas)
         if found is None:
             if folder.exists():
-                notes.append(f"{folder} was damaged, and is made anew.")
+                notes.append(f"{shown(folder)} was damaged, and is made anew.")
                 disk_cache.discard(folder)
             if removed := disk_cache.make_room(needed, _FRAMES):
-                notes.append(f"Clips decoded for earlier runs were removed from {folder.parent} for room: {removed}.")
+                notes.append(
+                    f"Clips decoded for earlier runs were removed from {shown(folder.parent)} for room: {removed}."
+                )
             with folder_aside(folder) as aside:
                 _write(aside, title, items, decode, workers)
             found = _map(folder, items, canvas)
             if found is None:
-                raise OSError(f"{folder} was damaged or removed as soon as it was made")
+                raise OSError(f"{shown(folder)} was damaged or removed as soon as it was made")
         found.notes = [*notes, disk_cache.told(folder)]
     return found
 

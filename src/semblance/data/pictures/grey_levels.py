@@ -1,6 +1,8 @@
 """The scale of values that have more than 8 bits: cameras and microscopes put 10, 12 or 14 bits into 16."""
 
+import re
 from collections.abc import Iterable
+from math import isfinite
 
 import numpy as np
 from PIL import Image
@@ -29,6 +31,8 @@ def common_scale(extents: Iterable[tuple[float, float, bool]]) -> int | None:
 
 def outside(low: float, high: float, top: float, *, floats: bool) -> str:
     """Why values do not lie on the scale from 0 to top; "" where they do."""
+    if not (isfinite(low) and isfinite(high)):
+        return "values that are not finite numbers"
     if not (low >= 0 and high <= top):
         return f"values from {low:g} to {high:g}, outside 0 to {top:g}: their scale is unknown"
     if floats and 0 < high <= 1 < top:
@@ -44,12 +48,12 @@ def extent(pieces: Iterable[np.ndarray]) -> tuple[float, float]:
 
 def declared(image: Image.Image, data: bytes, high: float, pieces: Iterable[np.ndarray]) -> int | None:
     """The largest value by the file's own word: what its bits can hold, or what it says they do. None where it is
-    silent. Pillow scales JPEG 2000 and PGM to 16 bits itself.
+    silent, as 16 bits are, which hold any less. Pillow scales JPEG 2000 and PGM of less to 16 bits itself.
 
     high: the largest value in it. pieces: its values.
     """
     if image.format in ("JPEG2000", "PPM"):
-        return 65535 if image.mode != "F" else None
+        return None if image.mode == "F" or _fills_16_bits(image, data) else 65535
     if image.format == "PNG" and (bits := _significant_bits(data)) and 8 <= bits < 16:
         # As PNG has it, values fill 16 bits and repeat their first bits in the last; many leave them as they are.
         spare = (1 << (16 - bits)) - 1
@@ -65,6 +69,15 @@ def declared(image: Image.Image, data: bytes, high: float, pieces: Iterable[np.n
         if isinstance(said, (int, float)) and 0 < high <= said:
             return scale(0, said, floats=False)
     return None
+
+
+def _fills_16_bits(image: Image.Image, data: bytes) -> bool:
+    """Whether a PGM or a JPEG 2000 file has 16 bits by its head."""
+    if image.format == "JPEG2000":
+        size = data.find(b"\xff\x4f\xff\x51")  # the start of a codestream; 42 bytes on are the bits, less one
+        return data[size + 42 : size + 43] == b"\x0f"
+    head = re.match(rb"P[25](?:(?:\s|#[^\n]*\n)+(\d+)){3}", data)
+    return head is not None and int(head[1]) == 65535
 
 
 def _significant_bits(data: bytes) -> int | None:

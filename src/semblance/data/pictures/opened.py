@@ -25,6 +25,9 @@ Remark = Callable[[str], object]  # is told what befell a file, in words for a T
 
 LARGE = 1 << 24  # pixels; a larger picture is made smaller a tile at a time, not converted as a whole
 
+_HEAD_PIECES, _ALL_PIECES = 1 << 16, 1 << 23  # that may be read of a head, and of all that follows
+_PIECE, _WHOLE = 256, 1 << 16  # bytes of one piece; bytes from which on a file is read as a whole, whatever it holds
+
 _SMALL = 1 << 18  # pixels; what such a picture takes, some MB, is not counted
 _MOST = 1000 << 20  # bytes that one picture may take
 _GIVEN_BACK = 128 << 20  # bytes; what is larger goes back to the system at once
@@ -41,6 +44,23 @@ def unheard(remark: str) -> None:
     """What is told to nobody."""
 
 
+class _InPieces(io.BytesIO):
+    """A file's bytes, of which only so many pieces are read: Pillow looks for the end of a damaged head byte by byte,
+    or joins what it finds again and again, which takes hours for a gigabyte."""
+
+    left = _HEAD_PIECES
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.left -= 1 + (size // _PIECE if size and 0 < size <= _WHOLE else 0)
+        if self.left < 0:
+            raise ValueError("damaged: it is in too many pieces")
+        return super().read(size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self.read(0)
+        return super().readline(size)
+
+
 @contextmanager
 def opened(data: bytes, remark: Remark = unheard) -> Iterator[Image.Image]:
     """The picture in a file's bytes, of which the header is read; within, what is raised is an OSError or a ValueError
@@ -49,7 +69,9 @@ def opened(data: bytes, remark: Remark = unheard) -> Iterator[Image.Image]:
         if not data:
             raise ValueError("empty file")
         _refuse_nested(data)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        file = _InPieces(data)
+        with Image.open(file, formats=FORMATS) as image:
+            file.left = _ALL_PIECES
             if image.tile and image.tile[0].codec_name == "fits_gzip":
                 raise ValueError("compressed FITS is not read")  # it may unpack to anything
             if image.format != "PSD" and getattr(image, "is_animated", False):  # layers are no pages

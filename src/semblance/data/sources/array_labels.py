@@ -7,6 +7,9 @@ import torch
 
 from semblance.data.samples import UNKNOWN, Attribute
 from semblance.data.split_folders import unmatched
+from semblance.data.splits import may_be_none
+from semblance.errors import UserError
+from semblance.shown import shown
 
 Label = int | float | str
 
@@ -17,7 +20,8 @@ def attributes_of(
     """The attribute "class" of each part, and notes; given: labels (N,) of each part, None where it has none.
 
     Labels are indices into `classes` or, without it, any values: their sorted distinct ones are then the classes. -1 is
-    a sample without a label, but beside 1 alone, where it is the other of two classes; so are NaN and "".
+    a sample without a label, but beside 1 alone, where it is the other of two classes; so are NaN and "". A UserError
+    where they are neither numbers nor text.
     """
     notes: list[str] = []
     named = [None if labels is None else _named(labels) for labels in given]
@@ -42,6 +46,10 @@ def attributes_of(
         parts = parts if present[0] & present[1] else [None, None]
     elif len(parts) == 2 and present:
         notes.append("Only one of the training and the test part has labels.")
+    for label in sorted(name for name in names if classes is None and name != "-1" and may_be_none(name)):
+        count = sum(part.count(names.index(label)) for part in parts if part is not None)
+        if count:
+            notes.append(f"{count:,} labels are {shown(label)}, taken for a class; give -1 or blank if it is none.")
     if unknown:
         notes.append(f"{unknown:,} labels are -1 or blank: those samples have none.")
     kinds = [{} if part is None else {"class": Attribute(torch.tensor(part), names)} for part in parts]
@@ -50,6 +58,8 @@ def attributes_of(
 
 def _named(labels: np.ndarray) -> list[Label]:
     """Labels as numbers, whole ones as int, or as text; "" for NaN."""
+    if labels.dtype.kind not in "biufSU":
+        raise UserError(f"The labels are {labels.dtype}: give whole numbers or text, one for each sample.")
     found: list[Label] = []
     for value in labels.tolist():
         if isinstance(value, bytes):

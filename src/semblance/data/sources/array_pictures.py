@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semblance.data.pictures.grey_levels import LADDER, extent, scale
+from semblance.data.pictures.grey_levels import LADDER, extent, outside, scale
 from semblance.data.sources.npy import NpyFile
 from semblance.errors import UserError
+from semblance.shown import shown
 
 _MOST = 100_000_000  # pictures of a set
 _PIXELS = 178_956_970  # of a picture, as Pillow has it
@@ -31,17 +32,20 @@ class ArrayPictures:
         """A UserError that says what to give where the array is no pictures."""
         shape = array.shape
         if array.dtype.kind not in "uifb" or array.dtype == np.longdouble:
-            raise UserError(f"{name} holds {array.dtype} values, which are no pictures; give uint8, 0 to 255.")
+            raise UserError(f"{shown(name)} holds {array.dtype} values, which are no pictures; give uint8, 0 to 255.")
         if len(shape) == 3 and shape[-1] in (3, 4):
-            raise UserError(f"{name} has shape {shape}, one picture; give many, (N, H, W, {shape[-1]}).")
+            raise UserError(f"{shown(name)} has shape {shape}, one picture; give many, (N, H, W, {shape[-1]}).")
         first = len(shape) == 4 and shape[-1] not in (1, 3, 4) and shape[1] in (1, 3)
         if not (len(shape) == 3 or first or len(shape) == 4 and shape[-1] in (1, 3, 4)) or 0 in shape:
             raise UserError(
-                f"{name} has shape {shape}; give pictures as (N, H, W), (N, H, W, 1 | 3 | 4) or (N, 1 | 3, H, W)."
+                f"{shown(name)} has shape {shape}; give pictures as (N, H, W), (N, H, W, 1 | 3 | 4) or "
+                "(N, 1 | 3, H, W)."
             )
         found = cls(array, str(name), first)
         if len(array) > _MOST or found.size[0] * found.size[1] > _PIXELS:
-            raise UserError(f"{name} has shape {shape}: at most {_MOST:,} pictures of {_PIXELS:,} pixels are read.")
+            raise UserError(
+                f"{shown(name)} has shape {shape}: at most {_MOST:,} pictures of {_PIXELS:,} pixels are read."
+            )
         return found
 
     def __len__(self) -> int:
@@ -62,9 +66,8 @@ class ArrayPictures:
         found = self._rows(rows)
         if found.dtype == np.uint8:
             return found
-        low, high = extent([found])
-        if not (low >= 0 and high <= self.top):
-            raise ValueError(f"values from {low:g} to {high:g}, outside 0 to {self.top}: their scale is unknown")
+        if problem := outside(*extent([found]), self.top, floats=False):
+            raise ValueError(problem)
         return (found * (255 / self.top)).round().astype(np.uint8)
 
     def blocks(self) -> Iterator[slice]:
@@ -91,16 +94,22 @@ def on_one_scale(
 ) -> tuple[list[ArrayPictures], int | None, list[str]]:
     """The parts of a set with the value that is white in all of them, that value where it had to be found or was
     given, and a note that tells it. whole: look at all rows. A UserError where their scale cannot be told."""
-    if all(part.array.dtype == np.uint8 for part in parts):
+    deep = [part for part in parts if part.array.dtype != np.uint8]  # uint8 has its own
+    if not deep:
         return list(parts), None, []
-    name, kinds = parts[0].name, [part.array.dtype for part in parts]
+    name, kinds = deep[0].name, [part.array.dtype for part in deep]
     if grey_levels is None:
-        ends = [part.extent(whole=whole) for part in parts]
+        ends = [part.extent(whole=whole) for part in deep]
         low, high = extent([np.array(ends)])
-        grey_levels = scale(low, high, floats=any(kind.kind in "fb" for kind in kinds))
+        floats = any(kind.kind in "fb" for kind in kinds)
+        grey_levels = scale(low, high, floats=floats)
         if grey_levels is None:
-            raise UserError(f"{name} holds {kinds[0]} values from {low:g} to {high:g}. {_advice(low, high)}")
-    told = f"{name} holds {kinds[0]} values, which are scaled from 0 to {grey_levels:,}; --grey-levels overrules."
+            raise UserError(f"{shown(name)} holds {kinds[0]} values from {low:g} to {high:g}. {_advice(low, high)}")
+        if problem := next((told for end in ends if (told := outside(*end, grey_levels, floats=floats))), ""):
+            raise UserError(f"A part of {shown(name)} holds {problem}. Give all parts on one scale, or as uint8.")
+    told = (
+        f"{shown(name)} holds {kinds[0]} values, which are scaled from 0 to {grey_levels:,}; --grey-levels overrules."
+    )
     return [replace(part, top=grey_levels) for part in parts], grey_levels, [told]
 
 

@@ -18,6 +18,7 @@ from semblance.data.samples import Attribute, S, Skipped, Source
 from semblance.data.sources.array_labels import attributes_of
 from semblance.data.sources.array_pictures import ArrayPictures, on_one_scale
 from semblance.data.sources.npy import NpyFile
+from semblance.data.split_folders import unmatched
 from semblance.data.splits import LabelOptions, hold_out_rows
 from semblance.data.understood import OF_ARRAYS, understood
 from semblance.errors import UserError
@@ -67,7 +68,7 @@ def load_npz(
 
     pictures, labels = first("x", "images", "x_train"), first("y", "labels", "y_train")
     if pictures is None:
-        raise UserError(f"{path} has no array named x, images or x_train; it has {', '.join(found) or 'none'}.")
+        raise UserError(f"{shown(path)} has no array named x, images or x_train; it has {', '.join(found) or 'none'}.")
     test = (found["x_test"], found.get("y_test")) if "x_test" in found else None
     train = (pictures, labels)
     source = from_arrays(path.name, train, test, image_size, limits, options, by="by the file", grey_levels=grey_levels)
@@ -133,10 +134,24 @@ def divided(
         held, split_by = hold_out_rows(len(train), label, options.share, clips=clips), "by hash"
         if held.any():
             source = Source[S].divided(train, held)
+            notes += _unmatched(source)
+            labels_by = labels_by if source.train.attributes or options.unlabelled else ""
         else:
             notes.append("Too few samples to hold some out.")
     source.notes = [*notes, understood(source, labels_by, split_by, OF_ARRAYS)]
     return source
+
+
+def _unmatched(source: Source[S]) -> list[str]:
+    """Notes on classes of one part only; what the parts do not share at all is no label of theirs any more."""
+    told: list[str] = []
+    for name in list(source.train.attributes):
+        parts = [{c for c in samples.attributes[name].names if c} for samples in (source.train, source.held_out)]
+        told += unmatched(parts[0], parts[1])
+        if not parts[0] & parts[1]:
+            for samples in (source.train, source.held_out):
+                del samples.attributes[name]
+    return told
 
 
 def _one_each(name: str, pictures: ArrayPictures, labels: np.ndarray | None) -> np.ndarray | None:
@@ -144,7 +159,9 @@ def _one_each(name: str, pictures: ArrayPictures, labels: np.ndarray | None) -> 
     if labels is None or labels.shape == (len(pictures),):
         return labels
     if labels.shape != (len(pictures), 1):
-        raise UserError(f"{name} has {len(pictures)} pictures but labels of shape {labels.shape}: give one each.")
+        raise UserError(
+            f"{shown(name)} has {len(pictures)} pictures but labels of shape {labels.shape}: give one each."
+        )
     return labels[:, 0]
 
 
@@ -193,4 +210,4 @@ def _unreadable_told(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         told = " ".join(shown(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path} cannot be read as plain NumPy arrays: {told}.") from error
+        raise UserError(f"{shown(path)} cannot be read as plain NumPy arrays: {told}.") from error

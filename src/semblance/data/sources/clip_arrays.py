@@ -16,6 +16,7 @@ from semblance.data.sources.arrays import divided, read_npz
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
+from semblance.shown import shown
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
@@ -32,17 +33,21 @@ def load_clip_npz(
     found = read_npz(path, limits, "give fewer clips, or a folder of files")
     missing = [key for key in ("x_train", "sound_train", "rate") if key not in found]
     if missing:
-        raise UserError(f"{path} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}.")
+        raise UserError(
+            f"{shown(path)} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}."
+        )
     rate = found["rate"]
     if rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() <= 1_000_000:
-        raise UserError(f"{path}: rate is {rate.tolist()}; give one number, the samples of a sound in a second.")
+        raise UserError(f"{shown(path)}: rate is {rate.tolist()}; give one number, the samples of a sound in a second.")
     names = [name for name in ("train", "test") if f"x_{name}" in found]
     parts = [_part(path, found, name, video, sound) for name in names]
     given = [found[f"y_{name}"] for name in names if f"y_{name}" in found]
     if given:
         wrong = [f"y_{name}" for name in names if found.get(f"y_{name}", rate).shape != (len(found[f"x_{name}"]),)]
         if wrong:
-            raise UserError(f"{path}: {' and '.join(wrong)} must hold one label for each row, as every part or none.")
+            raise UserError(
+                f"{shown(path)}: {' and '.join(wrong)} must hold one label for each row, as every part or none."
+            )
     labels = [found.get(f"y_{name}") for name in names]
     kinds, notes = attributes_of([None] * len(names) if options.unlabelled else labels)
     for part, attributes in zip(parts, kinds, strict=True):
@@ -61,15 +66,19 @@ def _unequal(part: Clips, name: str) -> Iterator[str]:
 def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView) -> Clips:
     x, waves = found[f"x_{part}"], found.get(f"sound_{part}")
     if x.dtype != np.uint8 or x.ndim not in (3, 4, 5) or (x.ndim > 3 and x.shape[-1] not in (1, 3)):
-        raise UserError(f"{path}: x_{part} is {x.dtype} {x.shape}; give uint8 (N, H, W[, 3]) or (N, T, H, W, 3).")
+        raise UserError(
+            f"{shown(path)}: x_{part} is {x.dtype} {x.shape}; give uint8 (N, H, W[, 3]) or (N, T, H, W, 3)."
+        )
     if not x.size:
-        raise UserError(f"{path}: x_{part} is empty, {x.shape}.")
+        raise UserError(f"{shown(path)}: x_{part} is empty, {x.shape}.")
     if waves is None or waves.ndim != 2 or len(waves) != len(x) or not waves.size:
-        raise UserError(f"{path}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}.")
+        raise UserError(
+            f"{shown(path)}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}."
+        )
     if waves.dtype.kind == "f":
         waves = (waves.clip(-1, 1) * 32767).round().astype(np.int16)
     if waves.dtype != np.int16:
-        raise UserError(f"{path}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
+        raise UserError(f"{shown(path)}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
     rate, frames = int(found["rate"].item()), x[:, None] if x.ndim < 5 else x
     height, width = frames.shape[2:4]
     canvas = choose_canvas([(height, width)], video.size)
@@ -77,8 +86,8 @@ def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipVie
     heard = torch.cat([resample(rows, rate, sound.rate) for rows in torch.from_numpy(waves).split(256)])
     if 1 < frames.shape[1] < video.frames or (frames.shape[1] > 1 and heard.shape[1] < sound.samples):
         raise UserError(
-            f"{path}: x_{part} has {frames.shape[1]} frames and sounds of {heard.shape[1] / sound.rate:g} s, too short "
-            f"for windows of {video.frames} frames and {sound.seconds:g} s: lower --frames or --seconds."
+            f"{shown(path)}: x_{part} has {frames.shape[1]} frames and sounds of {heard.shape[1] / sound.rate:g} s, "
+            f"too short for windows of {video.frames} frames and {sound.seconds:g} s: lower --frames or --seconds."
         )
     sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(len(x), 1)
     return Clips(path.name, canvas, range(len(x)), list(pixels), list(heard), sizes, video, sound)

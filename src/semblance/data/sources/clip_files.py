@@ -73,7 +73,7 @@ def load_clip_files(
     if not pairs:
         told = f"; {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         wanted = "videos with sound, or a sound file beside each picture"
-        raise UserError(" ".join([f"No clips found in {files.path} ({wanted}){told}.", *files.left_out.lines()]))
+        raise UserError(" ".join([f"No clips found in {shown(files.path)} ({wanted}){told}.", *files.left_out.lines()]))
     canvas, needed = _measure(files, pairs, video, sound)
     decode_pair = partial(_decode, files, canvas, video, sound)
     found = None
@@ -85,7 +85,7 @@ def load_clip_files(
     skipped += found.skipped
     if len(found.kept) < 2:
         name, why = (skipped or [("", "too few")])[0]
-        raise UserError(f"{len(found.kept)} of {len(pairs)} clips in {files.path} can be read; {name}: {why}.")
+        raise UserError(f"{len(found.kept)} of {len(pairs)} clips in {shown(files.path)} can be read; {name}: {why}.")
     names = [str(pairs[i]) for i in found.kept]
     parts = split(names, options, table, clips=True)
     at = {name: row for row, name in enumerate(names)}
@@ -186,26 +186,26 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
         try:
             taken = _size(files, pair.seen)
             if _suffix(pair.seen) in EXTENSIONS:
-                size, shown = read_size(files.read(pair.seen)), 0.0
+                size, seen = read_size(files.read(pair.seen)), 0.0
             else:
                 head = probe(files.read(pair.seen))
-                size, shown = head.size, head.seconds
+                size, seen = head.size, head.seconds
             if pair.heard:
                 _size(files, pair.heard)
-            heard = len(decode_sound(files.read(pair.heard), 1000)) / 1000 if pair.heard else shown
+            heard = len(decode_sound(files.read(pair.heard), 1000)) / 1000 if pair.heard else seen
         except (OSError, ValueError) as error:
             why = f"{pair}: {reason(error)}"
             continue
         sizes.append(size)
-        both = min(shown, heard)
-        lasting.append((taken, both, both if shown else heard))
+        both = min(seen, heard)
+        lasting.append((taken, both, both if seen else heard))
     if not sizes:
-        raise UserError(f"None of the files tried in {files.path} can be read as a clip; {why}.")
+        raise UserError(f"None of the files tried in {shown(files.path)} can be read as a clip; {why}.")
     canvas = choose_canvas(sizes, video.size)
     each = 0.0  # bytes; what lasts too long is refused
-    for taken, shown, heard in lasting:
-        if shown <= Bound(taken, 3 * canvas**2 * video.fps).seconds:
-            each += max(1, round(shown * video.fps)) * 3 * canvas**2 + heard * sound.rate * 2
+    for taken, seen, heard in lasting:
+        if seen <= Bound(taken, 3 * canvas**2 * video.fps).seconds:
+            each += max(1, round(seen * video.fps)) * 3 * canvas**2 + heard * sound.rate * 2
     return canvas, round(len(pairs) * each / len(sizes))
 
 

@@ -1,5 +1,6 @@
 """A set of image files, wherever they lie, as pictures to train on and to evaluate on."""
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -61,7 +62,7 @@ def load_files(
     """
     if not files.items:
         kinds = f"Pictures are files of these kinds: {' '.join(sorted(EXTENSIONS))}."
-        raise UserError(" ".join([f"No images found in {files.path}.", *files.left_out.lines(), kinds]))
+        raise UserError(" ".join([f"No images found in {shown(files.path)}.", *files.left_out.lines(), kinds]))
     by_name = {str(item): item for item in files.items}
     table = read_labels(options.table, by_name)
     parts = split(list(by_name), options, table)
@@ -118,7 +119,7 @@ def read_labels(path: str | None, files: Collection[str], sounds: Collection[str
     if path is None:
         return None
     try:
-        given = {Path(path).name: Path(path).expanduser().read_bytes()}
+        given = {Path(path).name: Path(os.path.expanduser(path)).read_bytes()}
     except OSError as error:
         raise UserError(f"--labels {shown(path)} cannot be read: {error.strerror}.") from error
     return read_tables(given, files, sounds)

@@ -14,6 +14,7 @@ from semblance.data.sources.files import Files, is_picture
 from semblance.data.sources.kinds import HIDDEN, LINKED, MET, NO_FILES, NOWHERE, Sorter, check_size, is_hidden
 from semblance.data.tally import Tally
 from semblance.errors import UserError
+from semblance.shown import shown
 
 Identity = tuple[int, int]  # device and inode
 Entry = tuple[str, str, Identity | None]  # own name; "file", "folder", "link" to a folder, or "other"; which file it is
@@ -59,7 +60,7 @@ def _walk(root: str, tally: Tally) -> Iterator[tuple[str, Identity | None]]:
                 entries = _list(root, prefix, entered)
             except OSError as error:
                 if not prefix:
-                    raise UserError(f"Cannot read folder {root}: {error.strerror}.") from error
+                    raise UserError(f"Cannot read folder {shown(root)}: {error.strerror}.") from error
                 why = f"Left out as folders that cannot be read ({error.strerror})"
                 tally.add(HIDDEN if is_hidden(prefix[:-1]) else why, prefix)
                 continue

@@ -27,8 +27,8 @@ _TWINS = "differ only in case or in how accents are written (rename them if one 
 _SYSTEM = frozenset((
     "__macosx", "__pycache__", "node_modules", "$recycle.bin", "recycler", "system volume information", "lost+found",
     "lost.dir", "@eadir", "@tmp", "@recycle", "@__thumb", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot",
-    "network trash folder", "temporary items", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
-    "icon\r",
+    "network trash folder", "temporary items", "cvs", "venv", "$winreagent", "onedrivetemp", "@synoresource",
+    "@synoeastream", "picasa.ini", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
 ))  # fmt: skip
 _FOUND = re.compile(r"found\.\d{3}")  # by chkdsk
 _COPIES = "copies, previews or unfinished downloads"
@@ -138,12 +138,12 @@ class Sorter:
         """Count the names, of files that are taken and of their folders, that some disks would hold for one."""
         self.tally.add(
             f"Kept apart as folders, though their names {_TWINS}",
-            *(f"{folder}/" for folder in _twins(sorted(folders_of(names)))),
+            *(f"{folder}/" for folder in twins(sorted(folders_of(names)))),
         )
-        self.tally.add(f"Kept apart as files, though their names {_TWINS}", *_twins(names))
+        self.tally.add(f"Kept apart as files, though their names {_TWINS}", *twins(names))
 
 
-def _twins(paths: Sequence[str]) -> list[str]:
+def twins(paths: Sequence[str]) -> list[str]:
     """Those whose last part differs from another's of the same folder only in case or in how accents are written."""
     count = Counter(map(_folded, paths))
     return [path for path in paths if count[_folded(path)] > 1] if len(count) < len(paths) else []

@@ -11,14 +11,15 @@ from itertools import islice
 from posixpath import commonpath, dirname, normpath, splitext
 from unicodedata import normalize
 
+from semblance.data.sources.kinds import twins
 from semblance.data.split_folders import TRAIN, UNLABELLED, named_part
-from semblance.data.splits import LabelTable
+from semblance.data.splits import LabelTable, may_be_none
 from semblance.data.tally import Tally
 from semblance.errors import UserError
 from semblance.shown import shown
 
 SPLIT, SOUND = "split", "sound"
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 _SNIFFED = 200  # lines
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
@@ -32,9 +33,10 @@ def read_tables(
     the path that one file alone has, such as its own name, with or without the extension; folders that all rows have
     in front and the set has not are left away. Where that column names none, the first one that does is taken. The
     column `split`, in any case, says what is held out: train, training, 1, true or yes; test, val, dev and the like,
-    0, false or no. Where there are `sounds`, the column `sound` names the sound file of each. All others are labels;
-    blank cells say nothing. Commas, semicolons, tabs or bars separate, in UTF-8 or UTF-16; where the first row names a
-    file there are no headings. What several rows say differently of one file is left out.
+    0, false or no. So does one called is_train or is_test, of 1 and 0. Where there are `sounds`, the column `sound`
+    names the sound file of each. All others are labels; blank cells say nothing. Commas, semicolons, tabs, bars or
+    spaces separate, in UTF-8 or UTF-16; where the first row names a file there are no headings. What several rows say
+    differently of one file is left out.
 
     Raises UserError where a table cannot be read, or all of them name no file.
     """
@@ -78,7 +80,16 @@ def read_tables(
     for column in columns:
         if column != SPLIT and (column != SOUND or sounds is None):
             table.labels[column] = {file: row[column] for file, row in rows.items() if column in row}
-            tally.add(f"The column {shown(column)} is blank", *(file for file in rows if column not in rows[file]))
+            said = table.labels[column]
+            tally.add(f"The column {shown(column)} is blank", *(file for file in rows if file not in said))
+            doubtful = sorted(filter(may_be_none, set(said.values())))
+            told = (
+                f"The column {shown(column)} says {_listed(doubtful)}, taken for a class; leave blank what is not known"
+            )
+            tally.add(told, *(file for file, value in said.items() if value in doubtful))
+            alike = twins(sorted(set(said.values())))
+            told = f"The column {shown(column)} says {_listed(alike)}, alike but for case or accents"
+            tally.add(told, *(file for file, value in said.items() if value in alike))
     table.notes += tally.lines()
     return table
 
@@ -178,6 +189,7 @@ def _read(name: str, data: bytes, index: _Index) -> _Sheet:
     order = sorted(range(len(heads)), key=lambda i: headed and not heads[i])  # what pandas numbers has no heading
     of_names = next((i for i in order if any(index.find(row[i]) for row in cells)), 0)
     columns = [i for i in range(len(heads)) if i != of_names]
+    _say_the_part([heads[i] if headed else "" for i in columns], cells, columns)
     titles = _titles([heads[i] if headed else "" for i in columns], cells, columns)
     headings = f"{shown(heads[of_names])} names them" if headed else "it has no headings"
     others = [
@@ -206,7 +218,7 @@ def _fit(rows: Sequence[Sequence[str]], index: _Index) -> tuple[float, ...]:
     """How well a delimiter makes columns of equal rows that name files; the more the better."""
     width = len(rows[0]) if rows else 0
     names = sum(any(map(index.find, row)) for row in rows)
-    return width > 1, names > 0, sum(len(row) == width for row in rows) / max(1, len(rows)), names, width
+    return names > 0, width > 1, sum(len(row) == width for row in rows) / max(1, len(rows)), names, width
 
 
 def _decoded(name: str, data: bytes) -> tuple[str, str]:
@@ -237,6 +249,23 @@ def _titles(heads: Sequence[str], cells: Sequence[Sequence[str]], columns: Seque
             title = "label" if len(columns) == 1 else f"label {place}"
         titles.append(title if title not in titles else f"{title} {place}")
     return titles
+
+
+def _say_the_part(heads: Sequence[str], cells: Sequence[list[str]], columns: Sequence[int]) -> None:
+    """Turn yes and no in a column called is_train, or is_test, into train and test, if there is no other split."""
+    if any(head.lower() == SPLIT for head in heads):
+        return
+    for head, i in zip(heads, columns, strict=True):
+        part = named_part(head) if re.match(r"(?i)(is|in)(?![a-z])|is_?(?=train|test|val)", head) else None
+        if part and {row[i].lower() for row in cells} <= {*_YES, *_NO, ""}:
+            for row in cells:
+                if row[i]:
+                    row[i] = TRAIN if (part[0] == TRAIN) == (row[i].lower() in _YES) else "test"
+            return
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(map(shown, values[:4])) + ", ..." * (len(values) > 4)
 
 
 def _filled(cell: str) -> str:

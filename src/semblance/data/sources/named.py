@@ -12,6 +12,7 @@ from semblance.data.sources.arrays import Part, from_arrays
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
+from semblance.shown import shown
 
 # torchvision's class, and the arguments that pick its training and test pictures.
 _BY_TRAIN: tuple[dict[str, Any], dict[str, Any]] = ({"train": True}, {"train": False})
@@ -54,10 +55,10 @@ def _torchvision(
         data = getattr(datasets, set_name)(str(root), download=download, **arguments)
     except (RuntimeError, OSError) as error:
         if download:
-            raise UserError(f"{name} could not be downloaded to {root.absolute()}: {error}") from error
+            raise UserError(f"{name} could not be downloaded to {shown(root.absolute())}: {error}") from error
         raise UserError(
-            f"{name} was not found in {root.absolute()}, or its files are damaged. Add --download to fetch it, or give "
-            f"a folder or tar of pictures instead of the name."
+            f"{name} was not found in {shown(root.absolute())}, or its files are damaged. Add --download to "
+            f"fetch it, or give a folder or tar of pictures instead of the name."
         ) from error
     labels = np.asarray(data.targets if hasattr(data, "targets") else data.labels)
     classes = [str(c) for c in getattr(data, "classes", range(10))]

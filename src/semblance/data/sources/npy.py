@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from semblance.shown import shown
+
 
 @dataclass(frozen=True)
 class NpyFile:
@@ -51,11 +53,11 @@ class NpyFile:
         each = prod(self.shape[1:]) * self.dtype.itemsize
         with open(self.path, "rb") as file:
             if _stamp(file.fileno()) != self.stamp:
-                raise ValueError(f"{self.path} has been changed since it was opened")
+                raise ValueError(f"{shown(self.path)} has been changed since it was opened")
             file.seek(self.offset + start * each)
             data = bytearray((stop - start) * each)
             if file.readinto(data) != len(data):
-                raise ValueError(f"{self.path} has been cut short since it was opened")
+                raise ValueError(f"{shown(self.path)} has been cut short since it was opened")
         return np.frombuffer(data, self.dtype).reshape(stop - start, *self.shape[1:])
 
 

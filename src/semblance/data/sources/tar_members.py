@@ -13,6 +13,7 @@ from zlib import error as ZlibError
 from semblance.data.pictures.formats import HEAD
 from semblance.data.sources.kinds import check_size
 from semblance.errors import UserError
+from semblance.shown import shown
 
 _OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _DAMAGE = (tarfile.TarError, EOFError, lzma.LZMAError, ZlibError, OSError, ValueError, OverflowError)
@@ -76,7 +77,9 @@ class _Header(tarfile.TarInfo):
             if archive.ended:  # what follows the end is no business of ours
                 raise tarfile.EmptyHeaderError from error  # type: ignore[attr-defined]
             raise tarfile.ReadError(f"{error} at byte {archive.offset:,}") from error
-        except (tarfile.EmptyHeaderError, *_DAMAGE):  # type: ignore[attr-defined]
+        except (tarfile.EmptyHeaderError, *_DAMAGE) as error:  # type: ignore[attr-defined]
+            if type(error) in (ValueError, OverflowError):  # of numbers in a header
+                raise tarfile.ReadError(f"damaged header at byte {archive.offset:,}") from error
             raise
         except Exception as error:  # on broken bytes tarfile raises IndexError, KeyError, RecursionError, ...
             raise tarfile.ReadError(f"damaged header at byte {archive.offset:,}") from error
@@ -118,8 +121,9 @@ def damage_told(path: Path, read: Callable[[], int]) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         raise UserError(
-            f"{path} cannot be read as a tar archive: {str(error) or type(error).__name__}, after {read():,} files of "
-            f"it. It is cut short, damaged, or none: fetch or make it again, or give the folder that it was made of."
+            f"{shown(path)} cannot be read as a tar archive: {str(error) or type(error).__name__}, after {read():,} "
+            "files of it. It is cut short, damaged, or none: fetch or make it again, or give the folder that it was "
+            "made of."
         ) from error
 
 
