@@ -86,6 +86,12 @@ def test_devices(pictures: Path, alone: Path, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "run", alone)
 
 
+def test_more_processes_than_a_machine_bears_are_refused(pictures: Path, tmp_path: Path) -> None:
+    asked = [sys.executable, *command(pictures, tmp_path / "run"), "--devices", "1000"]
+    ended = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2 and "--devices 1000: " in ended.stderr and len(ended.stderr.splitlines()) <= 2
+
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
 

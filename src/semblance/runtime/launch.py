@@ -22,6 +22,7 @@ from semblance.runtime.place import WITHOUT, Place, started_with_others
 from semblance.runtime.watch import Watch
 
 ARRIVAL = 600.0  # seconds that processes may take to come, and to say so
+MOST = 8  # processes on a machine without a GPU and of fewer cores
 
 
 class Launch:
@@ -115,6 +116,8 @@ def _start(devices: int) -> Place:
     """Start this program again for every further device, which makes this process the first rank."""
     if torch.cuda.is_available() and torch.cuda.device_count() < devices:
         raise UserError(f"--devices {devices}: this machine has {torch.cuda.device_count()}.")
+    if not torch.cuda.is_available() and devices > (most := max(MOST, os.cpu_count() or 1)):
+        raise UserError(f"--devices {devices}: without a GPU at most {most} processes start here.")
     if hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules:
         raise UserError(f"--devices {devices} starts the program again for each: it needs a script, not a shell.")
     with socket.socket() as free:
