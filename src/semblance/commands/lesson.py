@@ -35,6 +35,11 @@ TRAINED, HELD_OUT = 1280, 200  # samples: an epoch of 20 steps, so that banks fi
 FRAMES = 36
 HEARD = 8  # clips to be seen and heard
 CLIPS = ("avid", "avid-cma")
+PICTURES = {"data": "digits", "flip_p": 0.0}  # need no download, and are marks on a map themselves
+HYPER = {  # beside those of `quick`: what shows in so few steps
+    "barlow-twins": {"lambda_": 0.05},  # of 128 dimensions, whose off-diagonal else weighs less than the diagonal
+    "swav": {"prototypes": 64},
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def lesson(
                 for config in two:
                     say(f"{2 * i + len(runs) + 1} of {2 * len(pairs)}: {pair.title}, {_guards(config)}{pace.left()}")
                     runs.append(_train(config, sources, pace))
-                done.append(_chapter(pair, _source(two[0], sources), runs))
+                done.append(_chapter(two, _source(two[0], sources), runs))
                 write_lesson(page, done, missing=[], about=_about(done, two[0]))
     except KeyboardInterrupt:
         missing = [pair.title for pair in pairs[len(done) :]]
@@ -109,10 +114,10 @@ def _config(pair: Pair, steps: int | None, seed: int) -> tuple[TrainConfig, Trai
     """Of the run with all guards and of that without: the same but for those."""
     of_pictures = systems.get(pair.method).of_pictures()
     steps = steps or (STEPS if of_pictures else CLIP_STEPS)
-    device = best_device()
-    options = {
-        "method": pair.method, "batch_size": BATCH, "max_steps": steps, "epochs": steps,
-        "eval_every": 0, "seed": seed, "precision": choose_precision("auto", device, clips=not of_pictures),
+    precision = choose_precision("auto", best_device(), clips=not of_pictures)
+    options = (PICTURES if of_pictures else {}) | {
+        "method": pair.method, "hyper": HYPER.get(pair.method, {}), "batch_size": BATCH,
+        "max_steps": steps, "epochs": steps, "eval_every": 0, "seed": seed, "precision": precision,
         "channels_last": False, "compile": False,
     }  # fmt: skip
     return resolve(options), resolve(options | {"without": list(pair.without)})
@@ -168,13 +173,17 @@ def _train(config: TrainConfig, sources: dict[str, Source[Any]], pace: "_Pace") 
     return recorder.recorded()
 
 
-def _chapter(pair: Pair, source: Source[Any], runs: list[Recorded]) -> Chapter:
-    cls = systems.get(pair.method)
+def _chapter(two: tuple[TrainConfig, TrainConfig], source: Source[Any], runs: list[Recorded]) -> Chapter:
+    whole = two[0]
+    cls = systems.get(whole.method)
+    settings = ", ".join(f"{name} {value}" for name, value in whole.hyper.items())
+    here = " and ".join(filter(None, (whole.backbone, whole.audio_backbone)))
     family = systems.family(cls.family)
     label = next(iter(source.held_out.attributes.values()))
     return Chapter(
-        cls.family, family.idea if family else "", family.trivial if family else "", pair.method, cls.title,
-        cls.paper, cls.equation, cls.picture.strip("\n"), cls.guards, label.classes, label.values, runs,
+        cls.family, family.idea if family else "", family.trivial if family else "", whole.method, cls.title,
+        f"{cls.paper}. Here: {here}, {settings}.",
+        cls.equation, cls.picture.strip("\n"), cls.guards, label.classes, label.values, runs,
         [] if cls.of_pictures() else _sights(source.held_out),
     )  # fmt: skip
 
@@ -191,9 +200,10 @@ def _guards(config: TrainConfig) -> str:
 def _about(done: list[Chapter], config: TrainConfig) -> str:
     """What was trained, in a sentence."""
     steps = " or ".join(f"{n:,}" for n in sorted({chapter.runs[0].steps[-1] for chapter in done}))
+    data = " and ".join(sorted({modalities.of(c.method).samples for c in done}))
     return (
-        f"Trained for this page, each pair from the same seed ({config.seed}): {steps} steps of {config.batch_size} "
-        f"samples. The maps show held-out samples, which were never trained on; classes are known to the eye alone."
+        f"Trained for this page, each pair from one seed ({config.seed}): {steps} steps of {config.batch_size} {data}. "
+        "The maps show held-out ones, which were never trained on; classes are known to the eye alone."
     )
 
 

@@ -51,8 +51,14 @@ function ready(canvas) {
   return [context, width, height];
 }
 
-// A class's mark around (x, y): the shapes of the set that needs no download are marks themselves.
+// A class's mark around (x, y): names of a letter or digit, and the shapes of the set of that name, are marks themselves.
 function mark(c, name, x, y, r) {
+  if (name.length === 1) {
+    c.textAlign = "center";
+    c.textBaseline = "middle";
+    c.fillText(name, x, y);
+    return;
+  }
   const star = (corners, depth, turn) => {
     for (let i = 0; i < 2 * corners; i++) {
       const a = turn + (i * Math.PI) / corners, d = i % 2 ? r * depth : r;
@@ -73,7 +79,7 @@ function mark(c, name, x, y, r) {
   else if (name === "hourglass") { c.moveTo(x - r * 0.9, y - r * 0.9); c.lineTo(x + r * 0.9, y - r * 0.9); c.lineTo(x - r * 0.9, y + r * 0.9); c.lineTo(x + r * 0.9, y + r * 0.9); c.closePath(); c.fill(); }
   else for (const [i, j] of [[-1, -1], [1, -1], [-1, 1], [1, 1]]) { c.moveTo(x, y); c.beginPath(); c.arc(x + i * r * 0.5, y + j * r * 0.5, r * 0.36, 0, 7); c.fill(); }
 }
-const markOf = (label) => MARKS.includes(chapter.classes[label]) ? chapter.classes[label] : MARKS[label % MARKS.length];
+const markOf = (label) => MARKS.includes(chapter.classes[label]) || chapter.classes[label]?.length === 1 ? chapter.classes[label] : MARKS[label % MARKS.length];
 function ink(c, label) {
   c.fillStyle = c.strokeStyle = colour(`c${label < 0 ? 9 : label % 10}`);
 }
@@ -257,6 +263,7 @@ function show(index) {
 }
 
 function key() {
+  $(".key").hidden = chapter.classes.every((name) => name.length === 1);
   $(".key").replaceChildren(...chapter.classes.map((name, label) => {
     const item = document.createElement("span"), canvas = document.createElement("canvas");
     item.append(canvas, name);
