@@ -159,6 +159,8 @@ def _train(config: TrainConfig, sources: dict[str, Source[Any]], pace: "_Pace") 
         recorder(step, loss)
         pace.step()
 
+    pace.begin()
+
     with TemporaryDirectory() as made:  # nobody goes on with a run of a lesson
         folder = RunFolder(Path(made))
         try:
@@ -213,21 +215,27 @@ def _tell(told: str) -> str:
 
 
 class _Pace:
-    """How long all runs will take, told once some steps are done."""
+    """How long all runs will take, told once some steps are done; reading the data is not counted."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self.began, self.told = total, 0, time.perf_counter(), False
+        self.total, self.done, self.began = total, 0, time.perf_counter()
+        self.trained, self.mark = 0.0, self.began
 
     @property
     def seconds(self) -> float:
+        """Since the lesson began."""
         return time.perf_counter() - self.began
 
+    def begin(self) -> None:
+        """A run begins, once its data is there."""
+        self.mark = time.perf_counter()
+
     def step(self) -> None:
-        self.done += 1
-        if not self.told and self.done > 3 and self.seconds > 5:
-            self.told = True
-            say(f"About {duration(self.seconds * self.total / self.done)} for all of it.")
+        now = time.perf_counter()
+        self.trained, self.mark, self.done = self.trained + now - self.mark, now, self.done + 1
+        if self.done == min(10, self.total):
+            say(f"About {duration(self.trained * self.total / self.done)} for all of it.")
 
     def left(self) -> str:
         """For the beginning of a run."""
-        return f"; about {duration(self.seconds * (self.total - self.done) / self.done)} left" if self.done else ""
+        return f"; about {duration(self.trained * (self.total - self.done) / self.done)} left" if self.done else ""
