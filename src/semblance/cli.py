@@ -132,7 +132,7 @@ def lesson(
     Parameters
     ----------
     methods
-        Methods to show instead of simclr, swav, simsiam and barlow-twins.
+        Methods to show instead of simclr, swav, simsiam and barlow-twins, in the order of their families.
     out
         Folder of the page. Default: runs/lesson-1, -2, ...
     clips
