@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import Parameter as Argument
 from inspect import signature
 from pathlib import Path
@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, UnknownOptionE
 from semblance import __version__, api
 from semblance.errors import UserError
 from semblance.runs.options import GROUPED, TrainOptions, misnamed
+from semblance.runtime.terminal import console
 
 UNSPOKEN = {"views"}  # options that a word on a command line cannot say
 _HEADINGS = {
@@ -140,25 +141,62 @@ def doctor(run: str, *, as_json: Annotated[bool, Parameter(name="--json", negati
     sys.exit(command.EXIT[found.state])
 
 
+@app.command
+def lesson(
+    *methods: str, out: str | None = None,
+    clips: Annotated[bool, Parameter(negative=())] = False,
+    without: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    steps: int | None = None, seed: int = 0,
+) -> Path:  # fmt: skip
+    """Train a method of each family with and without what keeps it from collapsing, and make a page to project.
+
+    The page, lesson.html, needs no network. Ctrl-C leaves one of the methods that were finished.
+
+    Parameters
+    ----------
+    methods
+        Methods to show instead of simclr, swav, simsiam and barlow-twins, in the order of their families.
+    out
+        Folder of the page. Default: runs/lesson-1, -2, ...
+    clips
+        Add AVID and CMA, with sound.
+    without
+        Guards to switch off in the methods that have them. Default: the first of each.
+    steps
+        Steps of each run. Default: as many as three minutes on two cores allow, and two more with --clips.
+    seed
+        Every random choice follows from it.
+    """
+    console(stderr=True).print("Getting ready ...")  # before torch, which takes seconds to import
+    from semblance.commands import lesson as command
+
+    return command.lesson(methods, out=out, clips=clips, without=without or (), steps=steps, seed=seed)
+
+
 @app.command(name="methods")
 def list_methods(
     name: str | None = None, *, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
 ) -> None:
-    """List the methods: family, what keeps each from collapsing, views, state, paper; or explain one.
+    """List the methods: family, what keeps each from collapsing, views, state, paper; or explain one, or a family.
 
     Parameters
     ----------
     name
-        A method to explain: its equation, branches, guards, constants and recipes.
+        A method to explain: its equation, branches, guards, constants and recipes; or a family, such as clustering:
+        its answer to the trivial solution, and its methods.
     as_json
         Print JSON, for programs.
     """
-    from semblance.commands.methods import explain, list_all
-    from semblance.systems import canonical, names
-    from semblance.systems.describe import about
+    from semblance.commands import methods as command
+    from semblance.systems import canonical, family, names
+    from semblance.systems.describe import about, about_family
 
-    methods = [about(n) for n in ([canonical(name)] if name else names())]
-    if as_json:
-        print(json.dumps(methods[0] if name else methods, indent=2))
-        return
-    explain(methods[0]) if name else list_all(methods)
+    told: Any
+    show: Callable[[Any], None]
+    if name is None:
+        told, show = [about(n) for n in names()], command.list_all
+    elif (found := family(name)) is not None:
+        told, show = about_family(found), command.explain_family
+    else:
+        told, show = about(canonical(name, families=True)), command.explain
+    print(json.dumps(told, indent=2)) if as_json else show(told)

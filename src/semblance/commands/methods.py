@@ -40,6 +40,28 @@ def list_all(methods: list[dict[str, Any]]) -> None:
     )
 
 
+def explain_family(family: dict[str, Any]) -> None:
+    """A page on one family: its answer to the trivial solution, then its methods."""
+    terminal = console()
+
+    def say(text: str = "") -> None:
+        terminal.print(text, width=min(100, terminal.width))
+
+    say(f"{family['family'].capitalize()}: {family['idea']}\n")
+    say(f"The trivial solution: {family['trivial_solution']}\n")
+    say(f"Why not here: {family['answer']}\n")
+    say(f"What to look at: {family['watch']}.\n")
+    for m in family["methods"]:
+        terminal.print(f"{m['title']} ({m['method']}), {m['paper']}", style="bold", soft_wrap=True)
+        terminal.print(m["picture"])
+        terminal.print(f"loss: {m['equation']}", soft_wrap=True)
+        for name, text in m["guards"].items():
+            terminal.print(f"  --without {name:<18} {text}", soft_wrap=True)
+        terminal.print()
+    terminal.print(f"See it with and without: semblance lesson {family['example']}", soft_wrap=True)
+    terminal.print(f"More of one: semblance methods {family['example']}", soft_wrap=True)
+
+
 def explain(m: dict[str, Any]) -> None:
     """A page on one method."""
     terminal = console()

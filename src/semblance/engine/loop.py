@@ -60,11 +60,14 @@ def fit(
     resume: bool = False,
     evaluate: Callable[[], dict[str, float]] | None = None,
     on_log: Callable[[dict[str, float]], None] | None = None,
+    on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Trained:
     """Train a method on samples, from the last checkpoint if `resume` is true, until done or interrupted.
 
     evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes, and calls on_log with the
     numbers of a step that it has logged.
+    on_step: called after each step, on all ranks, with the number of steps done and the loss of this one, a scalar on
+    the device.
     """
     per_epoch, total = run_length(config, len(samples))
     optimizer = optimizer_of(config, method)
@@ -142,6 +145,8 @@ def fit(
                 pause = time.perf_counter() - pause
                 started += pause  # evaluation is not training time
                 progress.leave_out(pause)
+            if on_step is not None:
+                on_step(trained.step, loss)
             stop, due = ranks.any_rank(interrupted(), time.perf_counter() - saved > SAVE_EVERY)
             if stop:
                 break

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from semblance.errors import UserError, unknown
 from semblance.shown import as_bytes, shown
+from semblance.systems.families import FAMILIES, Family
 from semblance.systems.method import Clock, Method, WholeSet
 from semblance.systems.recipe import Recipe
 from semblance.views.view import AnyView, View
 
 __all__ = [
-    "AnyView", "Clock", "Method", "Recipe", "View", "WholeSet", "canonical", "get", "hyper_parameters", "names",
+    "AnyView", "Clock", "Family", "Method", "Recipe", "View", "WholeSet", "canonical", "family", "get",
+    "hyper_parameters", "names",
 ]  # fmt: skip
 
 ALIASES = {"wu2018": "npid", "cma": "avid-cma", "sigreg": "lejepa", "mocov2": "moco"}  # keys as _squashed writes them
@@ -24,7 +26,7 @@ ALIASES = {"wu2018": "npid", "cma": "avid-cma", "sigreg": "lejepa", "mocov2": "m
 
 def _modules() -> dict[str, str]:
     """Command-line name to module path, without importing any: simclr -> contrastive.simclr."""
-    files = sorted(Path(__file__).parent.glob("*/[a-z]*.py"))
+    files = [f for family in FAMILIES for f in sorted((Path(__file__).parent / family.folder).glob("[a-z]*.py"))]
     return {f.stem.replace("_", "-"): f"{__name__}.{f.parent.name}.{f.stem}" for f in files}
 
 
@@ -33,10 +35,11 @@ def names() -> list[str]:
     return list(_modules())
 
 
-def canonical(name: str) -> str:
+def canonical(name: str, *, families: bool = False) -> str:
     """A method's own name, however it is spelt: SimCLR, barlow_twins and MoCoV3 are simclr, barlow-twins and moco-v3.
 
-    FILE.py:CLASS is kept, with the absolute path of the file. Raises UserError for an unknown name.
+    FILE.py:CLASS is kept, with the absolute path of the file. Raises UserError for an unknown name, which may have been
+    meant for one of a family.
     """
     file, colon, cls = name.rpartition(".py:")
     if colon:
@@ -45,8 +48,14 @@ def canonical(name: str) -> str:
         raise UserError(f"{shown(name)} may hold several classes: name the method as {shown(name)}:CLASS.")
     known = {_squashed(n): n for n in names()} | ALIASES
     if _squashed(name) not in known:
-        raise unknown("method", name, names())
+        known_names = names() + [f.name for f in FAMILIES] * families
+        raise unknown("method or family" if families else "method", name, known_names)
     return known[_squashed(name)]
+
+
+def family(name: str) -> Family | None:
+    """The family of a name, however it is spelt; None where there is none of that name."""
+    return next((family for family in FAMILIES if _squashed(family.name) == _squashed(name)), None)
 
 
 def get(name: str) -> type[Method]:

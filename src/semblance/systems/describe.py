@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from semblance.systems import get, hyper_parameters
+from semblance.systems import Family, get, hyper_parameters, names
+from semblance.systems.families import TRIVIAL
 from semblance.systems.method import Method
 from semblance.systems.recipe import AnyView, Recipe
 from semblance.views.clip import ClipView
@@ -49,6 +50,15 @@ def about(name: str) -> dict[str, Any]:
             }
             for recipe, r in cls.recipes.items()
         },
+    }  # fmt: skip
+
+
+def about_family(family: Family) -> dict[str, Any]:
+    """Everything that `semblance methods FAMILY` shows, as plain values."""
+    members = [about(name) for name in names() if get(name).family == family.name]
+    return {
+        "family": family.name, "idea": family.idea, "trivial_solution": TRIVIAL, "answer": family.trivial,
+        "watch": family.watch, "example": family.example, "methods": members,
     }  # fmt: skip
 
 
