@@ -1,5 +1,6 @@
 """Going on with a run: which one, what may be given anew, and whether anything is left to be done."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
         raise UserError("\n".join(options.problems))
     anew = said_anew({name: value for name, value in options.given.items() if name not in Output.model_fields})
     # As they are kept.
+    kept: dict[str, Callable[[Any], Any]]
     kept = {"method": systems.canonical, "data": absolute, "labels": absolute, "data_root": absolute_path}
     anew |= {name: kept[name](anew[name]) for name in kept if name in anew}
     if "hyper" in anew:
