@@ -159,9 +159,13 @@ def test_frames_larger_than_the_header_says_are_not_decoded(wide: bytes) -> None
         assert pyav.read_head(wide).size == (0, 0)  # nor to find their size
     with pytest.raises(ValueError, match="damaged: Invalid"):
         pyav.read_clip(wide, 16, 8.0, RATE, False)
-    assert len(pyav.read_clip(growing(600), 16, 8.0, RATE, False).frames) == 16
-    with pytest.raises(ValueError, match="damaged: Invalid"):
-        pyav.read_clip(growing(1600), 16, 8.0, RATE, False)
+
+
+@EITHER
+def test_frames_may_become_a_little_larger_than_the_header_says() -> None:
+    assert len(decode_clip(growing(600), 16, 8.0, RATE).frames) == 16
+    with pytest.raises(ValueError, match="damaged: (Invalid|its frames become larger)"):
+        decode_clip(growing(1600), 16, 8.0, RATE)
 
 
 def growing(side: int) -> bytes:
