@@ -173,10 +173,7 @@ def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
 
 
 class _Upright:
-    """Turns frames into uint8 (H, W, 3), as they are shown: all as the first one says.
-
-    Asked for its side data a frame becomes part of a circle, and each would wait for the garbage collector.
-    """
+    """Turns frames into uint8 (H, W, 3), as they are shown: all as the first one says."""
 
     def __init__(self) -> None:
         self.matrix: list[int] | None = None
@@ -191,8 +188,12 @@ class _Upright:
 
 
 def _matrix(frame: Any) -> list[int] | None:
-    """A frame's display matrix, if it has one."""
-    side = frame.side_data.get("DISPLAYMATRIX")
+    """A frame's display matrix, if it has one.
+
+    Asked for its side data a frame becomes part of a circle, and waits for the garbage collector with all its pixels; so
+    a copy of few is asked.
+    """
+    side = frame.reformat(width=16, height=16, format="gray").side_data.get("DISPLAYMATRIX")
     return None if side is None else np.frombuffer(bytes(side), np.int32).tolist()
 
 
