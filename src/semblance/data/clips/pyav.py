@@ -190,8 +190,8 @@ class _Upright:
 def _matrix(frame: Any) -> list[int] | None:
     """A frame's display matrix, if it has one.
 
-    Asked for its side data a frame becomes part of a circle, and waits for the garbage collector with all its pixels; so
-    a copy of few is asked.
+    Asked for its side data a frame becomes part of a circle, and waits for the garbage collector with all its pixels;
+    so a copy of few is asked.
     """
     side = frame.reformat(width=16, height=16, format="gray").side_data.get("DISPLAYMATRIX")
     return None if side is None else np.frombuffer(bytes(side), np.int32).tolist()
