@@ -6,6 +6,7 @@ All finishes with them, on any terminal, and none of them is obeyed.
 import io
 import json
 import os
+import pickle
 import shlex
 import subprocess
 import sys
@@ -130,8 +131,17 @@ def test_a_quoted_name_is_the_name_in_a_shell(kind: str, tmp_path: Path) -> None
 
 
 def test_an_error_holds_no_code_that_a_terminal_obeys() -> None:
-    error = str(sb.UserError("one\x1b[31m\nand \udce9 two\u202e"))
-    assert error == "one\\x1b[31m\nand \\xe9 two\\u202e" and str(sb.UserError(error)) == error
+    error = sb.UserError("one\x1b[31m", "and \udce9 two\u202e\r\nof a name")
+    assert str(error) == "one\\x1b[31m\nand \\xe9 two\\u202e\\r\\nof a name"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_line_end_in_a_name_ends_no_line_of_an_error(tmp_path: Path) -> None:
+    """Whatever the name is of; semblance: stands before each line."""
+    strange = "no\n[b]\x1b[31m\r\nsuch"
+    for words in ("train", f"--{strange}"), ("train", "--labels", strange), (strange,), ("embed", strange, strange):
+        done = subprocess.run(["semblance", *words], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, (words, done.stderr)
 
 
 def test_a_terminal_without_the_letters_is_given_escapes(monkeypatch: pytest.MonkeyPatch) -> None:

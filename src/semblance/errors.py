@@ -3,14 +3,20 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from semblance.shown import shortened, shown_lines
+from semblance.shown import shortened, shown
 
 
 class UserError(ValueError):
-    """A mistake in the input, not in the program; the command line prints it without a traceback."""
+    """A mistake in the input, not in the program; the command line prints it without a traceback.
 
-    def __init__(self, told: str = "") -> None:
-        super().__init__(shown_lines(told))
+    told: its lines, one each, whatever names they hold.
+    """
+
+    def __init__(self, *told: str) -> None:
+        super().__init__(*map(shown, told))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class CannotWrite(UserError):

@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(films: Path) -> None:
     assert set(told) == {"half.mp4", "empty.mp4", "text.mkv", "short.mp4", "silent.mp4", "blind.mp4", "alone.png"}
     assert told["empty.mp4"] == "empty file" and told["silent.mp4"] == "no sound in it"
     assert told["blind.mp4"] == "no video in it" and told["short.mp4"].startswith("too short: 0.5")
-    assert told["half.mp4"].startswith("damaged") and "without a sound file" in told["alone.png"]
+    assert told["half.mp4"].startswith("cut short") and "without a sound file" in told["alone.png"]
 
 
 def test_what_does_not_fit_in_memory_is_decoded_once_to_disk(
@@ -213,10 +213,13 @@ def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", x_train=x, rate=4000)
     with pytest.raises(UserError, match="no array named sound_train"):
         load(tmp_path / "bad.npz")
-    assert [note.split(":")[0] for note in source.notes] == ["Understood"]
+    assert [note.split(":")[0] for note in source.notes] == ["The sound is silent", "Understood"]
+    assert source.notes[0] == "The sound is silent: 1 of 10 rows of sound_train."
+    np.savez(tmp_path / "loud.npz", x_train=x, sound_train=sound * 1.2, rate=4000)
+    assert "Values beyond [-1, 1] are clipped: 2 of 10 rows of sound_train." in load(tmp_path / "loud.npz").notes
     films = np.zeros((10, 16, 28, 28, 3), np.uint8)  # two seconds
     np.savez(tmp_path / "long.npz", x_train=films, sound_train=np.zeros((10, 20_000)), rate=4000)
-    assert "x_train lasts 2 s and sound_train 5 s" in load(tmp_path / "long.npz").notes[0]
+    assert "x_train lasts 2 s and sound_train 5 s" in load(tmp_path / "long.npz").notes[1]
     few = np.zeros((10, VIDEO.frames - 1, 28, 28, 3), np.uint8)
     np.savez(tmp_path / "short.npz", x_train=few, sound_train=sound, rate=4000)
     with pytest.raises(UserError, match="too short for windows of"):
@@ -229,6 +232,9 @@ def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
         ({"rate": 0}, "rate is 0"),
         ({"rate": [1, 2]}, "rate is .1, 2."),
         ({"rate": "x"}, "rate is x"),
+        ({"rate": 8000.5}, "rate is 8000.5; give one whole number"),
+        ({"sound_train": np.full((10, 9), np.nan)}, "holds values from nan to nan"),
+        ({"sound_train": np.full((10, 9), 9e3)}, r"from 9000 to 9000; give floats in .-1, 1."),
         ({"x_train": np.zeros((0, 8, 8), np.uint8), "sound_train": np.zeros((0, 9))}, "x_train is empty"),
         ({"sound_train": np.zeros((10, 0))}, "sound_train must hold"),
         ({"y_train": np.arange(9)}, "y_train must hold"),

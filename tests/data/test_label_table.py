@@ -240,6 +240,8 @@ def test_one_column_is_the_class_of_pictures_and_is_held_out_of(pictures: Path, 
     assert "3 classes (x 8, y 8, z 8) by letter of l.csv" in source.notes[-1]
     with pytest.raises(UserError, match=r"--labels .*nope.csv cannot be read: No such file"):
         load(str(pictures), image_size=8, labels=str(tmp_path / "nope.csv"))
+    with pytest.raises(UserError, match=r"--labels /dev/zero is larger than 256 MiB, which no table is"):
+        load(str(pictures), image_size=8, labels="/dev/zero")
 
 
 def test_names_with_spaces_are_whole() -> None:

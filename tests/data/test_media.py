@@ -6,6 +6,7 @@ TorchCodec is tried where it loads; folders of films are in test_clips.py.
 import io
 import struct
 import tarfile
+from contextlib import suppress
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from video_fixtures import RATE, film, flash_and_beep, sound_file, sound_track, without_video
 
 from semblance.data.clips import pyav, torchcodec
-from semblance.data.clips.cut_short import SEEMS_CUT, check_end
+from semblance.data.clips.cut_short import MORE, SEEMS_CUT, check_end
 from semblance.data.clips.even_frames import ALONE, ENDS, EvenFrames
 from semblance.data.clips.media import decode_clip, decode_sound, probe, reader
 from semblance.data.clips.sound_track import GAPS, MUTE, SoundTrack
@@ -219,6 +220,50 @@ def test_the_end_of_a_transport_stream_is_looked_at_packet_by_packet() -> None:
             found["cut"] += 1
     assert found["cut"] > 10 and found["perhaps"] > 100 and found["whole"] < 60  # between frames
     assert not check_end(data)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "flv", "asf", "wav", "aiff", "m4a"])
+def test_a_recording_behind_another_is_told(kind: str) -> None:
+    """Of these FFmpeg reads the first alone, without a word."""
+    sounds = {"wav": ("wav", "pcm_s16le"), "aiff": ("aiff", "pcm_s16be"), "m4a": ("ipod", "aac")}
+    if kind in sounds:
+        data = sound_track(*sounds[kind], "mono", np.ones((1, 48_000), np.int16))
+    else:
+        data = flash_and_beep("asf", "wmv2", "wmav2") if kind == "asf" else movie(*MOVIES[kind])
+    assert not check_end(data) and not check_end(data + bytes(5000)) and not check_end(data + b"some words behind it")
+    assert check_end(data + data) == [MORE]
+    told: list[str] = []
+    assert len(decode_sound(data + data, RATE, told)) == len(decode_sound(data, RATE)) and MORE in told
+
+
+@pytest.mark.parametrize("kind", ["mkv", "webm", "ogg"])
+def test_a_few_bytes_that_are_missing_are_told(kind: str) -> None:
+    """Though picture and sound be there to the last frame or so, or the cut lie between pages."""
+    data = movie(*(MOVIES | {"ogg": ("ogg", "libvpx", "libopus")})[kind], seconds=4.0)
+    cut = data[: data.rindex(b"OggS") if kind == "ogg" else round(0.99 * len(data))]
+    assert not check_end(data) and check_end(cut) == [SEEMS_CUT]
+    assert SEEMS_CUT in decode_clip(cut, 16, 25.0, RATE).told
+
+
+def test_an_index_that_is_not_all_there_is_refused() -> None:
+    """FFmpeg reads the half of an MP4's tracks that is there."""
+    for data in (movie(*MOVIES["mp4"]), movie(*MOVIES["mov"]), movie("3gp", "mpeg4", "aac")):
+        index = data.rindex(b"moov")
+        for share in (0.999, 0.9, 0.5):
+            with pytest.raises(ValueError, match="^cut short: bytes are missing at its end"):
+                decode_clip(data[: index + int(share * (len(data) - index))], 16, 25.0, RATE)
+
+
+@pytest.mark.parametrize(
+    "start", [b"RIFF", b"FORM", b"OggS\0", b"\x1aE\xdf\xa3", b"FLV", b"\0\0\0\x08ftyp", b"\0\0\1\xba"]
+)
+def test_ends_of_scraps_are_looked_at(start: bytes) -> None:
+    """Whatever follows the mark of a container."""
+    random = np.random.default_rng(0)
+    for length in range(60):
+        for fill in (bytes(length), b"\xff" * length, random.bytes(length)):
+            with suppress(ValueError):
+                check_end(start + fill)
 
 
 @EITHER

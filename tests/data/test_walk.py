@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -249,6 +250,19 @@ def test_pipes_are_counted_and_files_too_large_are_told(tmp_path: Path) -> None:
     source = load(str(tmp_path), image_size=24)
     assert note(source, "Left out as pipes, sockets or devices: 1 file, as pipe.png.")
     assert source.skipped == [("sparse.png", "too large: 1,024.0 GiB, and at most 1 GiB are read")]
+
+
+def test_files_of_holes_take_no_memory(tmp_path: Path) -> None:
+    """They may be as large as a picture may be, and take no room on the disk: several are read at once."""
+    write(tmp_path / "a.png")
+    for name, filled in ("begins.png", 1 << 20), ("half.png", 20 << 20), ("small.png", 0):
+        shutil.copy(tmp_path / "a.png", tmp_path / name)
+        with open(tmp_path / name, "ab") as file:
+            file.write(b"x" * filled)
+            file.truncate((16 if name == "small.png" else 40) << 20)
+    source = load(str(tmp_path), image_size=24)
+    why = "nearly all of it is missing, as of a download that did not end: fetch it again"
+    assert source.skipped == [("begins.png", why)]
 
 
 def test_a_pipe_for_a_tar_is_refused(tmp_path: Path) -> None:

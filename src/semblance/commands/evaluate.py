@@ -21,7 +21,7 @@ from semblance.shown import shown
 def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given: Any) -> list[dict[str, Any]]:
     """The rows of raw input, of the networks before training, and of the trained ones; or on labelled sounds."""
     if problems := TrainOptions.of({"devices": devices}).problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     with Launch() as launch, told_when_short():
         launch.start(devices)
         opened = Opened.of(run, network, **given)

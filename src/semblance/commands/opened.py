@@ -49,7 +49,7 @@ class Opened:
             raise UserError(f"--network is student or teacher, not {network}.")
         options = TrainOptions.of(given)
         if options.problems:
-            raise UserError("\n".join(options.problems))
+            raise UserError(*options.problems)
         anew, path = said_anew(options.given), Path(run)
         if path.is_dir() and (folder := RunFolder(path)).config.exists():
             own = TrainConfig.load(folder.config)

@@ -35,7 +35,7 @@ def folder_to_resume(options: TrainOptions) -> RunFolder | None:
 def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
     """The configuration of a run with what is given anew; a UserError of all that may not be."""
     if options.problems:
-        raise UserError("\n".join(options.problems))
+        raise UserError(*options.problems)
     anew = said_anew({name: value for name, value in options.given.items() if name not in Output.model_fields})
     # As they are kept.
     kept: dict[str, Callable[[Any], Any]]

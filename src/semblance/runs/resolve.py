@@ -48,7 +48,7 @@ def resolve(
         if name not in cls.recipes:
             raise unknown("recipe", name, cls.recipes)
     except UserError as error:
-        raise UserError("\n".join([*problems, str(error)])) from error
+        raise UserError(*problems, *error.args) from error
     recipe = cls.recipes[name]
     size, load_size = _sizes(cls, name, recipe, data, given.get("image_size"), stored_size)
     batch_size = given.get("batch_size", recipe.batch_size)
@@ -85,7 +85,7 @@ def resolve(
         wrong = {e["loc"][0]: flag_problem(e["loc"][0], e) for e in error.errors()}
         problems += [told for n, told in wrong.items() if n in given] or wrong.values()  # others follow from these
     if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)))
+        raise UserError(*dict.fromkeys(problems))
     return config
 
 

@@ -20,6 +20,8 @@ _DECODER = 1000 << 20  # bytes that a decoder may take, whatever the file
 # Frames that a decoder holds: those that others refer to and those that wait to be shown, at most 16 of each, and a few
 _HELD = {"h264": 36, "hevc": 36}
 _HELD_BY_OTHERS = 12
+_PADDED = 64  # pixels by which a side may be stored larger than it is shown
+_GROWS = 1 << 21  # pixels that a frame may have whatever the header says
 _IN_RGB = 6  # bytes for each pixel of the frame that is being taken over
 
 
@@ -45,6 +47,11 @@ class Head:
             raise ValueError(
                 f"damaged: decoding takes {self.needed / (1 << 30):.1f} GiB, over {_RATIO:,} times its bytes"
             )
+
+
+def most_pixels(height: int, width: int) -> int:
+    """Of a frame of a video whose header says that its frames are so large."""
+    return max((height + _PADDED) * (width + _PADDED), _GROWS)
 
 
 class Bound:

@@ -1,20 +1,26 @@
-"""Whether a media file ends too early, by its bytes: for containers of which FFmpeg takes what is there for all."""
+"""Whether a media file ends too early, or goes on behind its end: where FFmpeg takes what it finds for all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-SEEMS_CUT = "The file seems to be cut short, for it ends in the middle of a frame"
+SEEMS_CUT = "The file seems to be cut short, for its end is missing"
+MORE = "More follows where the file ends, as in joined recordings, and only what comes first is used"
 _TAIL = 4 << 20  # bytes at the end of a transport stream in which the last packets of its streams are looked for
 _UNKNOWN = 0x7FFF_F000  # sizes from here on are written by recorders that cannot go back
+_WHOLE = 0.9  # of the bytes that a file declares: one that has fewer is refused
+_PAGE = b"OggS\0"
+_EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def check_end(data: bytes) -> list[str]:
-    """ValueError where bytes are missing; where they seem to be, what a Tally is to say of it."""
+    """ValueError where bytes are missing; where they seem to be, or are too many, what a Tally is to say of it."""
     for applies, ends in _CONTAINERS:
         if applies(data):
             found = ends(data)
             if found == "cut":
                 raise ValueError("cut short: bytes are missing at its end")
-            return [SEEMS_CUT] if found == "perhaps" else []
+            return {"perhaps": [SEEMS_CUT], "more": [MORE]}.get(found, [])
     return []
 
 
@@ -25,21 +31,84 @@ def _riff(data: bytes) -> str:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         if size >= _UNKNOWN or size == 0:
             return "whole"
+        if at and data[at + 8 : at + 12] == b"WAVE":
+            return "more"
         at += 8 + size + size % 2
     return "cut" if len(data) < 0.99 * at else "whole"
 
 
 def _aiff(data: bytes) -> str:
     """AIFF: a single chunk, which says how long it is."""
-    return "cut" if len(data) < 0.99 * (8 + int.from_bytes(data[4:8], "big")) else "whole"
+    end = 8 + int.from_bytes(data[4:8], "big")
+    return "cut" if len(data) < 0.99 * end else "more" if data[end : end + 4] == b"FORM" else "whole"
+
+
+def _mp4(data: bytes) -> str:
+    """MP4 and QuickTime: every box says how long it is (ISO/IEC 14496-12, 4.2)."""
+    indices = 0
+    for kind, end in _boxes(data):
+        if end > len(data) and kind in (b"moov", b"mdat", b"moof"):  # others hold nothing that is seen or heard
+            return "cut" if kind == b"moov" or len(data) < _WHOLE * end else "perhaps"
+        indices += kind == b"moov"
+    return "more" if indices > 1 else "whole"
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Kind and end of the boxes at the top."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8:  # 0: up to the end
+            return
+        at += size
+        yield kind, at
+
+
+def _matroska(data: bytes) -> str:
+    """Matroska and WebM: the segment says how long it is, unless it was recorded live (RFC 8794, 6)."""
+    size, at = _ebml_size(data, 4) if len(data) > 4 else (0, 4)
+    at += size
+    if data[at : at + 4] != _SEGMENT or len(data) < at + 12:
+        return "whole"
+    size, at = _ebml_size(data, at + 4)
+    if at + size <= len(data) or size == (1 << 7 * (size.bit_length() // 7)) - 1:
+        return "whole"
+    return "cut" if len(data) < _WHOLE * (at + size) else "perhaps"
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """A size, and the place after it."""
+    count = 9 - data[at].bit_length()
+    return int.from_bytes(data[at : at + count], "big") & (1 << 7 * count) - 1, at + count
+
+
+def _flv(data: bytes) -> str:
+    """FLV: every tag says how long it is. Where they are cut short is seen as they are decoded."""
+    at = 4 + int.from_bytes(data[5:9], "big")
+    while at + 11 <= len(data) and data[at] & 31 in (8, 9, 18):
+        at += 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+    return "more" if data[at : at + 3] == b"FLV" else "whole"
+
+
+def _asf(data: bytes) -> str:
+    """ASF: its properties say how long it is."""
+    at = data.find(_ASF_PROPERTIES, 0, 1 << 16)
+    end = int.from_bytes(data[at + 40 : at + 48], "little")
+    return "more" if at > 0 and data[end : end + 16] == _ASF and end > 0 else "whole"
 
 
 def _ogg(data: bytes) -> str:
-    """The last page says how long it is."""
-    at = data.rfind(b"OggS")
-    count = data[at + 26] if len(data) > at + 26 else 0
-    sizes = data[at + 27 : at + 27 + count]
-    return "cut" if not count or len(sizes) < count or at + 27 + count + sum(sizes) > len(data) else "whole"
+    """The last page says how long it is, and that of each stream that it is the last (RFC 3533, 6)."""
+    ended, at, found = dict[bytes, int](), 0, data.find(_PAGE)
+    while found >= 0 and len(data) >= found + 27:
+        at, found = found, data.find(_PAGE, found + 27)
+        ended[data[at + 14 : at + 18]] = data[at + 5] & 4
+    sizes = data[at + 27 : at + 27 + data[at + 26]] if ended else b""
+    if found >= 0 or len(sizes) < data[at + 26] or at + 27 + len(sizes) + sum(sizes) > len(data):
+        return "cut"
+    return "whole" if all(ended.values()) else "perhaps"
 
 
 def _program_stream(data: bytes) -> str:
@@ -103,6 +172,10 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], str]], ...] 
     (lambda data: data[:4] == b"RIFF", _riff),
     (lambda data: data[:4] == b"FORM", _aiff),
     (lambda data: data[:4] == b"OggS", _ogg),
+    (lambda data: data[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"), _mp4),
+    (lambda data: data[:4] == _EBML, _matroska),
+    (lambda data: data[:3] == b"FLV", _flv),
+    (lambda data: data[:16] == _ASF, _asf),
     (lambda data: data[:4] == b"\0\0\1\xba", _program_stream),
     (lambda data: _ts_packets(data)[0] > 0, _transport_stream),
 )

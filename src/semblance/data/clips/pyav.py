@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.data.clips.bounds import MOST_PIXELS, Head
+from semblance.data.clips.bounds import MOST_PIXELS, Head, most_pixels
 from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
 from semblance.data.clips.sound_track import SoundTrack
 from semblance.errors import UserError
@@ -24,8 +24,6 @@ _FORMATS = (
     "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
-_PADDED = 64  # pixels by which a side may be stored larger than it is shown
-_GROWS = 1 << 21  # pixels that a frame may have whatever the header says
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
@@ -143,8 +141,8 @@ def _decoded(container: Any, streams: list[Any]) -> Iterator[tuple[Any, Any]]:
     for stream in streams:
         stream.codec_context.thread_count = 1  # FFmpeg's own threads have deadlocked in workers
         if stream.type == "video":
-            declared = (stream.codec_context.width + _PADDED) * (stream.codec_context.height + _PADDED)
-            stream.codec_context.options = {"max_pixels": str(max(declared, _GROWS))}
+            most = most_pixels(stream.codec_context.height, stream.codec_context.width)
+            stream.codec_context.options = {"max_pixels": str(most)}
     for packet in _packets(container, streams):
         if packet.size or packet.pts is None:  # one without content but with a time shows the frame before once more
             yield from ((packet.stream, frame) for frame in packet.decode())
@@ -175,10 +173,7 @@ def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
 
 
 class _Upright:
-    """Turns frames into uint8 (H, W, 3), as they are shown: all as the first one says.
-
-    Asked for its side data a frame becomes part of a circle, and each would wait for the garbage collector.
-    """
+    """Turns frames into uint8 (H, W, 3), as they are shown: all as the first one says."""
 
     def __init__(self) -> None:
         self.matrix: list[int] | None = None
@@ -193,8 +188,12 @@ class _Upright:
 
 
 def _matrix(frame: Any) -> list[int] | None:
-    """A frame's display matrix, if it has one."""
-    side = frame.side_data.get("DISPLAYMATRIX")
+    """A frame's display matrix, if it has one.
+
+    Asked for its side data a frame becomes part of a circle, and waits for the garbage collector with all its pixels;
+    so a copy of few is asked.
+    """
+    side = frame.reformat(width=16, height=16, format="gray").side_data.get("DISPLAYMATRIX")
     return None if side is None else np.frombuffer(bytes(side), np.int32).tolist()
 
 

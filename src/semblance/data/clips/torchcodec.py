@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.clips import pyav
+from semblance.data.clips.bounds import most_pixels
 from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
 from semblance.data.clips.sound_track import SoundTrack
 
@@ -46,8 +47,11 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
     streams = {video.index: _call(video.make_decoder, device="cpu", num_ffmpeg_threads=1)}
     if not silent:
         streams[audio.index] = _call(audio.make_decoder)
+    most = most_pixels(video.metadata.height or 0, video.metadata.width or 0)
     for index, decoded in _decoded(demuxer, streams):
         if index == video.index:
+            if decoded.height * decoded.width > most:  # which its decoder cannot be told
+                raise ValueError("damaged: its frames become larger than it declares")
             time = next(about.times, None) if about.times else _time(decoded)
             frames.add(decoded, time, decoded.duration_seconds)
         else:

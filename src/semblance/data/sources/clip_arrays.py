@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.clips.clips import Clips
+from semblance.data.clips.sound_track import MUTE, SILENT
 from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import resize
 from semblance.data.samples import Source
@@ -19,6 +20,8 @@ from semblance.runtime.memory import Limits
 from semblance.shown import shown
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
+
+_LOUDEST = 2  # of floats whose full scale is 1: what is resampled goes a little beyond it
 
 
 def load_clip_npz(
@@ -37,10 +40,13 @@ def load_clip_npz(
             f"{shown(path)} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}."
         )
     rate = found["rate"]
-    if rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() <= 1_000_000:
-        raise UserError(f"{shown(path)}: rate is {rate.tolist()}; give one number, the samples of a sound in a second.")
+    if rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() <= 1_000_000 or rate.item() % 1:
+        raise UserError(
+            f"{shown(path)}: rate is {rate.tolist()}; give one whole number, the samples of a sound in a second."
+        )
     names = [name for name in ("train", "test") if f"x_{name}" in found]
-    parts = [_part(path, found, name, video, sound) for name in names]
+    told: list[str] = []
+    parts = [_part(path, found, name, video, sound, told) for name in names]
     given = [found[f"y_{name}"] for name in names if f"y_{name}" in found]
     if given:
         wrong = [f"y_{name}" for name in names if found.get(f"y_{name}", rate).shape != (len(found[f"x_{name}"]),)]
@@ -52,7 +58,7 @@ def load_clip_npz(
     kinds, notes = attributes_of([None] * len(names) if options.unlabelled else labels)
     for part, attributes in zip(parts, kinds, strict=True):
         part.attributes.update(attributes)
-    notes += [note for part, name in zip(parts, names, strict=True) for note in _unequal(part, name)]
+    notes += told + [note for part, name in zip(parts, names, strict=True) for note in _unequal(part, name)]
     return divided(parts[0], parts[1] if len(parts) == 2 else None, options, "by the file", notes, clips=True)
 
 
@@ -63,7 +69,9 @@ def _unequal(part: Clips, name: str) -> Iterator[str]:
         yield f"x_{name} lasts {seen:g} s and sound_{name} {heard:g} s: windows are of what is both seen and heard."
 
 
-def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView) -> Clips:
+def _part(
+    path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView, notes: list[str]
+) -> Clips:
     x, waves = found[f"x_{part}"], found.get(f"sound_{part}")
     if x.dtype != np.uint8 or x.ndim not in (3, 4, 5) or (x.ndim > 3 and x.shape[-1] not in (1, 3)):
         raise UserError(
@@ -76,9 +84,17 @@ def _part(path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipVie
             f"{shown(path)}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}."
         )
     if waves.dtype.kind == "f":
+        if not -_LOUDEST <= waves.min() <= waves.max() <= _LOUDEST:  # nor is NaN
+            raise UserError(
+                f"{shown(path)}: sound_{part} holds values from {waves.min():g} to {waves.max():g}; give floats in [-1, 1]."
+            )
+        if loud := int((abs(waves) > 1).any(1).sum()):
+            notes.append(f"Values beyond [-1, 1] are clipped: {loud:,} of {len(waves):,} rows of sound_{part}.")
         waves = (waves.clip(-1, 1) * 32767).round().astype(np.int16)
     if waves.dtype != np.int16:
         raise UserError(f"{shown(path)}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
+    if silent := int(((waves >= -SILENT) & (waves <= SILENT)).all(1).sum()):
+        notes.append(f"{MUTE}: {silent:,} of {len(waves):,} rows of sound_{part}.")
     rate, frames = int(found["rate"].item()), x[:, None] if x.ndim < 5 else x
     height, width = frames.shape[2:4]
     canvas = choose_canvas([(height, width)], video.size)

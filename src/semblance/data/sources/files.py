@@ -29,6 +29,7 @@ from semblance.shown import shown
 SCALED = "Values of more than 8 bits are scaled from 0 to {}, by the largest of {}; --grey-levels overrules."
 _SAMPLE = 100
 _LOOKED_AT = 200
+_LARGEST_TABLE = 1 << 28  # bytes; a million rows take some 50 MB
 
 
 @dataclass
@@ -119,10 +120,13 @@ def read_labels(path: str | None, files: Collection[str], sounds: Collection[str
     if path is None:
         return None
     try:
-        given = {Path(path).name: Path(os.path.expanduser(path)).read_bytes()}
+        with Path(os.path.expanduser(path)).open("rb") as file:
+            table = file.read(_LARGEST_TABLE + 1)
     except OSError as error:
         raise UserError(f"--labels {shown(path)} cannot be read: {error.strerror}.") from error
-    return read_tables(given, files, sounds)
+    if len(table) > _LARGEST_TABLE:
+        raise UserError(f"--labels {shown(path)} is larger than {_LARGEST_TABLE >> 20} MiB, which no table is.")
+    return read_tables({Path(path).name: table}, files, sounds)
 
 
 def _decode_item(

@@ -21,6 +21,8 @@ NOWHERE = "Left out as links that lead nowhere"
 
 _LARGEST_PICTURE, _LARGEST_MEDIA = 1 << 30, 16 << 30  # bytes; Pillow takes pictures of 179 megapixels at most
 
+_ANY_HOLES = 16 << 20  # bytes of a file that may be of holes alone
+
 _TWINS = "differ only in case or in how accents are written (rename them if one is meant)"
 
 # What cameras, network drives, editors and operating systems leave behind, beside what is hidden.
@@ -86,11 +88,14 @@ def _is_hidden_part(part: str) -> bool:
     return part.startswith(".") or (own := part.lower()) in _SYSTEM or bool(_FOUND.fullmatch(own))
 
 
-def check_size(name: str, size: int) -> None:
-    """A ValueError where a file is of more bytes than any that can be decoded: sparse ones may declare terabytes."""
+def check_size(name: str, size: int, stored: int) -> None:
+    """A ValueError where a file is of more bytes than any that can be decoded, or nearly all of it is holes, which take
+    no room on the disk: sparse ones may declare terabytes. stored: bytes that are no holes."""
     most = _LARGEST_MEDIA if _extension(name) in VIDEOS | SOUNDS else _LARGEST_PICTURE
     if size > most:
         raise ValueError(f"too large: {size / (1 << 30):,.1f} GiB, and at most {most >> 30} GiB are read")
+    if size > _ANY_HOLES and stored < size / 10:
+        raise ValueError("nearly all of it is missing, as of a download that did not end: fetch it again")
 
 
 def folders_of(names: Iterable[str]) -> set[str]:

@@ -132,7 +132,7 @@ def content(file: IO[bytes], member: Member, go_on: Callable[[bytes], bool] = la
 
     Raises ValueError where it is damaged, or too large to be read.
     """
-    check_size(member.name, member.size)
+    check_size(member.name, member.size, member.size if member.parts is None else sum(n for _, n in member.parts))
     file.seek(member.offset)
     if member.parts is not None:
         data = _spread(file, member)
