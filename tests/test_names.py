@@ -140,7 +140,7 @@ def test_a_line_end_in_a_name_ends_no_line_of_an_error(tmp_path: Path) -> None:
     """Whatever the name is of; semblance: stands before each line."""
     strange = "no\n[b]\x1b[31m\r\nsuch"
     for words in ("train", f"--{strange}"), ("train", "--labels", strange), (strange,), ("embed", strange, strange):
-        done = subprocess.run(["semblance", *words], capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run([sys.executable, "-m", "semblance", *words], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 2 and done.stderr.count("\n") == 1, (words, done.stderr)
 
 

@@ -67,8 +67,9 @@ def test_a_run_with_a_guard_off_says_so_at_its_start(
 def test_a_run_without_labels_has_a_verdict_and_numbers(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summary = sb.train(data=data, out=tmp_path / "run", max_steps=3, **QUICK)
+    summary = sb.train(data=data, out=tmp_path / "run", max_steps=3, eval_samples=20, **QUICK)
     assert summary["verdict"]["state"] == "too-short" and summary["verdict"]["headline"] in capsys.readouterr().out
+    assert summary["measured"] == {"train": 20, "test": 0}
     assert [row["encoder"] for row in summary["table"]] == ["raw pixels", "untrained backbone", "trained backbone"]
     for row in summary["table"]:
         value, low, high = row["label_free"]["pictures"]["view_percentile"]

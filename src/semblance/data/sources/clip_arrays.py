@@ -86,7 +86,8 @@ def _part(
     if waves.dtype.kind == "f":
         if not -_LOUDEST <= waves.min() <= waves.max() <= _LOUDEST:  # nor is NaN
             raise UserError(
-                f"{shown(path)}: sound_{part} holds values from {waves.min():g} to {waves.max():g}; give floats in [-1, 1]."
+                f"{shown(path)}: sound_{part} holds values from {waves.min():g} to {waves.max():g}; give floats "
+                "in [-1, 1]."
             )
         if loud := int((abs(waves) > 1).any(1).sum()):
             notes.append(f"Values beyond [-1, 1] are clipped: {loud:,} of {len(waves):,} rows of sound_{part}.")
