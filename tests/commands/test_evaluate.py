@@ -247,9 +247,9 @@ def test_untrained_networks_know_the_data_and_training_begins_as_it_did(
     assert abs(untrained["knn_top1"] - trained["knn_top1"]) <= 2 / summary["test_images"]
 
 
-@pytest.mark.parametrize("network", ["backbone", "encoder"])
-def test_batch_norms_are_given_the_mean_over_views(network: str, finished: tuple[Path, dict]) -> None:
-    """Those of the student, and of the teacher, which is what is measured of DINO."""
+@pytest.mark.parametrize(("network", "precision"), [("backbone", "32"), ("encoder", "32"), ("backbone", "bf16")])
+def test_batch_norms_are_given_the_mean_over_views(network: str, precision: str, finished: tuple[Path, dict]) -> None:
+    """Those of the student, and of the teacher, which is what is measured of DINO; never rounded to bf16."""
     from semblance.commands.opened import Opened
     from semblance.modalities.build import at_the_start
 
@@ -259,10 +259,12 @@ def test_batch_norms_are_given_the_mean_over_views(network: str, finished: tuple
     norm = getattr(method, network).bn1
     seen = []
     norm.register_forward_hook(lambda module, args, _: seen.append(args[0].detach()) if module.training else None)
-    with batch_norms_of_the_data(method, source.train, opened.config):
+    config = opened.config.model_copy(update={"precision": precision})
+    with batch_norms_of_the_data(method, source.train, config):
+        assert {x.dtype for x in seen} == {torch.float32}
         expected = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
         torch.testing.assert_close(norm.running_mean, expected)
-        assert not method.training and len(seen) >= len(source.train) // opened.config.batch_size
+        assert not method.training and len(seen) >= len(source.train) // config.batch_size
     assert norm.running_mean.eq(0).all() and norm.running_var.eq(1).all()
 
 
