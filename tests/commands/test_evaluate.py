@@ -17,6 +17,7 @@ import semblance as sb
 from semblance.cli import app
 from semblance.commands import train as train_command
 from semblance.errors import UserError
+from semblance.evaluation import batch_norms
 from semblance.evaluation.batch_norms import batch_norms_of_the_data
 from semblance.runs import checkpoint
 from semblance.runs.folder import RunFolder
@@ -266,6 +267,21 @@ def test_batch_norms_are_given_the_mean_over_views(network: str, precision: str,
         torch.testing.assert_close(norm.running_mean, expected)
         assert not method.training and len(seen) >= len(source.train) // config.batch_size
     assert norm.running_mean.eq(0).all() and norm.running_var.eq(1).all()
+
+
+def test_batch_norms_are_told_of_the_whole_set(finished: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By samples from all over it, where it has more than they are shown."""
+    from semblance.commands.opened import Opened
+
+    monkeypatch.setattr(batch_norms, "BATCHES", 2)
+    opened = Opened.of(finished[0])
+    train, seen = opened.modality.load(opened.config).train, []
+    read = train.read
+    monkeypatch.setattr(type(train), "read", lambda self, index, key=None: seen.append(index) or read(index, key))
+    with batch_norms_of_the_data(opened.method(), train, opened.config):
+        shown = torch.cat(seen)
+        assert len(shown) == len(shown.unique()) == 16 < len(train)
+        assert train.attributes["class"].values[shown].unique().tolist() == list(range(KINDS))
 
 
 def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
