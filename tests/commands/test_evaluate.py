@@ -17,6 +17,7 @@ import semblance as sb
 from semblance.cli import app
 from semblance.commands import train as train_command
 from semblance.errors import UserError
+from semblance.evaluation import batch_norms
 from semblance.evaluation.batch_norms import batch_norms_of_the_data
 from semblance.runs import checkpoint
 from semblance.runs.folder import RunFolder
@@ -248,9 +249,9 @@ def test_untrained_networks_know_the_data_and_training_begins_as_it_did(
     assert abs(untrained["knn_top1"] - trained["knn_top1"]) <= 2 / summary["test_images"]
 
 
-@pytest.mark.parametrize("network", ["backbone", "encoder"])
-def test_batch_norms_are_given_the_mean_over_views(network: str, finished: tuple[Path, dict]) -> None:
-    """Those of the student, and of the teacher, which is what is measured of DINO."""
+@pytest.mark.parametrize(("network", "precision"), [("backbone", "32"), ("encoder", "32"), ("backbone", "bf16")])
+def test_batch_norms_are_given_the_mean_over_views(network: str, precision: str, finished: tuple[Path, dict]) -> None:
+    """Those of the student, and of the teacher, which is what is measured of DINO; never rounded to bf16."""
     from semblance.commands.opened import Opened
     from semblance.modalities.build import at_the_start
 
@@ -260,11 +261,28 @@ def test_batch_norms_are_given_the_mean_over_views(network: str, finished: tuple
     norm = getattr(method, network).bn1
     seen = []
     norm.register_forward_hook(lambda module, args, _: seen.append(args[0].detach()) if module.training else None)
-    with batch_norms_of_the_data(method, source.train, opened.config):
+    config = opened.config.model_copy(update={"precision": precision})
+    with batch_norms_of_the_data(method, source.train, config):
+        assert {x.dtype for x in seen} == {torch.float32}
         expected = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
         torch.testing.assert_close(norm.running_mean, expected)
-        assert not method.training and len(seen) >= len(source.train) // opened.config.batch_size
+        assert not method.training and len(seen) >= len(source.train) // config.batch_size
     assert norm.running_mean.eq(0).all() and norm.running_var.eq(1).all()
+
+
+def test_batch_norms_are_told_of_the_whole_set(finished: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By samples from all over it, where it has more than they are shown."""
+    from semblance.commands.opened import Opened
+
+    monkeypatch.setattr(batch_norms, "BATCHES", 2)
+    opened = Opened.of(finished[0])
+    train, seen = opened.modality.load(opened.config).train, []
+    read = train.read
+    monkeypatch.setattr(type(train), "read", lambda self, index, key=None: seen.append(index) or read(index, key))
+    with batch_norms_of_the_data(opened.method(), train, opened.config):
+        shown = torch.cat(seen)
+        assert len(shown) == len(shown.unique()) == 16 < len(train)
+        assert train.attributes["class"].values[shown].unique().tolist() == list(range(KINDS))
 
 
 def test_a_finished_run_is_measured_anew_where_that_is_asked_for(

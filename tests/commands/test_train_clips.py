@@ -16,6 +16,7 @@ from PIL import Image
 from video_fixtures import RATE, sound_file
 
 import semblance as sb
+from semblance.commands.opened import Opened
 from semblance.data import load_clips
 from semblance.data.clips.clips import Clips
 from semblance.data.loader import in_parts
@@ -68,6 +69,19 @@ def test_a_run_leaves_backbones_numbers_and_a_report(avid: tuple[Path, dict]) ->
     assert set(saved["positives"]["class"]) == {"consensus", "union", "video", "audio", "chance", "count"}
     assert [Path(name).name for name, _ in saved["skipped"]] == ["broken.mp4"]
     assert saved["train_clips"] + saved["test_clips"] == 24
+
+
+def test_purity_is_of_the_positives_that_its_banks_would_take(avid: tuple[Path, dict]) -> None:
+    opened = Opened.of(avid[0])
+    train = opened.modality.load(opened.config).train
+    banks = opened.method(train).banks
+    assert banks is not None
+    video, audio, labels = *(bank.double() for bank in banks), train.attributes["class"].values
+    for name, of in (("consensus", torch.minimum), ("union", torch.maximum), ("audio", lambda _, heard: heard)):
+        nearest = of(video @ video.T, audio @ audio.T).fill_diagonal_(-2).topk(8).indices
+        share = (labels[nearest] == labels[:, None]).double().mean().item()
+        assert avid[1]["positives"]["class"][name] == pytest.approx(share), name
+    assert avid[1]["positives"]["class"]["count"] == 8
 
 
 def test_the_report_plays_sounds_from_itself(avid: tuple[Path, dict]) -> None:

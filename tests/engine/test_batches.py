@@ -58,3 +58,22 @@ def test_workers_keep_the_order(workers: int) -> None:
 def test_a_resumed_run_sees_the_rest(start: int) -> None:
     rest, whole = read(tiny_images(), start=start), read(tiny_images())
     assert [i.tolist() for *_, i in rest] == [i.tolist() for *_, i in whole[start:]]
+
+
+class Keys:
+    """Samples that are the keys by which they are read, which draw windows and crops."""
+
+    at_hand, skipped = True, []
+
+    def __len__(self) -> int:
+        return PICTURES
+
+    def read(self, index: torch.Tensor, key: int) -> tuple[torch.Tensor]:
+        return (torch.full_like(index, key),)
+
+
+@pytest.mark.parametrize("start", [1, PER_EPOCH, PER_EPOCH + 2])
+def test_a_resumed_run_reads_by_the_keys_of_its_steps(start: int) -> None:
+    keys = [key[0].item() for key, _ in read(Keys())]  # type: ignore[arg-type]
+    assert [key[0].item() for key, _ in read(Keys(), start=start)] == keys[start:]  # type: ignore[arg-type]
+    assert keys == [random.key(0, "window", step) for step in range(3 * PER_EPOCH)]

@@ -267,9 +267,9 @@ def test_rates_that_end_where_rounding_leads_are_not_chosen(seed: int) -> None:
 
 def test_the_largest_stable_rate_is_where_descent_begins_to_fail(digits: Data) -> None:
     """From weights of nearly 0, along the steepest direction: just below it they shrink, just above they grow."""
-    rows = Rows.standardised(digits[0])[0][:]
+    rows, even = Rows.standardised(digits[0])[0][:], torch.arange(1200) % 10
     eigenvalues, directions = torch.linalg.eigh(rows.T.double() @ rows.double() / len(rows))
-    limit = linear.largest_stable_rate(rows, torch.arange(len(rows)).split(100), 10)
+    limit = linear.largest_stable_rate(rows, even, torch.arange(1200).split(100), 10)
     assert limit == pytest.approx(2 * 1.9 * 10 / eigenvalues[-1].item(), rel=0.02)
 
     def left(rate: float) -> float:
@@ -283,6 +283,17 @@ def test_the_largest_stable_rate_is_where_descent_begins_to_fail(digits: Data) -
         return weight.norm().item()
 
     assert left(0.97 * limit) < 1e-9 < 1e-3 < left(1.03 * limit)
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.5], [0.97, 0.03], [0.1] * 10, [0.4, 0.3, *[0.01] * 30]], ids=len)
+def test_the_largest_stable_rate_knows_the_shares_of_the_classes(digits: Data, shares: list[float]) -> None:
+    """Of a hundred classes, few of which have rows: by the eigenvalues of the whole second derivative."""
+    rows, p = Rows.standardised(digits[0])[0][:], torch.tensor(shares).double()
+    labels = torch.repeat_interleave(torch.arange(len(p)), (1200 * p).round().long())
+    limit = linear.largest_stable_rate(rows, labels, torch.arange(1200).split(100), 100)
+    moments = rows.T.double() @ rows.double() / len(rows)
+    curvature = torch.linalg.eigvalsh(torch.kron(p.diag() - torch.outer(p, p), moments)[: 65 * 4, : 65 * 4])[-1]
+    assert limit == pytest.approx(2 * 1.9 / curvature.item(), rel=0.03)
 
 
 def test_heads_that_do_not_fit_at_once_are_trained_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

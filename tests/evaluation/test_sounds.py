@@ -9,7 +9,14 @@ import torch
 
 from semblance.data.sources import folders
 from semblance.errors import UserError
-from semblance.evaluation.labelled_sounds import WINDOWS, fold_accuracies, is_sound, load_sounds, sound_features
+from semblance.evaluation.labelled_sounds import (
+    WINDOWS,
+    Recordings,
+    fold_accuracies,
+    is_sound,
+    load_sounds,
+    sound_features,
+)
 from semblance.evaluation.retrieval import chance, ranks, retrieval
 from semblance.nets.audio import audio_backbone
 from semblance.views.sound import SoundView
@@ -43,6 +50,20 @@ def test_sounds_that_differ_are_told_apart_on_every_fold(named: str, tmp_path: P
     assert np.mean(fold_accuracies(features, sounds)) < 0.7
 
 
+def test_a_fold_is_judged_by_machines_that_know_the_others_alone() -> None:
+    """A recording by the mean of its windows, of which the first speaks for the other class. Giants are held out in the
+    first fold; beside them, the others would be alike."""
+    n = 30
+    labels, folds = torch.arange(n) % 2, torch.arange(n) // 6 + 1
+    noise = torch.randn(n, WINDOWS, 3, generator=torch.Generator().manual_seed(0))
+    features = (2.0 * labels - 1)[:, None, None] + 0.1 * noise
+    features[:, 0] *= -1
+    sounds = Recordings(torch.zeros(n, WINDOWS, 1), labels, folds, ["a", "b"], [])
+    assert fold_accuracies(features, sounds) == [1.0] * 5
+    features[:3] *= 1e6
+    assert fold_accuracies(features, sounds)[0] == 1.0
+
+
 def test_sounds_without_classes_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="PyAV is not installed")
     tone(tmp_path / "a.wav", 300, 0)
@@ -64,6 +85,9 @@ def test_retrieval_is_not_symmetric_and_chance_is_what_random_rows_reach() -> No
     audio = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0]])
     found = retrieval(video, audio)
     assert found["video_to_audio"]["r1"] == pytest.approx(1 / 3) != found["audio_to_video"]["r1"]
+    assert ranks(video, audio).tolist() == [1.5, 1.5, 1.0] and found["video_to_audio"]["median_rank"] == 1.5
+    near = torch.tensor([[1 - 1e-6, 0.0], [1.0, 0]])  # which is another thing than equal
+    assert ranks(torch.tensor([[1.0, 0], [1.0, 0]]), near).tolist() == [2.0, 1.0]
     g = torch.Generator().manual_seed(0)
     rows = [torch.nn.functional.normalize(torch.randn(1000, 16, generator=g), dim=1) for _ in range(2)]
     assert retrieval(*rows)["video_to_audio"]["r10"] == pytest.approx(chance(1000)["r10"], abs=0.01)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize
 
 from semblance.data import Images, Source
 from semblance.data.samples import Attribute
@@ -14,6 +15,7 @@ from semblance.evaluation.table import Embedded, Labelled, neighbours_of
 from semblance.modalities.clips import MODALITY as CLIPS
 from semblance.modalities.pictures import MODALITY as PICTURES
 from semblance.runs.resolve import resolve
+from semblance.views.view import normalise
 
 
 def images(pixels: Tensor, **labels: Tensor) -> Images:
@@ -128,6 +130,24 @@ def test_raw_pixels_are_standardised_by_the_training_set_colour_by_colour() -> N
     std, mean = torch.std_mean(train.double(), (0, 2, 3), correction=0, keepdim=True)
     for found, pixels in zip(rows, (train, test), strict=True):
         torch.testing.assert_close(found, ((pixels - mean) / std).flatten(1).float(), rtol=1e-4, atol=1e-4)
+
+
+def test_raw_pixels_of_large_pictures_are_those_of_32_by_32_antialiased() -> None:
+    g = torch.Generator().manual_seed(0)
+    train, test = (torch.randint(256, (n, 3, 128, 128), generator=g, dtype=torch.uint8) for n in (5, 3))
+    small = [resize(pixels.double(), [32, 32], antialias=True) for pixels in (train, test)]
+    std, mean = torch.std_mean(small[0], (0, 2, 3), correction=0, keepdim=True)
+    for found, pixels in zip(raw_pixels(images(train), images(test)), small, strict=True):
+        torch.testing.assert_close(found, ((pixels - mean) / std).flatten(1).float(), rtol=1e-3, atol=1e-3)
+
+
+def test_features_are_what_the_network_gives() -> None:
+    """Of whole pictures, normalised, and otherwise untouched."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    pixels = torch.randint(256, (7, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = network(normalise(pixels / 255))
+    torch.testing.assert_close(features(network, images(pixels), size=8), expected)
 
 
 def test_samples_without_a_label_are_not_measured() -> None:

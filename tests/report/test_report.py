@@ -168,6 +168,18 @@ def test_neighbours_are_the_nearest_by_cosine() -> None:
     assert cosines[0] == pytest.approx(math.cos(step), abs=1e-5)
 
 
+def test_neighbours_without_a_label_neither_agree_nor_differ() -> None:
+    """Of three pictures each is a neighbour of the others."""
+    from semblance.report.neighbours import Embedded, search
+
+    gallery = digits(3)
+    gallery.features = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2]])
+    for labels, agreement in (([0, 0, -1], 1.0), ([0, 1, -1], 0.0), ([0, 0, 1], 1 / 3), ([0, -1, -1], None)):
+        gallery.labels = torch.tensor(labels)
+        found = search(Embedded.of(gallery))
+        assert found is not None and found.agreement == (None if agreement is None else pytest.approx(agreement))
+
+
 def test_queries_cover_the_classes() -> None:
     from semblance.report.neighbours import _queries
 
@@ -314,9 +326,10 @@ def test_a_broken_run_is_named_as_such(tmp_path: Path) -> None:
 def test_labels_of_an_axis_are_as_even_as_its_ticks(spread: tuple[float, float], tmp_path: Path) -> None:
     metrics = [{"step": 10 * i, "knn_top1": spread[0] + (spread[1] - spread[0]) * i / 9} for i in range(10)]
     html = report(tmp_path, metrics=metrics, gallery=None, summary={})
-    told = [float(word[:-1].replace("−", "-")) for word in re.findall(r">([\d.−-]+%)</text>", html)]
+    words = re.findall(r">([\d.−-]+%)</text>", html)
+    told = [float(word[:-1].replace("−", "-")) for word in words]
     assert len(told) >= 2 and np.ptp(np.diff(told)) <= 1e-6 * max(np.diff(told))
-    assert len(set(told)) == len(told)
+    assert len(set(told)) == len(told) and max(map(len, words)) <= len("50.25%")
 
 
 def test_a_stopped_run_says_so_first(tmp_path: Path) -> None:

@@ -100,11 +100,14 @@ def test_strengths_of_zero_change_nothing(monkeypatch):
 
 
 def test_blur_draws_sigma_uniformly(monkeypatch):
-    calls = spy(monkeypatch, "gaussian_blur")
+    calls, jitters = spy(monkeypatch, "gaussian_blur"), spy(monkeypatch, "jitter")
     n = 3000
     x = torch.zeros(n, 3, 2, 2, dtype=torch.uint8)
-    View(2, blur_p=1.0, sigma=(0.1, 2.0))(x, torch.full((n, 2), 2), torch.arange(n), 1)
-    assert stats.kstest(calls[0][1].numpy(), "uniform", (0.1, 1.9)).pvalue > SURE
+    View(2, blur_p=1.0, sigma=(0.1, 2.0), jitter=(0.4,) * 4, jitter_p=1.0)(x, torch.full((n, 2), 2), torch.arange(n), 1)
+    sigma, (_, factors, orders, _) = calls[0][1], jitters[0]
+    assert stats.kstest(sigma.numpy(), "uniform", (0.1, 1.9)).pvalue > SURE
+    table = torch.corrcoef(torch.cat([sigma[:, None], factors, orders[:, :3].float()], 1).T)
+    assert table[0, 1:].abs().max() < 4.5 / n**0.5
 
 
 def test_every_choice_has_its_rate_and_is_independent_of_the_others(monkeypatch):

@@ -17,7 +17,7 @@ from semblance.data.samples import Samples
 from semblance.runs.config import TrainConfig
 from semblance.runtime import random
 from semblance.runtime.device import send_raw
-from semblance.runtime.precision import as_written, autocast
+from semblance.runtime.precision import as_written
 from semblance.systems import Method
 from semblance.views.view import make_views
 
@@ -28,7 +28,8 @@ BATCHES, SAMPLES = 40, 256  # of training, and in each at most
 def batch_norms_of_the_data(method: Method, samples: Samples, config: TrainConfig) -> Iterator[None]:
     """Within, the batch norms of a method know the mean and variance over batches of its views; nothing else changes.
 
-    Every rank sees the same samples. Afterwards they are as they were.
+    Every rank sees the same samples, in the number type of the weights: in bf16, other threads would round to other
+    statistics, and those to a point of accuracy. Afterwards they are as they were.
     """
     before = [(m, {name: buffer.clone() for name, buffer in m.named_buffers()}, m.momentum) for m in _norms(method)]
     training = method.training
@@ -70,5 +71,5 @@ def _look(method: Method, samples: Samples, config: TrainConfig) -> None:
     for n, (raw, index) in enumerate(zip(raws, visits, strict=True)):
         views = make_views(config.views, send_raw(raw, weight.device), index, seed=config.seed, step=n)
         views = [v.to(weight.dtype if v.is_floating_point() else v.dtype, memory_format=config.layout) for v in views]
-        with autocast(config.precision, weight.device), as_written(method.backbone):
+        with as_written(method.backbone):
             method.embed(views)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +80,7 @@ def linear_probe(
     fitting, validation = hold_out(labels, seed)
     work = 2 * epochs * len(fitting) * (train.shape[1] + 1) * classes * len(lrs) * len(weight_decays)
     fitting = fitting[:: math.ceil(work / WORK)]  # they lie class by class
-    limit = largest_stable_rate(rows, fitting.split(batch_size), classes)
+    limit = largest_stable_rate(rows, labels, fitting.split(batch_size), classes)
     settings = list(itertools.product([lr for lr in lrs if lr <= limit] or [min(lrs)], weight_decays))
     accuracy: list[float] = []
     loss: list[float] = []
@@ -130,23 +130,35 @@ def hold_out(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def largest_stable_rate(rows: Rows | Tensor, batches: Sequence[Tensor], classes: int) -> float:
-    """The rate above which SGD with momentum runs away from weights of 0: 2 (1 + momentum) / curvature, which is the
-    largest eigenvalue of the rows' second moments over the number of classes.
+def largest_stable_rate(rows: Rows | Tensor, labels: Tensor, batches: Sequence[Tensor], classes: int) -> float:
+    """The rate above which SGD with momentum runs away: 2 (1 + momentum) / curvature.
 
-    What is trained above it ends where rounding leads (Polyak, Some methods of speeding up the convergence of iteration
-    methods, 1964: the heavy ball's limit).
+    The curvature is the largest eigenvalue of the rows' second moments times that of the softmax's, diag(p) - p p^T:
+    where heads begin, with all p = 1 / classes, or where they soon are, with p the classes' shares of the rows. The
+    latter is larger where few of the classes have most of the rows. What is trained above the rate ends where rounding
+    leads (Polyak, Some methods of speeding up the convergence of iteration methods, 1964: the heavy ball's limit).
     """
-    like = rows[batches[0][:1]]
-    direction = torch.randn(like.shape[1], generator=torch.Generator().manual_seed(0)).to(like.device)
-    direction /= direction.norm()
+
+    def moments(x: Tensor) -> Tensor:
+        parts = (rows[index.to(x.device)] for index in batches)
+        return torch.stack([part.T @ (part @ x) for part in parts]).sum(0) / sum(map(len, batches))
+
+    def softmax(x: Tensor) -> Tensor:
+        return shares * x - shares * (shares @ x)
+
+    index = torch.cat(list(batches)).to(labels.device)
+    shares = labels[index].bincount(minlength=classes).float() / len(index)
+    width = rows[batches[0][:1]].shape[1]
+    steepest = max(1 / classes, _largest_eigenvalue(softmax, classes, labels.device))
+    return 2 * (1 + MOMENTUM) / (steepest * _largest_eigenvalue(moments, width, labels.device))
+
+
+def _largest_eigenvalue(product: Callable[[Tensor], Tensor], width: int, device: torch.device) -> float:
+    """Of a matrix of no negative ones, given as what it makes of a vector: by the power iteration."""
+    x = torch.randn(width, generator=torch.Generator().manual_seed(0)).to(device)
     for _ in range(POWER_STEPS):
-        product = torch.zeros_like(direction)
-        for index in batches:
-            x = rows[index.to(like.device)]
-            product += x.T @ (x @ direction)
-        direction = product / product.norm()
-    return 2 * (1 + MOMENTUM) * classes * sum(map(len, batches)) / product.norm().item()
+        x = product(F.normalize(x, dim=0))
+    return x.norm().item()
 
 
 @torch.no_grad()
