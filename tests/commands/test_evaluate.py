@@ -100,11 +100,16 @@ def test_evaluate_repeats_the_table_of_the_run(
     assert sb.evaluate(tmp_path / "run") == summary["table"] and len(summary["table"]) == 3
 
 
+def accuracies(rows: list[dict]) -> list[dict]:
+    """Without numbers of views, which a backbone by itself does not know."""
+    return [{name: value for name, value in row.items() if name != "label_free"} for row in rows]
+
+
 def test_a_backbone_by_itself_sees_the_same_pixels(finished: tuple[Path, dict], textures: Path, tmp_path: Path) -> None:
     run, summary = finished
     raw, _, trained = summary["table"]
     alone = shutil.copy(run / "backbone.safetensors", tmp_path / "mine.safetensors")
-    assert sb.evaluate(alone, data=str(textures)) == [raw, trained]
+    assert accuracies(sb.evaluate(alone, data=str(textures))) == accuracies([raw, trained])
     with pytest.raises(UserError, match="No run in"):
         sb.evaluate(alone)
     with pytest.raises(UserError, match="is the teacher alone"):
@@ -295,7 +300,8 @@ def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
     of = KINDS * TRAIN
     assert f"the {of} nearest of {of} training" in again["protocol"] and again["steps"] == finished[1]["steps"]
     assert sb.evaluate(run) == again["table"]
-    assert sb.evaluate(run / "backbone.safetensors")[-1] == again["table"][-1]  # which says how kNN voted
+    rows = sb.evaluate(run / "backbone.safetensors"), again["table"]
+    assert accuracies(rows[0])[-1] == accuracies(rows[1])[-1]  # which says how kNN voted
 
 
 def test_a_damaged_summary_is_measured_anew(finished: tuple[Path, dict], tmp_path: Path) -> None:

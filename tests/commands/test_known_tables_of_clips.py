@@ -74,7 +74,7 @@ def test_the_log_is_of_held_out_clips_and_training_goes_on_in_training_mode(fini
     lines = RunFolder(finished[0]).read_metrics()
     trains = [(line["loss"], line["backbone"], line["audio_backbone"]) for line in lines if "loss" in line]
     assert trains == [(1.0, 1.0, 1.0), (10.0, 1.0, 1.0), (12.0, 1.0, 1.0)]
-    watched = {ln["step"]: (ln["video_to_audio_r1"], ln["audio_to_video_r1"]) for ln in lines if "loss" not in ln}
+    watched = {ln["step"]: (ln["video_to_audio_r1"], ln["audio_to_video_r1"]) for ln in lines[1:] if "loss" not in ln}
     assert watched == {4: (0.5, 0.6), 8: (0.5, 0.6)}  # by the window in the middle
 
 

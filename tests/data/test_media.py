@@ -268,13 +268,11 @@ def test_ends_of_scraps_are_looked_at(start: bytes) -> None:
 
 @EITHER
 def test_a_stream_that_appears_in_mid_file_does_not_matter() -> None:
-    """PyAV lists the streams that are there at the beginning; FLV and MPEG may bring others later."""
+    """PyAV 16 to 19 list the streams that are there at the beginning; FLV and MPEG may bring others later."""
     film = flash_and_beep("flv", "flv", "aac")
     text = b"\2\0\x0aonTextData" + b"\x08\0\0\0\1\0\4text\2\0\2hi\0\0\x09"
     tag = b"\x12" + len(text).to_bytes(3, "big") + bytes(7) + text + (len(text) + 11).to_bytes(4, "big")
     data = film + tag
-    with pytest.raises(IndexError), av.open(io.BytesIO(data)) as file:  # else it need not be looked out for
-        list(file.demux(*file.streams))
     clip, usual = (decode_clip(of, 16, 25.0, 48_000) for of in (data, film))
     assert torch.equal(clip.frames, usual.frames)
     assert torch.equal(clip.sound, usual.sound)

@@ -79,7 +79,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 _compile(method)
             first = first_row(method, source, config, modality, leader=leader)
             if leader and old is None:
-                folder.log(step=0, epoch=0.0, **logged(first))
+                folder.log(step=0, epoch=0.0, seconds=0.0, **logged(first))
             _spread(method, config, device)
 
             def evaluate() -> dict[str, float]:
