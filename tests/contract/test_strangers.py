@@ -23,7 +23,7 @@ import semblance as sb
 from semblance.runs import checkpoint
 
 DEEP = 20_000
-EVALUATE, EMBED, REPORT, RESUME, ALONE = range(5)
+EVALUATE, EMBED, REPORT, RESUME, ALONE, DOCTOR = range(6)
 ASKED = {"config": RESUME, "summary": REPORT, "metrics": REPORT, "checkpoint": RESUME, "backbone": ALONE}
 Change = Callable[[Path], object]
 
@@ -150,6 +150,10 @@ def folder_for(name: str) -> Change:
     return lambda folder: ((folder / name).unlink(), (folder / name).mkdir())
 
 
+def endless(name: str) -> Change:
+    return lambda folder: ((folder / name).unlink(), (folder / name).symlink_to("/dev/zero"))
+
+
 def nan_weights(folder: Path) -> None:
     path = folder / "backbone.safetensors"
     with safe_open(path, "pt") as file:
@@ -223,6 +227,7 @@ FOLDERS: dict[str, Change] = {
     "summary: skipped": summary(skipped=[1]),
     "summary: retrieval": summary(retrieval={"video_to_audio": {}}),
     "summary: measured": summary(measured=7),
+    "summary: views": summary(table=[{"encoder": "x", "label_free": {"pictures": {"view_percentile": []}}}] * 3),
     "summary: markup": summary(title="<script>alert(1)</script>", paper="[b]\x1b[31m", family="\ud800"),
     # metrics.jsonl
     "metrics: nested": text("metrics.jsonl", "[" * DEEP + "\n" + '{"step": 1, "loss": ' + "[" * DEEP + "\n"),
@@ -259,6 +264,9 @@ FOLDERS: dict[str, Change] = {
     "checkpoint: no groups": saved(lambda s: put(s, "optimizer", "param_groups", [])),
     "checkpoint: NaN weights": saved(
         lambda s: put(s, "method", first(s), torch.full_like(s["method"][first(s)], float("nan")))
+    ),
+    "checkpoint: NaN statistics": saved(
+        lambda s: put(s, "method", "backbone.bn1.running_var", torch.full((8,), float("nan")))
     ),
     "checkpoint: a weight of text": saved(lambda s: put(s, "method", first(s), "x")),
     "checkpoint: a weight short": saved(lambda s: put(s, "method", first(s), torch.zeros(3))),
@@ -305,6 +313,9 @@ FOLDERS: dict[str, Change] = {
     "folder: a folder for metrics": folder_for("metrics.jsonl"),
     "folder: a folder for a config": folder_for("config.yaml"),
     "folder: a folder for a checkpoint": folder_for("checkpoints/last.ckpt"),
+    "folder: no end of a config": endless("config.yaml"),
+    "folder: no end of metrics": endless("metrics.jsonl"),
+    "folder: no end of a summary": endless("summary.json"),
     "folder: a folder for a backbone": folder_for("backbone.safetensors"),
 }  # fmt: skip
 
@@ -317,6 +328,7 @@ def tried(
     command = (
         ("evaluate", "run"), ("embed", "run", "--data", data), ("report", "run"),
         ("train", "--resume", "run", "--max-steps", "3"), ("embed", "run/backbone.safetensors", "--data", data),
+        ("doctor", "run"),
     )[number]  # fmt: skip
     shutil.rmtree("run", ignore_errors=True)
     shutil.copytree(whole / "run", "run")
@@ -325,7 +337,8 @@ def tried(
     status = run(monkeypatch, *command)
     out, told = capsys.readouterr()
     lines = [line for line in told.splitlines() if line.startswith("semblance: ")]
-    assert status in (0, 2) and (status == 0) == (not lines), (command, status, told)
+    judged = (0, 3, 4) if command[0] == "doctor" else (0,)
+    assert status in (2, *judged) and (status in judged) == (not lines), (command, status, told)
     assert all(len(line) < 1500 for line in lines) and "Traceback" not in told, told
     assert not ({"\x1b", "\ud800"} & {*out, *told}) and not Path("executed").exists()
 
@@ -337,6 +350,14 @@ def test_the_command_that_reads_it_most_ends_in_a_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tried(ASKED.get(name.partition(":")[0], EVALUATE), name, whole, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name.partition(":")[0] not in ("checkpoint", "backbone")])
+def test_the_doctor_reads_it_or_ends_in_a_line(
+    name: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tried(DOCTOR, name, whole, monkeypatch, capsys)
 
 
 @pytest.mark.long
@@ -358,7 +379,8 @@ def test_networks_that_are_not_finite_are_told(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for number, name in ((EMBED, "checkpoint: NaN weights"), (ALONE, "backbone: NaN")):
+    kinds = (EMBED, "checkpoint: NaN weights"), (EMBED, "checkpoint: NaN statistics"), (ALONE, "backbone: NaN")
+    for number, name in kinds:
         shutil.copytree(whole / "run", "run", dirs_exist_ok=True)
         FOLDERS[name](Path("run"))
         where = "run" if number == EMBED else "run/backbone.safetensors"

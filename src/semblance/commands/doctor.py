@@ -1,5 +1,6 @@
 """`semblance doctor`: whether a run has learnt anything, by what its folder holds; and the same where `train` ends."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from semblance import modalities
 from semblance.commands.printing import say
 from semblance.errors import UserError
-from semblance.evaluation.verdict import Run, Verdict, verdict
+from semblance.evaluation.verdict import Run, Verdict, finite, verdict
 from semblance.modalities.build import build
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
 from semblance.runs.folder import RunFolder
+from semblance.runtime.bounded_text import read_text
 from semblance.shown import shown
 
 EXIT = {"learnt": 0, "little": 0, "collapsed": 3, "diverged": 3, "too-short": 4, "cannot-tell": 4}
@@ -34,9 +36,11 @@ def judge(folder: RunFolder, config: TrainConfig, summary: dict[str, Any], level
     last = lines[-1] if lines else {"step": 0}
     steps = summary.get("steps", last["step"])
     diverged = None
-    if folder.diverged.is_file() and not summary:
-        diverged = read_json(folder.diverged.read_text(encoding="utf-8"))
-    epochs = max((line["epoch"] for line in lines if isinstance(line.get("epoch"), int | float)), default=0.0)
+    if not summary:
+        with suppress(OSError, ValueError):
+            found = read_json(read_text(folder.diverged))
+            diverged = found if isinstance(found, dict) else None
+    epochs = max((line["epoch"] for line in lines if finite(line.get("epoch"))), default=0.0)
     return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged))
 
 
@@ -45,8 +49,8 @@ def levels_of(config: TrainConfig, lines: list[dict[str, Any]]) -> dict[str, flo
     try:
         with torch.device("meta"):
             method = build(config, modalities.of(config.method))
-            seen = [line["step"] / line["epoch"] for line in lines if line.get("epoch")]
-            method.prepare(round(seen[-1] * config.batch_size) if seen else config.batch_size)
+            seen = [line["step"] / line["epoch"] for line in lines if finite(line.get("epoch")) and line["epoch"] > 0]
+            method.prepare(round(min(seen[-1] * config.batch_size, 1e9)) if seen else config.batch_size)
     except UserError:
         return {}
     return method.constants(config.batch_size)

@@ -1,6 +1,7 @@
 """A run as it was left, finished or stopped: its configuration, and its networks on the best device."""
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Opened:
         """The trained method, in evaluation mode on the best device; its memory banks are empty but where the samples
         are those that it was trained on."""
         method = self._of_checkpoint(samples) if self.state else self._of_file()
-        lost = [name for name, value in method.named_parameters() if not value.isfinite().all()]
+        values = chain(method.named_parameters(), method.encoder.named_buffers(prefix="backbone"))
+        lost = [name for name, value in values if not value.isfinite().all()]
         if lost:
             where = self.folder.checkpoint if self.folder and self.state else self.file
             raise UserError(

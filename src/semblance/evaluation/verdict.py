@@ -128,7 +128,7 @@ def _logged(lines: Sequence[Line]) -> dict[str, tuple[float, float]]:
     found: dict[str, list[float]] = {}
     for line in lines:
         for name, value in line.items():
-            if name.endswith("view_percentile") and _finite(value):
+            if name.endswith("view_percentile") and finite(value):
                 found.setdefault(name.removesuffix("view_percentile").rstrip("_") or "pictures", []).append(value)
     began = any(line.get("step") == 0 for line in lines)
     return {stream: (values[0], values[-1]) for stream, values in found.items() if began and len(values) > 1}
@@ -145,7 +145,7 @@ def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
     """What the end of a log says against its embeddings, each with the step since which it has been so."""
     found, steps = [], [line for line in lines if "loss" in line]
     for name in dict.fromkeys(name for line in steps for name in line):
-        series = [(line["step"], line[name]) for line in steps if _finite(line.get(name))]
+        series = [(line["step"], line[name]) for line in steps if finite(line.get(name))]
         for band, told in _bands(name, levels):
             if series and (since := _since(series, band)) is not None:
                 value = _end(series)
@@ -248,5 +248,6 @@ def _against_collapse(run: Run) -> list[str]:
     return ["Try a lower --lr, a larger --batch-size, or another method."]
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def finite(value: Any) -> bool:
+    """Whether a value of a log is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

@@ -6,16 +6,17 @@ from typing import Any
 
 import yaml
 
+from semblance.runtime.bounded_text import read_text
+
 MOST_BYTES = 1 << 18  # of a YAML file; a config.yaml has some thousands
 MOST_VALUES = 20_000  # in it, each alias counted as all that it stands for
 
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. Raises OSError, and ValueError in one line for what is none or unfolds without end."""
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"it is larger than the {MOST_BYTES >> 10} KiB that a configuration takes")
+    text = read_text(path, MOST_BYTES)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as error:

@@ -12,6 +12,7 @@ from semblance.errors import UserError
 from semblance.runs.documents import read_json, read_yaml
 from semblance.runs.summary import is_whole
 from semblance.runtime.atomic_files import append, write_text
+from semblance.runtime.bounded_text import read_text
 from semblance.shown import shown
 
 
@@ -97,7 +98,12 @@ class RunFolder:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; what a crash cut short or spoilt is dropped."""
         lines = []
-        text = self.metrics.read_text(encoding="utf-8", errors="replace") if self.metrics.is_file() else ""
+        try:
+            text = read_text(self.metrics) if self.metrics.exists() else ""
+        except ValueError as error:
+            raise UserError(
+                f"{shown(self.metrics)} is no log: {error}. Put the run's own back, or take it away."
+            ) from error
         for line in text.splitlines():
             with suppress(ValueError):
                 lines.append(read_json(line))
@@ -117,6 +123,6 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any]:
         """What summary.json holds; nothing where it is missing or damaged."""
         with suppress(OSError, ValueError):
-            summary = read_json(self.summary.read_text(encoding="utf-8"))
+            summary = read_json(read_text(self.summary))
             return summary if is_whole(summary) else {}
         return {}

@@ -8,11 +8,20 @@ Counted = Annotated[int, Field(ge=0, lt=2**53)]
 Way = Literal["video_to_audio", "audio_to_video", "chance"]
 
 
+class LabelFree(BaseModel):
+    """Of a stream of an encoder: the number that the verdict compares, with its interval."""
+
+    model_config = ConfigDict(extra="allow")
+    view_percentile: Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
 class Row(BaseModel):
     """Of the table: the measures of an encoder."""
 
     model_config = ConfigDict(extra="allow")
     encoder: str
+    label_free: dict[str, LabelFree] | None = None
+    telling: float = 1.0
 
 
 class Found(BaseModel):

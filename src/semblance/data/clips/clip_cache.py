@@ -19,6 +19,7 @@ from semblance.data.samples import Skipped, reason
 from semblance.data.tally import Tally
 from semblance.runtime import disk_cache
 from semblance.runtime.atomic_files import folder_aside
+from semblance.runtime.bounded_text import read_text
 from semblance.shown import shown
 
 _FRAMES, _SOUNDS, _ABOUT = "frames", "sounds", "about.json"
@@ -127,7 +128,7 @@ def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any
 def _map(folder: Path, items: Sequence[Any], canvas: int) -> Decoded | None:
     """The clips of a folder; None where it is not there, or is damaged, or is about to be removed."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
+        about = json.loads(read_text(folder / _ABOUT))
         rows = np.array(about["clips"], np.int64).reshape(-1, 7)
         found = Decoded(skipped=[(str(name), str(why)) for name, why in about["skipped"]])
         for kind, names in dict(about["told"]).items():
