@@ -78,8 +78,6 @@ def train(options: TrainOptions) -> dict[str, Any]:
             if config.compile:
                 _compile(method)
             first = first_row(method, source, config, modality, leader=leader)
-            if leader and old is None:
-                folder.log(step=0, epoch=0.0, seconds=0.0, **logged(first))
             _spread(method, config, device)
 
             def evaluate() -> dict[str, float]:
@@ -92,7 +90,15 @@ def train(options: TrainOptions) -> dict[str, Any]:
                     say(f"{told} Ctrl-C stops the run; semblance doctor {quoted(folder.path)} says more.")
 
             trained = fit(
-                method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate, on_log=on_log
+                method,
+                source.train,
+                config,
+                folder,
+                device,
+                resume=old is not None,
+                evaluate=evaluate,
+                on_log=on_log,
+                first=logged(first),
             )
             if leader and old is not None and trained.began == trained.step:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")

@@ -61,11 +61,13 @@ def fit(
     evaluate: Callable[[], dict[str, float]] | None = None,
     on_log: Callable[[dict[str, float]], None] | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
+    first: dict[str, float] | None = None,
 ) -> Trained:
     """Train a method on samples, from the last checkpoint if `resume` is true, until done or interrupted.
 
     evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes, and calls on_log with the
     numbers of a step that it has logged.
+    first: numbers of the networks before the first step, logged as step 0 with that of the first.
     on_step: called after each step, on all ranks, with the number of steps done and the loss of this one, a scalar on
     the device.
     """
@@ -81,7 +83,7 @@ def fit(
         if folder.checkpoint.exists():  # else the run stopped before its first
             trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
         if leader:
-            folder.rewind(trained.step)
+            folder.rewind(trained.step or -1)  # step 0 is logged with the first
             config.save(folder.config)  # what was given anew, once the checkpoint has proved to be of this run
     trained.began = trained.step
 
@@ -132,6 +134,8 @@ def fit(
                 progress.loss = float(loss)
                 speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
                 numbers = {name: float(value) for name, value in numbers.items()}
+                if first and trained.step == 1:
+                    folder.log(step=0, epoch=0.0, seconds=0.0, **first)
                 line = {"step": trained.step, "epoch": epoch, "loss": float(loss)} | numbers | speed
                 folder.log(**line)
                 if on_log is not None:
