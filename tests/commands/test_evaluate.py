@@ -297,6 +297,20 @@ def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
     assert sb.evaluate(run / "backbone.safetensors")[-1] == again["table"][-1]  # which says how kNN voted
 
 
+def test_rows_that_are_not_finite_are_counted(
+    finished: tuple[Path, dict], textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though one number of theirs alone is not."""
+    run = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    state = checkpoint.load(RunFolder(run).checkpoint)
+    state["method"]["target.0.layer4.0.bn2.weight"][0] = 3e38
+    checkpoint.save(RunFolder(run).checkpoint, state)
+    rows = sb.embed(run, data=str(textures))
+    lost = int((~rows.isfinite()).any(1).sum())
+    assert lost > 0 and rows[:, 1:].isfinite().all()
+    assert f"{lost} of {KINDS * EACH} rows of features hold numbers that are not finite." in capsys.readouterr().err
+
+
 def test_a_damaged_summary_is_measured_anew(finished: tuple[Path, dict], tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished[0], tmp_path / "run"))
     (run / "summary.json").write_text(json.dumps({"steps": finished[1]["steps"]}))
