@@ -1,6 +1,7 @@
 """What a run is measured on: its own pixels, precision and network, whether it is finished, stopped or asked again."""
 
 import json
+import math
 import shutil
 import tarfile
 from pathlib import Path
@@ -15,10 +16,12 @@ from safetensors.torch import load_file
 
 import semblance as sb
 from semblance.cli import app
+from semblance.commands import finish
 from semblance.commands import train as train_command
 from semblance.errors import UserError
 from semblance.evaluation import batch_norms
 from semblance.evaluation.batch_norms import batch_norms_of_the_data
+from semblance.modalities import pictures
 from semblance.runs import checkpoint
 from semblance.runs.folder import RunFolder
 
@@ -295,6 +298,17 @@ def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
     assert f"the {of} nearest of {of} training" in again["protocol"] and again["steps"] == finished[1]["steps"]
     assert sb.evaluate(run) == again["table"]
     assert sb.evaluate(run / "backbone.safetensors")[-1] == again["table"][-1]  # which says how kNN voted
+
+
+def test_the_report_is_of_the_runs_own_numbers(textures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level of its loss, its last accuracy, and held-out pictures of all classes, where only a few are shown."""
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(finish, "write_report", lambda path, **shown: drawn.update(shown))
+    monkeypatch.setattr(pictures, "SHOWN", 6)
+    summary = sb.train("simclr", data=textures, out=tmp_path / "run", **FAST | {"max_steps": 1})
+    assert list(drawn["constants"].values()) == [pytest.approx(2 * math.log(2 * FAST["batch_size"] - 1))]
+    assert drawn["metrics"][-1] == {"step": 1, "knn_top1": summary["table"][-1]["knn_top1"]}
+    assert len(drawn["gallery"].labels) <= 6 and drawn["gallery"].labels.unique().tolist() == list(range(KINDS))
 
 
 def test_rows_that_are_not_finite_are_counted(
