@@ -1,6 +1,7 @@
 """What a run is measured on: its own pixels, precision and network, whether it is finished, stopped or asked again."""
 
 import json
+import math
 import shutil
 import tarfile
 from pathlib import Path
@@ -15,10 +16,12 @@ from safetensors.torch import load_file
 
 import semblance as sb
 from semblance.cli import app
+from semblance.commands import finish
 from semblance.commands import train as train_command
 from semblance.errors import UserError
 from semblance.evaluation import batch_norms
 from semblance.evaluation.batch_norms import batch_norms_of_the_data
+from semblance.modalities import pictures
 from semblance.runs import checkpoint
 from semblance.runs.folder import RunFolder
 
@@ -302,6 +305,31 @@ def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
     assert sb.evaluate(run) == again["table"]
     rows = sb.evaluate(run / "backbone.safetensors"), again["table"]
     assert accuracies(rows[0])[-1] == accuracies(rows[1])[-1]  # which says how kNN voted
+
+
+def test_the_report_is_of_the_runs_own_numbers(textures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level of its loss, its last accuracy, and held-out pictures of all classes, where only a few are shown."""
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(finish, "write_report", lambda path, **shown: drawn.update(shown))
+    monkeypatch.setattr(pictures, "SHOWN", 6)
+    summary = sb.train("simclr", data=textures, out=tmp_path / "run", **FAST | {"max_steps": 1})
+    assert list(drawn["constants"].values()) == [pytest.approx(2 * math.log(2 * FAST["batch_size"] - 1))]
+    assert drawn["metrics"][-1] == {"step": 1, "knn_top1": summary["table"][-1]["knn_top1"]}
+    assert len(drawn["gallery"].labels) <= 6 and drawn["gallery"].labels.unique().tolist() == list(range(KINDS))
+
+
+def test_rows_that_are_not_finite_are_counted(
+    finished: tuple[Path, dict], textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though one number of theirs alone is not."""
+    run = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    state = checkpoint.load(RunFolder(run).checkpoint)
+    state["method"]["target.0.layer4.0.bn2.weight"][0] = 3e38
+    checkpoint.save(RunFolder(run).checkpoint, state)
+    rows = sb.embed(run, data=str(textures))
+    lost = int((~rows.isfinite()).any(1).sum())
+    assert lost > 0 and rows[:, 1:].isfinite().all()
+    assert f"{lost} of {KINDS * EACH} rows of features hold numbers that are not finite." in capsys.readouterr().err
 
 
 def test_a_damaged_summary_is_measured_anew(finished: tuple[Path, dict], tmp_path: Path) -> None:

@@ -55,6 +55,20 @@ def test_each_label_is_measured_and_it_is_said_which_one_the_rest_speaks_of(fini
     assert Path(str(config.labels)).is_absolute() and not config.unlabelled and config.split is None
 
 
+def test_held_out_pictures_without_a_label_are_counted(
+    finished: tuple[Path, dict], tmp_path: Path, pictures: Path
+) -> None:
+    """Of ten, those that the table gives a letter; what has none counts for nothing."""
+    rows = table(tmp_path / "some.csv").read_text().splitlines()
+    held_out = [row for row in rows[1:] if row.endswith(",0")]
+    kept = [row.replace(row.split(",")[1], "", 1) if row in held_out[:3] else row for row in rows]
+    (tmp_path / "some.csv").write_text("\n".join(kept) + "\n")
+    summary = sb.train(data=pictures, labels=tmp_path / "some.csv", out=tmp_path / "run", **FAST)
+    assert summary["measured"] == {"train": 30, "test": 7}
+    assert "7 of the held-out pictures have a label." in summary["protocol"] and len(held_out) == 10
+    assert "have a label" not in finished[1]["protocol"]
+
+
 def test_evaluate_understands_the_data_as_the_run_did(
     finished: tuple[Path, dict], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

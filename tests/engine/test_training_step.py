@@ -84,6 +84,21 @@ def test_micro_batches_ask_for_their_own_views() -> None:
     assert_close(method.state_dict(), whole.state_dict(), 1e-9)
 
 
+@pytest.mark.parametrize("name", ["simclr", "moco", "dino"])
+def test_batch_norms_remember_every_micro_batch_once(name: str) -> None:
+    """Though each is embedded twice."""
+    config = tiny_config(name, precision="64")
+    views = make_views(config.views, tiny_samples(name).read(INDEX), INDEX, seed=config.seed, step=2)
+    seen: dict[int, dict[str, Tensor]] = {}
+    for micro_batch in (BATCH, BATCH // 4):
+        method = tiny_method(config)
+        sb.step(method, optimizer_of(config, method), views, INDEX, Clock(2, 10, 3), micro_batch=micro_batch)
+        buffers = method.named_buffers()
+        seen[micro_batch] = {n: b for n, b in buffers if n.endswith("num_batches_tracked") and b > 0}
+    whole, parts = seen.values()
+    assert whole and parts == {n: 4 * times for n, times in whole.items()}
+
+
 def test_ranks_hand_in_their_own_views(two_ranks: Ranks) -> None:
     one = _stepped("npid", False)
     for rank in two_ranks(_stepped, "npid", True):

@@ -216,6 +216,15 @@ def test_pictures_are_left_as_they_were():
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize(("size", "canvas", "kept"), [(96, 192, 168), (65, 80, 70), (64, 160, 160), (32, 32, 32)])
+def test_the_undistorted_view_is_the_middle_of_large_pictures_and_the_whole_of_small_ones(size, canvas, kept):
+    """As Resize(256) and CenterCrop(224) where views have more than 64 pixels."""
+    x, sizes, _ = noise(3, canvas)
+    middle = tv.center_crop(x, [kept, kept]).float() / 255
+    expected = normalise(tv.resize(middle, [size, size], antialias=True))
+    torch.testing.assert_close(view.plain_view((x, sizes), size), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_normalise_equals_torchvision():
     x = noise(2)[0] / 255
     torch.testing.assert_close(normalise(x), tv.normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
