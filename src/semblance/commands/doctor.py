@@ -27,12 +27,14 @@ def doctor(run: str | Path) -> Verdict:
     lines = folder.read_metrics()
     if not lines and not folder.diverged.exists():
         raise UserError(f"{shown(run)} has no metrics.jsonl yet: there is nothing to judge. Let it train first.")
-    return judge(folder, config, folder.read_summary(), levels_of(config, lines))
+    return judge(folder, config, lines, folder.read_summary(), levels_of(config, lines))
 
 
-def judge(folder: RunFolder, config: TrainConfig, summary: dict[str, Any], levels: dict[str, float]) -> Verdict:
-    """The same of what is at hand. summary: {} of a run that was stopped."""
-    lines = folder.read_metrics()
+def judge(
+    folder: RunFolder, config: TrainConfig, lines: list[dict[str, Any]], summary: dict[str, Any],
+    levels: dict[str, float],
+) -> Verdict:  # fmt: skip
+    """The same of what is at hand. lines: of the log. summary: {} of a run that was stopped."""
     last = lines[-1] if lines else {"step": 0}
     steps = summary.get("steps", last["step"])
     diverged = None

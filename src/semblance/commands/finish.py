@@ -26,7 +26,7 @@ def finish(
     """
     modality.save(folder, method, config)
     summary, parts = measured_summary(method, source, config, modality, trained, first, leader=leader)
-    found = judge(folder, config, summary, method.constants(config.batch_size))
+    found = judge(folder, config, folder.read_metrics(), summary, method.constants(config.batch_size))
     summary["verdict"] = found.as_json()
     draw(method, source, config, modality, folder, summary, parts, leader=leader)
     summary["seconds"] = time.perf_counter() - started

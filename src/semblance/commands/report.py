@@ -43,7 +43,8 @@ def report(run: str, data: str | None = None) -> Path:
     else:
         first = first_row_of(opened, source)
         summary, parts = measured_summary(method, source, config, modality, trained, first)
-    summary["verdict"] = judge(folder, config, summary, method.constants(config.batch_size)).as_json()
+    levels = method.constants(config.batch_size)
+    summary["verdict"] = judge(folder, config, folder.read_metrics(), summary, levels).as_json()
     draw(method, source, config, modality, folder, summary, parts)
     for note in [*source.notes, *opened.notes]:
         say(note)
