@@ -61,6 +61,7 @@ def train(
     eval_samples: int = 50000,
     knn_k: int | None = None,
     knn_temperature: float | None = None,
+    keep: Literal["last", "best"] = "last",
     devices: int | None = None,
     shard: bool = False,
     precision: Literal["auto", "32", "bf16", "64"] = "auto",
@@ -179,6 +180,9 @@ def train(
         Neighbours that vote in kNN. Default: 200, or a tenth of the training samples where that is less.
     knn_temperature
         Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1.
+    keep
+        The network that is handed out: the last, or of those looked at every eval_every epochs the one that best
+        finds the other view of a held-out sample, where that is better than the last by more than chance.
     devices
         Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it
         themselves.

@@ -132,3 +132,11 @@ def test_no_alarm_of_a_passing_collapse_or_of_a_healthy_run() -> None:
 def test_numbers_that_are_none_are_passed_over() -> None:
     found = judged(0.6, 0.8, strange="text", embedding_std=lambda step: None if step == 400 else 0.9)
     assert found.state == "learnt"
+
+
+def test_of_an_earlier_network_that_is_handed_out() -> None:
+    log_lines = lines(loss=3.0, embedding_std=lambda step: 0.9 if step < 250 else 0.01)
+    found = verdict(Run(log_lines, STEPS, 10.0, rows=rows(0.6, 0.8), kept=200))
+    assert found.state == "learnt" and "step 200 of 400, the best; at the end the embeddings point" in found.headline
+    found = verdict(Run(log_lines, STEPS, 10.0, rows=rows(0.6, 0.6), kept=0))
+    assert found.state == "collapsed" and "it began with" in found.headline

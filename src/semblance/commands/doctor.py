@@ -43,7 +43,8 @@ def judge(
             found = read_json(read_text(folder.diverged))
             diverged = found if isinstance(found, dict) else None
     epochs = max((line["epoch"] for line in lines if finite(line.get("epoch"))), default=0.0)
-    return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged))
+    kept = summary["handed_out_step"] if summary.get("handed_out", "last") != "last" else None
+    return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged, kept))
 
 
 def levels_of(config: TrainConfig, lines: list[dict[str, Any]]) -> dict[str, float]:

@@ -54,20 +54,21 @@ def _on_samples(opened: Opened) -> Evaluation:
     measured = source.sampled(config.eval_samples)
     note_where_it_stands(opened, source)
     leader = ranks.world()[0] == 0
-    rows, parts = table(method, source, config, modality, first_row_of(opened, source, leader=leader), leader=leader)
+    first = first_row_of(opened, source, leader=leader)
+    rows, parts = table(method, source, config, modality, first, opened.earlier, leader=leader)
     numbers = {"table": rows} | modality.numbers(method, source, config, rows, parts)
     title = extent(source, measured, modality)
     return Evaluation(rows, title, modality.tables(numbers), source.skipped, numbers.get("protocol", ""), source.notes)
 
 
 def note_where_it_stands(opened: Opened, source: Source[Any]) -> None:
-    """That a run was stopped, where it was."""
-    if opened.state and opened.is_own(source.train):
+    """That a run was stopped, or that an earlier network than its last is handed out."""
+    if opened.earlier is not None:
+        opened.notes.append(f"Measured is what is handed out, the network of step {opened.earlier:,}.")
+    elif opened.state and opened.is_own(source.train):
         _, total = run_length(opened.config, len(source.train))
-        if opened.state["step"] < total:
-            opened.notes.append(
-                f"Stopped after step {opened.state['step']:,} of {total:,}: measured as it stands there."
-            )
+        if opened.step < total:
+            opened.notes.append(f"Stopped after step {opened.step:,} of {total:,}: measured as it stands there.")
 
 
 def first_row_of(opened: Opened, source: Source[Any], *, leader: bool = True) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from semblance.commands.doctor import judge, tell
+from semblance.commands.handed_out import HandedOut, hand_out
 from semblance.commands.measure import Row, extent, table
 from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.data import Source
@@ -24,8 +25,9 @@ def finish(
 
     first: the row of the networks before training; None where nothing is measured.
     """
+    handed = hand_out(method, source, config, modality, folder, trained.step)
     modality.save(folder, method, config)
-    summary, parts = measured_summary(method, source, config, modality, trained, first, leader=leader)
+    summary, parts = measured_summary(method, source, config, modality, trained, first, handed, leader=leader)
     found = judge(folder, config, folder.read_metrics(), summary, method.constants(config.batch_size))
     summary["verdict"] = found.as_json()
     draw(method, source, config, modality, folder, summary, parts, leader=leader)
@@ -47,10 +49,10 @@ def finish(
 
 def measured_summary(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, trained: Trained, first: Row | None,
-    *, leader: bool = True,
+    handed: HandedOut, *, leader: bool = True,
 ) -> tuple[dict[str, Any], Parts | None]:  # fmt: skip
     """What summary.json holds, and what the trained networks make of both parts; None where nothing is measured."""
-    rows, parts = table(method, source, config, modality, first, leader=leader)
+    rows, parts = table(method, source, config, modality, first, handed.earlier, leader=leader)
     measured = source.sampled(config.eval_samples)
     cls, key, test = type(method), modality.key, source.test
     return {
@@ -59,6 +61,7 @@ def measured_summary(
         "backbone": " and ".join(filter(None, (config.backbone, config.audio_backbone))),
         f"train_{key}": len(source.train.readable), f"test_{key}": len(test.readable) if test else 0,
         "measured": {"train": len(measured.train.readable), "test": len(measured.held_out.readable) if test else 0},
+        "handed_out": handed.network, "handed_out_step": handed.step,
         "steps": trained.step, "total_steps": trained.total, "epochs": config.epochs, "max_steps": config.max_steps,
         "table": rows, "samples_per_second": trained.samples_per_second(config.batch_size),
         "training_seconds": trained.seconds, "skipped": [(shown(name), shown(why)) for name, why in source.skipped],
@@ -73,10 +76,11 @@ def draw(
     with status("Drawing the report", leader):
         figures = modality.show(method, source, config, parts, summary)
         if leader:
+            step = summary.get("handed_out_step", summary["steps"])
             write_report(
                 folder.report,
                 config=config.model_dump(),
-                metrics=[*folder.read_metrics(), {"step": summary["steps"]} | figures.last],
+                metrics=[*folder.read_metrics(), {"step": step} | figures.last],
                 summary=summary,
                 constants=method.constants(config.batch_size),
                 views=figures.views,

@@ -1,6 +1,7 @@
 """The table of a run: raw input, the networks before training, the trained ones."""
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from semblance.evaluation.batch_norms import batch_norms_of_the_data
 from semblance.evaluation.label_free.numbers import numbers, points
 from semblance.modalities.looked_at import OF_MANY_VIEWS, VIEWS, drawn, looked_at
 from semblance.modalities.modality import Modality, Parts
+from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.systems import Method
 
@@ -26,11 +28,12 @@ def measurable(source: Source[Any], modality: Modality) -> bool:
 
 
 def first_row(
-    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, *, leader: bool = True
-) -> Row:
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, *, leader: bool = True,
+    keep: Path | None = None,
+) -> Row:  # fmt: skip
     """The networks before the first step: random ones whose batch norms know the data, or those of another run.
 
-    source: all samples.
+    source: all samples. keep: the checkpoint that they are to be kept as.
     """
     untrained = config.from_run is None
     name = modality.encoders[1] if untrained else f"{modality.encoders[1].removeprefix('untrained ')} it began with"
@@ -39,16 +42,20 @@ def first_row(
         with batch_norms_of_the_data(method, measured.train, config) if untrained else nullcontext():
             parts = modality.embed(method, measured, config) if measurable(source, modality) else None
             seen = views_of(method, source, config, modality)
+            if keep is not None and leader:
+                about = checkpoint.about(config, source.train.fingerprint(), 0, 0.0)
+                checkpoint.save(keep, {"method": method.state_dict()} | about)
         return _row(name, parts, measured, config, modality, seen)
 
 
 def table(
-    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, first: Row | None, *,
-    leader: bool = True,
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, first: Row | None, step: int | None,
+    *, leader: bool = True,
 ) -> tuple[list[Row], Parts | None]:  # fmt: skip
     """Every row, and what the trained networks make of both parts, None where no accuracy is measured. source: all
-    samples. first: of the networks before training, if known."""
+    samples. first: of the networks before training, if known. step: that of the networks where it is not the last."""
     raw_name, _, name = modality.encoders
+    name = name if step is None else f"{name}, step {step:,}"
     measured = source.sampled(config.eval_samples)
     parts = None
     with status(f"Measuring the {name}", leader):

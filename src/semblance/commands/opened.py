@@ -24,15 +24,16 @@ from semblance.systems import Method
 
 @dataclass
 class Opened:
-    """config: the run's, with what was given anew. folder: None for a backbone by itself. state: of the checkpoint,
-    empty where there is none. file: the backbone to be measured where there is no checkpoint. network: student,
-    teacher, or None for the one that its authors evaluate. resplit: whether labels or split of the run's own data are
-    given anew. notes: what is to be told beside the results."""
+    """config: the run's, with what was given anew. folder: None for a backbone by itself. state: of the checkpoint that
+    is handed out, empty where there is none. step: the last of the run. file: the backbone to be measured where there
+    is no checkpoint. network: student, teacher, or None for the one that its authors evaluate. resplit: whether labels
+    or split of the run's own data are given anew. notes: what is to be told beside the results."""
 
     config: TrainConfig
     modality: Modality
     folder: RunFolder | None
     state: dict[str, Any]
+    step: int
     file: Path
     network: str | None
     resplit: bool = False
@@ -62,18 +63,16 @@ class Opened:
                 if left:
                     notes.append(f"{', '.join(map(flag, left))} of the run: not of the data that is named now.")
             config = own.model_copy(update=anew)
-            state = {}
-            if folder.checkpoint.exists():
-                state = checkpoint.load(folder.checkpoint)
-                checkpoint.progress(state, folder.checkpoint)
-            opened = cls(config, modalities.of(config.method), folder, state, folder.backbone, network, resplit, notes)
+            state, step = _handed_out(folder)
+            modality = modalities.of(config.method)
+            opened = cls(config, modality, folder, state, step, folder.backbone, network, resplit, notes)
             if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
                 raise UserError(
                     f"{shown(path)} has no checkpoint to measure: it stopped before its first. Go on with --resume."
                 )
             return opened
         file = path / "backbone.safetensors" if path.is_dir() else path
-        return cls(_config_of(file, anew), modalities.named("pictures"), None, {}, file, network)
+        return cls(_config_of(file, anew), modalities.named("pictures"), None, {}, 0, file, network)
 
     def method(self, samples: Samples | None = None) -> Method:
         """The trained method, in evaluation mode on the best device; its memory banks are empty but where the samples
@@ -97,6 +96,12 @@ class Opened:
         """A method as the run computed with it, on the best device."""
         method = method.to(best_device(), torch.float64 if self.config.precision == "64" else torch.float32)
         return method.to(memory_format=self.config.layout).eval()
+
+    @property
+    def earlier(self) -> int | None:
+        """The step of the network that is handed out, where it is not the last."""
+        step = self.state.get("step", self.step)
+        return None if step == self.step else step
 
     def is_own(self, samples: Samples) -> bool:
         """Whether the samples are those that the run was trained on."""
@@ -127,6 +132,21 @@ class Opened:
         if self.network not in (None, held):
             raise UserError(f"{shown(self.file)} is the {held} alone: name a run folder with its checkpoint.")
         return Method(backbone)
+
+
+def _handed_out(folder: RunFolder) -> tuple[dict[str, Any], int]:
+    """The checkpoint that is handed out, {} where there is none, and the last step. What was kept is, where the run
+    stands at the end that summary.json tells of."""
+    if not folder.checkpoint.exists():
+        return {}, 0
+    state, summary = checkpoint.load(folder.checkpoint), folder.read_summary()
+    step, _ = checkpoint.progress(state, folder.checkpoint)
+    if summary.get("handed_out", "last") == "last" or summary["steps"] != step:
+        return state, step
+    kept = checkpoint.load(folder.best)
+    if checkpoint.progress(kept, folder.best)[0] != summary["handed_out_step"] or kept.get("run") != state.get("run"):
+        raise UserError(f"{shown(folder.best)} is not the network of {shown(folder.summary)}. Put its own back.")
+    return kept, step
 
 
 def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:

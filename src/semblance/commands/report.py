@@ -6,6 +6,7 @@ from typing import Any
 from semblance.commands.doctor import judge
 from semblance.commands.evaluate import first_row_of, note_where_it_stands
 from semblance.commands.finish import draw, measured_summary
+from semblance.commands.handed_out import HandedOut
 from semblance.commands.measure import measurable
 from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say
@@ -33,16 +34,17 @@ def report(run: str, data: str | None = None) -> Path:
     config = opened.config
     note_where_it_stands(opened, source)
     _, total = run_length(config, len(source.train))
-    step, seconds = checkpoint.progress(opened.state, folder.checkpoint)
-    trained = Trained(step, total, seconds)
+    _, seconds = checkpoint.progress(opened.state, folder.checkpoint)
+    trained = Trained(opened.step, total, seconds)
     measured = source.sampled(config.eval_samples)
     summary: dict[str, Any] = folder.read_summary()
-    if summary.get("steps") == step:
+    if summary.get("steps") == opened.step:
         summary["total_steps"] = total  # it may have been prolonged since
         parts = modality.embed(method, measured, config) if measurable(source, modality) else None
     else:
         first = first_row_of(opened, source)
-        summary, parts = measured_summary(method, source, config, modality, trained, first)
+        handed = HandedOut("last", opened.step)
+        summary, parts = measured_summary(method, source, config, modality, trained, first, handed)
     levels = method.constants(config.batch_size)
     summary["verdict"] = judge(folder, config, folder.read_metrics(), summary, levels).as_json()
     draw(method, source, config, modality, folder, summary, parts)

@@ -11,6 +11,7 @@ from semblance import modalities, systems
 from semblance.commands import begin
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import finish
+from semblance.commands.handed_out import keeper, note_what_is_kept
 from semblance.commands.measure import first_row, logged, watch
 from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
@@ -77,13 +78,17 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 announce(config, source, modality, device)
             if config.compile:
                 _compile(method)
-            first = first_row(method, source, config, modality, leader=leader)
+            kept = folder.best if config.keep == "best" else None
+            first = first_row(method, source, config, modality, leader=leader, keep=None if old else kept)
+            per_epoch, total = run_length(config, len(source.train))
+            if kept and leader:
+                note_what_is_kept(first, config.eval_every * per_epoch, total)
             _spread(method, config, device)
 
             def evaluate() -> dict[str, float]:
                 return watch(method, source, config, modality)
 
-            live = Live(run_length(config, len(source.train))[1])
+            live = Live(total)
 
             def on_log(line: dict[str, float]) -> None:
                 if told := live.note(line):
@@ -98,6 +103,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 resume=old is not None,
                 evaluate=evaluate,
                 on_log=on_log,
+                keep=keeper(folder) if kept else None,
                 first=logged(first),
             )
             if leader and old is not None and trained.began == trained.step:

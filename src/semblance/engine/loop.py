@@ -1,10 +1,12 @@
 """The training loop: every step of every method, visible in one place."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,6 +63,7 @@ def fit(
     evaluate: Callable[[], dict[str, float]] | None = None,
     on_log: Callable[[dict[str, float]], None] | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
+    keep: Callable[[dict[str, float]], bool] | None = None,
     first: dict[str, float] | None = None,
 ) -> Trained:
     """Train a method on samples, from the last checkpoint if `resume` is true, until done or interrupted.
@@ -68,6 +71,7 @@ def fit(
     evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes, and calls on_log with the
     numbers of a step that it has logged.
     first: numbers of the networks before the first step, logged as step 0 with that of the first.
+    keep: asked on all ranks whether networks with the numbers of `evaluate` are to be kept as best.ckpt.
     on_step: called after each step, on all ranks, with the number of steps done and the loss of this one, a scalar on
     the device.
     """
@@ -89,12 +93,11 @@ def fit(
 
     divergence = Divergence(method, samples, folder, leader)
 
-    def save() -> None:
+    def save(path: Path, **more: Any) -> None:
         divergence.check()
-        state = fsdp.full({"method": method.state_dict(), "optimizer": optimizer.state_dict()})
+        state = fsdp.full({"method": method.state_dict()} | more)
         if leader:
-            about = {"samples": fingerprint, "run": config.identity(), "step": trained.step, "seconds": trained.seconds}
-            checkpoint.save(folder.checkpoint, state | about)
+            checkpoint.save(path, state | checkpoint.about(config, fingerprint, trained.step, trained.seconds))
 
     method.train()
 
@@ -144,6 +147,9 @@ def fit(
             if evaluate and watched:
                 pause = time.perf_counter()
                 accuracy = evaluate()  # on all ranks, which share the work
+                if keep is not None and keep(accuracy):
+                    save(folder.best)
+                    saved = -math.inf  # so that no run goes on from before its best
                 if leader:
                     folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **accuracy)
                 pause = time.perf_counter() - pause
@@ -155,10 +161,10 @@ def fit(
             if stop:
                 break
             if due:
-                save()
+                save(folder.checkpoint, optimizer=optimizer.state_dict())
                 saved = time.perf_counter()
         if trained.step > trained.began:  # a second SIGTERM still does nothing
-            save()
+            save(folder.checkpoint, optimizer=optimizer.state_dict())
     return trained
 
 

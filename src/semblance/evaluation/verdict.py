@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from semblance.systems.method import Empty
@@ -51,7 +51,7 @@ class Run:
 
     lines: of metrics.jsonl. steps, epochs: done. levels: of the loss (Method.constants). without: guards that are off.
     rows: of the table, with "label_free" numbers: raw input, the first networks, the trained ones. diverged: what
-    diverged.json holds.
+    diverged.json holds. kept: the step of the network that is handed out, where that is not the last.
     """
 
     lines: Sequence[Line]
@@ -61,6 +61,7 @@ class Run:
     without: Sequence[str] = ()
     rows: Sequence[dict[str, Any]] = ()
     diverged: dict[str, Any] | None = None
+    kept: int | None = None
 
 
 @dataclass
@@ -70,7 +71,22 @@ class Alarm:
 
 
 def verdict(run: Run) -> Verdict:
-    """The state of a run, and why. Pure: the same numbers give the same words."""
+    """The state of a run, and why; of the network that is handed out where an earlier one is. Pure: the same numbers
+    give the same words."""
+    if run.kept is None:
+        return _judged(run)
+    if run.kept == 0:
+        found = _judged(run)
+        found.headline += " Handed out is the network that it began with: none was better."
+        return found
+    found = _judged(replace(run, lines=[line for line in run.lines if line["step"] <= run.kept]))
+    later = [alarm.evidence.reads for alarm in collapses(run.lines, run.levels)]
+    after = f"; at the end {later[0]}" if later else ""
+    found.headline += f" Handed out is the network of step {run.kept:,} of {run.steps:,}, the best{after}."
+    return found
+
+
+def _judged(run: Run) -> Verdict:
     if run.diverged is not None:
         return _diverged(run.diverged)
     found = gains(run)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semblance.errors import UserError
+from semblance.runs.config import TrainConfig
 from semblance.runs.documents import brief
 from semblance.runtime.atomic_files import write_atomically
 from semblance.shown import shown
@@ -23,6 +24,11 @@ _CALLED = {  # by torch.save of tensors and plain values
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint of tensors and plain values."""
     write_atomically(path, lambda file: torch.save(state, file))
+
+
+def about(config: TrainConfig, fingerprint: str, step: int, seconds: float) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors. fingerprint: of the samples to train on. seconds: trained."""
+    return {"samples": fingerprint, "run": config.identity(), "step": step, "seconds": seconds}
 
 
 def load(path: Path) -> dict[str, Any]:

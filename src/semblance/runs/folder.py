@@ -31,6 +31,11 @@ class RunFolder:
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
+    def best(self) -> Path:
+        """The networks that --keep best has kept, without the state of the optimiser."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
     def beginning(self) -> Path:
         """The networks that a run started with, where those are another run's."""
         return self.path / "checkpoints" / "first.ckpt"

@@ -222,6 +222,9 @@ class Measuring(Group):
     """Neighbours that vote in kNN. Default: 200, or a tenth of the training samples where that is less."""
     knn_temperature: AboveZero | None = None
     """Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1."""
+    keep: Literal["last", "best"] = "last"
+    """The network that is handed out: the last, or of those looked at every eval_every epochs the one that best finds
+    the other view of a held-out sample, where that is better than the last by more than chance."""
 
 
 class Hardware(Group):

@@ -49,6 +49,8 @@ class Summary(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
     steps: Counted
     total_steps: Counted
+    handed_out: Literal["last", "best", "start"] = "last"
+    handed_out_step: Counted | None = None
     epochs: Counted
     max_steps: Counted | None
     table: list[Row]
@@ -74,4 +76,5 @@ def is_whole(values: Any) -> bool:
         found = Summary.model_validate(values)
     except ValidationError:
         return False
-    return found.retrieval is None or len(found.retrieval) == 3
+    stepless = found.handed_out != "last" and found.handed_out_step is None
+    return not stepless and (found.retrieval is None or len(found.retrieval) == 3)

@@ -58,10 +58,15 @@ def like(tensor: Tensor, model: Tensor) -> Tensor:
     return distribute_tensor(tensor, model.device_mesh, model.placements) if isinstance(model, DTensor) else tensor
 
 
-def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a checkpoint's whole tensors, sharding those that are sharded here. Settings of the optimiser stay."""
+def load_networks(method: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load whole tensors, sharding those that are sharded here."""
     own = method.state_dict()
-    method.load_state_dict({name: like(t, own[name]) if name in own else t for name, t in state["method"].items()})
+    method.load_state_dict({name: like(t, own[name]) if name in own else t for name, t in weights.items()})
+
+
+def load(method: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """The same of a checkpoint, with the optimiser's state; its settings stay."""
+    load_networks(method, state["method"])
     settings = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": settings})
     for p, kept in optimizer.state.items():

@@ -1,0 +1,77 @@
+"""Which network of a run is handed out: the last, or what --keep best has kept, the start among it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from semblance.commands.measure import FEWEST, Row, logged
+from semblance.commands.printing import say
+from semblance.data import Source
+from semblance.evaluation.label_free.numbers import where_found
+from semblance.evaluation.ranking import RANKED_BY, best_step, ranking
+from semblance.modalities.looked_at import looked_at
+from semblance.modalities.modality import Modality
+from semblance.runs import checkpoint
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
+from semblance.runtime import fsdp, ranks
+from semblance.systems import Method
+
+
+@dataclass(frozen=True)
+class HandedOut:
+    """network: in a word, as summary.json has it. step: the one after which it was so."""
+
+    network: Literal["last", "best", "start"]
+    step: int
+
+    @property
+    def earlier(self) -> int | None:
+        """The step, where it is not the last."""
+        return None if self.network == "last" else self.step
+
+
+def keeper(folder: RunFolder) -> Callable[[dict[str, float]], bool]:
+    """What `fit` asks whether to keep networks: whether they rank above all of the log's. For all ranks."""
+
+    def better(numbers: dict[str, float]) -> bool:
+        if (found := ranking(numbers)) is None:
+            return False
+        earlier = [ranking(line) for line in folder.read_metrics()]
+        return ranks.broadcast(all(value is None or value < found for value in earlier))
+
+    return better
+
+
+def note_what_is_kept(first: Row, every: int, total: int) -> None:
+    """Where --keep best has nothing to choose by or from. every: steps between evaluations."""
+    if ranking(logged(first)) is None:
+        say(f"--keep best needs {FEWEST} held-out samples to rank networks by: the last will be handed out.")
+    elif not 0 < every < total:
+        say("--keep best: no network is looked at between the start and the last. Give a smaller --eval-every.")
+
+
+def hand_out(
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, last: int
+) -> HandedOut:
+    """Put the networks that are handed out into a method at its end, on all ranks: those that were kept where they rank
+    above the interval of the last's.
+
+    source: all samples. last: the last step.
+    """
+    samples = looked_at(source, config)
+    if config.keep == "last" or len(samples) < FEWEST:
+        return HandedOut("last", last)
+    seen = modality.views_of(method, samples, config, 2)
+    highest = ranking({f"{stream}_{RANKED_BY}": where_found(pairs)[RANKED_BY][2] for stream, pairs in seen.items()})
+    lines = folder.read_metrics()
+    step = ranks.broadcast(best_step(lines, above=highest))
+    if step is None:
+        return HandedOut("last", last)
+    kept = checkpoint.load(folder.best) if folder.best.exists() else {}
+    if kept.get("step") != step:  # networks are kept since a later step, or the file is gone
+        if ranks.world()[0] == 0:
+            say(f"The best was step {step:,}, of which no network was kept: the last is handed out.")
+        return HandedOut("last", last)
+    fsdp.load_networks(method, kept["method"])
+    return HandedOut("best" if step else "start", step)

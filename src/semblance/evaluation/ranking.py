@@ -1,0 +1,23 @@
+"""Which of a run's networks is the best, by what the log says of them without labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+RANKED_BY = "view_percentile"  # of the label-free numbers
+
+
+def ranking(line: Mapping[str, Any]) -> float | None:
+    """The number of a line of the log by which networks are ranked, higher is better: of what two streams make of a
+    sample where there is that, else the mean over streams; None where the line has none."""
+    found = {name: value for name, value in line.items() if name.endswith(RANKED_BY)}
+    between = f"between_{RANKED_BY}"
+    values = [found[between]] if between in found else list(found.values())
+    return sum(values) / len(values) if values else None
+
+
+def best_step(lines: Sequence[Mapping[str, Any]], above: float | None) -> int | None:
+    """The step of the highest, the first of equals, where that is above a number; None where there is none. Step 0 is
+    the start."""
+    ranked = [(value, -line["step"]) for line in lines if (value := ranking(line)) is not None]
+    value, step = max(ranked, default=(0.0, 0))
+    return -step if ranked and above is not None and value > above else None
