@@ -6,6 +6,7 @@ from textwrap import fill, indent
 from typing import Any, Literal
 
 from semblance.runs.options import GROUPED, TrainOptions, bare
+from semblance.runtime.getting_ready import getting_ready
 
 Network = Literal["student", "teacher"]
 
@@ -15,6 +16,7 @@ def train(method: str | None = None, **options: Any) -> dict[str, Any]:
 
     Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
     """
+    getting_ready()
     from semblance.commands import train as command
 
     return command.train(TrainOptions.of({"method": method} | options))
@@ -74,6 +76,7 @@ def evaluate(
     devices
         Devices (GPUs, or processes on a CPU) on this machine; torchrun and Slurm decide it themselves.
     """
+    getting_ready()
     from semblance.commands import evaluate as command
 
     return command.evaluate(
@@ -114,6 +117,7 @@ def embed(
     network
         Of a method with a slow copy of its backbone, the student or the teacher. Default: as for evaluate.
     """
+    getting_ready()
     from semblance.commands import embed as command
 
     return command.embed(

@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, UnknownOptionE
 from semblance import __version__, api
 from semblance.errors import UserError
 from semblance.runs.options import GROUPED, TrainOptions, misnamed
-from semblance.runtime.terminal import console
+from semblance.runtime.getting_ready import getting_ready
 
 UNSPOKEN = {"views"}  # options that a word on a command line cannot say
 _HEADINGS = {
@@ -24,6 +24,7 @@ _HEADINGS = {
 
 def train(*method: str, **flags: Any) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report."""
+    getting_ready()
     from semblance.commands import train as command
 
     if method:  # positional
@@ -113,6 +114,7 @@ def report(run: str, *, data: str | None = None) -> Path:
     data
         Where its samples lie now, if they have moved.
     """
+    getting_ready()
     from semblance.commands import report as command
 
     return command.report(run, data)
@@ -167,7 +169,7 @@ def lesson(
     seed
         Every random choice follows from it.
     """
-    console(stderr=True).print("Getting ready ...")  # before torch, which takes seconds to import
+    getting_ready()
     from semblance.commands import lesson as command
 
     return command.lesson(methods, out=out, clips=clips, without=without or (), steps=steps, seed=seed)

@@ -14,7 +14,7 @@ from semblance.evaluation.label_free import spread
 from semblance.evaluation.label_free.dimension import distances, tree_dimension, tree_length, two_nn
 from semblance.evaluation.label_free.interval import interval
 from semblance.evaluation.label_free.lidar import DELTA, lidar
-from semblance.evaluation.label_free.two_views import alignment, find_other_view, uniformity
+from semblance.evaluation.label_free.two_views import alignment, find_other_view, repeatability, uniformity
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -131,6 +131,20 @@ def test_places_are_counted_both_ways() -> None:
     similar = one @ other.T
     places = [1 + int((row > row[i]).sum()) for matrix in (similar, similar.T) for i, row in enumerate(matrix)]
     assert find_other_view(one, other).percentile.tolist() == pytest.approx([1 - (p - 1) / 2 for p in places])
+
+
+def test_repeatability_is_the_share_of_variance_between_pictures() -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture, *views = (torch.randn(60, 200, generator=generator) for _ in range(3))
+    one, other = (picture + 0.5 * view for view in views)
+    a, b = (F.normalize(rows.double(), dim=1) for rows in (one, other))
+    far = torch.cdist(a, b).square()
+    off = ~torch.eye(60, dtype=torch.bool)
+    found = repeatability(one, 7 * other)
+    assert found == pytest.approx(1 - (far.diagonal().mean() / far[off].mean()).item(), abs=1e-9)
+    assert found == pytest.approx(1 / 1.25, abs=0.02)  # variances 1 between pictures, 0.25 between views
+    assert repeatability(one, one) == pytest.approx(1, abs=1e-9)
+    assert repeatability(torch.ones(9, 3), torch.ones(9, 3)) == repeatability(torch.zeros(9, 3), torch.zeros(9, 3)) == 0
 
 
 def test_alignment_and_uniformity_are_those_of_the_authors() -> None:

@@ -24,6 +24,8 @@ def load(modality: Modality, config: TrainConfig) -> Source[Any]:
 
     A UserError where ranks see different ones: they would train on silently, each on its own.
     """
+    if ranks.world()[0] == 0:
+        say(f"Reading {shown(config.data)} ...")
     first = ranks.first_here()
     if not first:
         ranks.any_rank(False)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semblance.commands import begin
 from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say, status
 from semblance.data.samples import Samples
@@ -30,7 +31,7 @@ def embed(
     if out is not None:
         with _writing(out):  # before the work, so that it is not done in vain
             out.parent.mkdir(parents=True, exist_ok=True)
-    source = modality.load(opened.config)
+    source = begin.load(modality, opened.config)
     method = opened.method()
     with status(f"Embedding {modality.samples}"):
         features, parts = modality.features(method, source, opened.config)

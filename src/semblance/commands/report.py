@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from semblance.commands import begin
 from semblance.commands.doctor import judge
 from semblance.commands.evaluate import first_row_of, note_where_it_stands
 from semblance.commands.finish import draw, measured_summary
@@ -24,7 +25,7 @@ def report(run: str, data: str | None = None) -> Path:
     modality, folder = opened.modality, opened.folder
     if folder is None or not opened.state:
         raise UserError(f"{shown(run)} has no checkpoint to draw a report from.")
-    source = modality.load(opened.config)
+    source = begin.load(modality, opened.config)
     if not opened.is_own(source.train):
         raise UserError(
             f"The samples of {shown(source.train.name)} are not those that {shown(run)} was trained on: name those "

@@ -77,7 +77,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
                     config.save(folder.config)
                 announce(config, source, modality, device)
             if config.compile:
-                _compile(method)
+                _compile(method, leader)
             kept = folder.best if config.keep == "best" else None
             first = first_row(method, source, config, modality, leader=leader, keep=None if old else kept)
             per_epoch, total = run_length(config, len(source.train))
@@ -146,8 +146,10 @@ def _spread(method: Method, config: TrainConfig, device: torch.device) -> None:
             fsdp.shard(method, method.backbone, device)
 
 
-def _compile(method: Method) -> None:
+def _compile(method: Method, leader: bool) -> None:
     """Compile the backbone, and teachers of its kind, at their first call; what does not compile runs as it is."""
+    if leader:
+        say("Compiling the backbone within the first step ...")
     torch._dynamo.config.suppress_errors = True
     for part in method.modules():
         if type(part) is type(method.backbone):

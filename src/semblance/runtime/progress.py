@@ -1,11 +1,13 @@
 """Progress bars on stderr: for a run, with loss, samples per second and time left, and for other work."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,19 +29,32 @@ def duration(seconds: float) -> str:
     return str(timedelta(seconds=round(min(seconds, 1e12))))
 
 
+class Lines:
+    """Lines now and then where no bar can be drawn: the first after five seconds, then one every half minute."""
+
+    def __init__(self, terminal: Console, visible: bool) -> None:
+        self.console = terminal
+        self.due = time.perf_counter() + 5 if visible and not terminal.is_terminal else math.inf
+
+    def say(self, text: str) -> None:
+        now = time.perf_counter()
+        if now > self.due:
+            self.due = now + 30
+            self.console.print(text, soft_wrap=True)
+
+
 class Progress:
-    """A run's steps on stderr: a bar on a terminal, else a line every half minute. Speed is that of the last one."""
+    """A run's steps on stderr: a bar on a terminal, else lines. Speed is that of the last half minute."""
 
     def __init__(self, title: str, total: int, batch_size: int, visible: bool = True) -> None:
         self.total, self.batch_size, self.loss = total, batch_size, float("nan")
         self.seen: deque[tuple[float, int]] = deque()
-        self.title, self.console = shown(title), console(stderr=True)
-        at_terminal = self.console.is_terminal
-        self.lines, self.said = visible and not at_terminal, time.perf_counter()
+        self.title, terminal = shown(title), console(stderr=True)
+        self.lines = Lines(terminal, visible)
         self.bar = Bar(
             TextColumn("{task.description}", "bold", markup=False), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}", markup=False), TimeElapsedColumn(), console=self.console,
-            disable=not (visible and at_terminal), refresh_per_second=4,
+            TextColumn("{task.fields[state]}", markup=False), TimeElapsedColumn(), console=terminal,
+            disable=not (visible and terminal.is_terminal), refresh_per_second=4,
         )  # fmt: skip
 
     def __enter__(self) -> "Progress":
@@ -60,17 +75,16 @@ class Progress:
             left = duration((self.total - step) * self.batch_size / speed)
             state = f"loss {self.loss:.3f}  {speed:,.0f} samples/s  {left} left"
             self.bar.update(self.task, completed=step, state=state)
-            if self.lines and now - self.said > 30:  # where no bar can be drawn
-                self.said = now
-                self.console.print(f"step {step:,} of {self.total:,}  {state}", soft_wrap=True)
+            self.lines.say(f"step {step:,} of {self.total:,}  {state}")
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items in turn, with a bar of their own while they last."""
         task = self.bar.add_task("", total=len(items), state=what)
         try:
-            for item in items:
+            for done, item in enumerate(items, 1):
                 yield item
                 self.bar.advance(task)
+                self.lines.say(f"{what}: {done:,} of {len(items):,}")
         finally:  # also when the loop is left early
             self.bar.remove_task(task)
 
@@ -87,12 +101,16 @@ class Progress:
 
 
 def with_progress(title: str, results: Iterable[T], total: int) -> Iterator[T]:
-    """The results as they come, with a bar on a terminal."""
-    terminal = console(stderr=True)
+    """The results as they come, with a bar on a terminal, else lines."""
+    terminal, started = console(stderr=True), time.perf_counter()
     bar = Bar(
         TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
         TimeRemainingColumn(elapsed_when_finished=True), console=terminal, transient=True,
         disable=not terminal.is_terminal,
     )  # fmt: skip
+    lines = Lines(terminal, True)
     with bar:
-        yield from bar.track(results, total, description=shown(title))
+        for done, result in enumerate(bar.track(results, total, description=shown(title)), 1):
+            yield result
+            left = duration((time.perf_counter() - started) * (total - done) / done)
+            lines.say(f"{shown(title)}: {done:,} of {total:,}, {left} left")

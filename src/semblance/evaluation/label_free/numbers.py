@@ -11,7 +11,7 @@ from semblance.evaluation.label_free.dimension import distances, tree_dimension,
 from semblance.evaluation.label_free.interval import interval
 from semblance.evaluation.label_free.lidar import lidar
 from semblance.evaluation.label_free.spread import deviation, rankme, spectrum, unit_deviation
-from semblance.evaluation.label_free.two_views import alignment, find_other_view, uniformity
+from semblance.evaluation.label_free.two_views import alignment, find_other_view, repeatability, uniformity
 
 SHOWN = 64  # of the spectrum
 
@@ -39,6 +39,7 @@ def numbers(pairs: Tensor, many: Tensor | None = None) -> dict[str, Any]:
         "deviation": list(interval(deviation, one)),
         "rankme": list(interval(rankme, one)),
         "alignment": list(interval(alignment, one, other)),
+        "repeatability": list(interval(repeatability, one, other)),
         "uniformity": list(interval(uniformity, one)),
         "two_nn": of_distances(two_nn),
         "tree_dimension": of_distances(tree_dimension),
@@ -57,7 +58,7 @@ def points(pairs: Tensor) -> dict[str, float]:
     values = {
         "view_percentile": _mean(found.percentile), "view_first": _mean(found.first),
         "unit_deviation": unit_deviation(one), "deviation": deviation(one), "rankme": rankme(one),
-        "alignment": alignment(one, other), "uniformity": uniformity(one),
+        "alignment": alignment(one, other), "repeatability": repeatability(one, other), "uniformity": uniformity(one),
         "two_nn": two_nn(between), "tree_dimension": tree_dimension(between),
     }  # fmt: skip
     return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -43,6 +43,21 @@ def alignment(one: Tensor, other: Tensor) -> float:
     return (a - b).square().sum(1).mean().item()
 
 
+def repeatability(one: Tensor, other: Tensor) -> float:
+    """Which share of the spread on the unit sphere is of the picture and not of the view: (N, D) twice.
+
+    1 - E|a_i - b_i|^2 / E|a_i - b_j|^2, an intraclass correlation (Nakagawa & Schielzeth 2010): 1 where the two views
+    of a picture coincide, 0 where they are as far as those of others, and where all rows are one direction.
+    """
+    near = alignment(one, other)
+    a, b = (F.normalize(view.double(), dim=1) for view in (one, other))
+    n = len(a)
+    products = (a.sum(0) @ b.sum(0) - (a * b).sum()).item() / (n * (n - 1))  # of different pictures, on average
+    lengths = (a.square().sum() + b.square().sum()).item() / n  # 2, but of rows that are 0
+    far = lengths - 2 * products
+    return 1 - near / far if far > 1e-12 else 0.0
+
+
 def uniformity(z: Tensor) -> float:
     """Log of the mean over pairs of exp(-2 d^2) on the unit sphere: (N, D); -4 at least, 0 where all rows are one
     direction (Wang & Isola 2020: github.com/ssnl/align_uniform)."""
