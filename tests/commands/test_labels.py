@@ -84,8 +84,10 @@ def test_evaluate_understands_the_data_as_the_run_did(
     told = capsys.readouterr().err
     assert "--labels of the run: not of the data that is named now." in told and "(left 20, right 20) by folder" in told
     assert len(by_folder) == 3 and "may have been trained" not in told
-    with pytest.raises(UserError, match=r"no labels.*--labels FILE\.csv"):
-        sb.evaluate(str(out), unlabelled=True)
+    without = sb.evaluate(str(out), unlabelled=True)
+    assert all("knn_top1" not in row and "view_percentile" in row["label_free"]["pictures"] for row in without)
+    told = capsys.readouterr()
+    assert "no labels" in told.err and "--labels FILE.csv" in told.err and "other view nearer than" in told.out
 
 
 def test_a_run_goes_on_as_it_was_understood(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from semblance.commands import begin
-from semblance.commands.measure import extent, first_row, table
+from semblance.commands.measure import extent, first_row, measurable, table
 from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, print_tables, say
 from semblance.data import Source
@@ -11,6 +11,7 @@ from semblance.engine.loop import run_length
 from semblance.errors import UserError
 from semblance.modalities.build import at_the_start
 from semblance.modalities.modality import Evaluation
+from semblance.report.tables import without_labels
 from semblance.runs.options import TrainOptions
 from semblance.runtime import ranks
 from semblance.runtime.launch import Launch
@@ -19,7 +20,8 @@ from semblance.shown import shown
 
 
 def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given: Any) -> list[dict[str, Any]]:
-    """The rows of raw input, of the networks before training, and of the trained ones; or on labelled sounds."""
+    """The rows of raw input, of the networks before training, and of the trained ones; or on labelled sounds. Without
+    labels a row has what can be said without."""
     if problems := TrainOptions.of({"devices": devices}).problems:
         raise UserError(*problems)
     with Launch() as launch, told_when_short():
@@ -42,12 +44,6 @@ def evaluate(run: str, *, network: str | None = None, devices: int = 1, **given:
 def _on_samples(opened: Opened) -> Evaluation:
     modality = opened.modality
     source = begin.load(modality, opened.config)
-    if not modality.measurable(source):
-        raise UserError(
-            f"{shown(source.train.name)} has no labels to measure accuracy on. {' '.join([*source.notes, 'Put'])} the "
-            f"{modality.samples} of each class in a folder of its own, give --labels FILE.csv, or name a labelled "
-            "set with --data."
-        )
     method, config = opened.method(source.train), opened.config
     if opened.resplit and not opened.is_own(source.train):
         opened.notes.append("These parts are not the run's: it may have been trained on what is held out now.")
@@ -57,8 +53,16 @@ def _on_samples(opened: Opened) -> Evaluation:
     first = first_row_of(opened, source, leader=leader)
     rows, parts = table(method, source, config, modality, first, opened.earlier, leader=leader)
     numbers = {"table": rows} | modality.numbers(method, source, config, rows, parts)
-    title = extent(source, measured, modality)
-    return Evaluation(rows, title, modality.tables(numbers), source.skipped, numbers.get("protocol", ""), source.notes)
+    if not measurable(source, modality):
+        told = (
+            f"{shown(source.train.name)} has no labels to measure accuracy on. Put the {modality.samples} of each "
+            "class in a folder of its own, give --labels FILE.csv, or name a labelled set with --data."
+        )
+        if not any("label_free" in row for row in rows):
+            raise UserError(told, *source.notes)
+        opened.notes.append(told)
+    title, printed = extent(source, measured, modality), modality.tables(numbers) or without_labels(rows)
+    return Evaluation(rows, title, printed, source.skipped, numbers.get("protocol", ""), source.notes)
 
 
 def note_where_it_stands(opened: Opened, source: Source[Any]) -> None:

@@ -11,6 +11,7 @@ from semblance.data import Source
 from semblance.engine.loop import Trained
 from semblance.modalities.modality import Modality, Parts
 from semblance.report.page import write_report
+from semblance.report.tables import without_labels
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.shown import shown
@@ -36,7 +37,7 @@ def finish(
         folder.write(folder.summary, summary)
         tell(found)
         title = extent(source, source.sampled(config.eval_samples), modality)
-        print_tables(modality.tables(summary), title)
+        print_tables(modality.tables(summary) or without_labels(summary["table"]), title)
         if "protocol" in summary:
             say(summary["protocol"], result=True)
         print_skipped(summary["skipped"])
