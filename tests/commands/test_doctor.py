@@ -1,9 +1,11 @@
 """`semblance doctor`, and the verdict where `train` ends: of runs that learnt nothing, whole or not."""
 
 import json
+import shlex
 import shutil
 from contextlib import redirect_stderr
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from command_line import run as semblance
 
 import semblance as sb
+from semblance.evaluation.advice import Advice
+from semblance.runs.config import TrainConfig
 
 QUICK = {"backbone": "resnet10-w8-cifar", "image_size": 16, "batch_size": 16, "workers": 0, "recipe": "quick"}
 
@@ -47,9 +51,25 @@ def test_a_collapse_is_the_first_thing_said(
     )
     assert semblance(monkeypatch, "doctor", str(run)) == 3
     told = capsys.readouterr().out
-    assert told.startswith(found["headline"]) and "--without" in told and "deviation" in told
+    assert told.startswith(found["headline"]) and "semblance train vicreg --data" in told and "deviation" in told
     assert semblance(monkeypatch, "doctor", str(run), "--json") == 3
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
+
+
+def test_advice_is_a_command_that_runs(
+    collapsed: tuple[Path, dict, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, summary, _ = collapsed
+    config = TrainConfig.load(run / "config.yaml")
+    own = Advice(str(run), "semblance train", config.lr, config.epochs, config.max_steps)
+    given = [*summary["verdict"]["advice"], own.longer(), *own.other_rates(), own.lower_rate()]
+    commands = [shlex.split(told[told.index("semblance train") :])[1:] for told in given]
+    assert len(commands) == 5
+    for command in commands:
+        capsys.readouterr()
+        assert semblance(monkeypatch, *command, "--dry-run") == 0
+        told = capsys.readouterr().out
+        assert all(value in told for flag, value in pairwise(command) if flag in ("--lr", "--epochs")), told
 
 
 def test_a_collapse_is_told_while_it_runs(collapsed: tuple[Path, dict, str]) -> None:

@@ -9,13 +9,14 @@ import torch
 from semblance import modalities
 from semblance.commands.printing import say
 from semblance.errors import UserError
+from semblance.evaluation.advice import Advice
 from semblance.evaluation.verdict import Run, Verdict, finite, verdict
 from semblance.modalities.build import build
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
 from semblance.runs.folder import RunFolder
 from semblance.runtime.bounded_text import read_text
-from semblance.shown import shown
+from semblance.shown import quoted, shown
 
 EXIT = {"learnt": 0, "little": 0, "collapsed": 3, "diverged": 3, "too-short": 4, "cannot-tell": 4}
 
@@ -44,7 +45,9 @@ def judge(
             diverged = found if isinstance(found, dict) else None
     epochs = max((line["epoch"] for line in lines if finite(line.get("epoch"))), default=0.0)
     kept = summary["handed_out_step"] if summary.get("handed_out", "last") != "last" else None
-    return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged, kept))
+    anew = f"semblance train {quoted(config.method)} --data {quoted(config.data)} --recipe {config.recipe}"
+    advice = Advice(quoted(folder.path), anew, config.lr, config.epochs, config.max_steps)
+    return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged, kept, advice))
 
 
 def levels_of(config: TrainConfig, lines: list[dict[str, Any]]) -> dict[str, float]:

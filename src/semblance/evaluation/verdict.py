@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from semblance.evaluation.advice import Advice
 from semblance.systems.method import Empty
 
 State = Literal["learnt", "little", "collapsed", "diverged", "too-short", "cannot-tell"]
@@ -52,6 +53,7 @@ class Run:
     lines: of metrics.jsonl. steps, epochs: done. levels: of the loss (Method.constants). without: guards that are off.
     rows: of the table, with "label_free" numbers: raw input, the first networks, the trained ones. diverged: what
     diverged.json holds. kept: the step of the network that is handed out, where that is not the last.
+    advice: what to do next, of this run.
     """
 
     lines: Sequence[Line]
@@ -62,6 +64,7 @@ class Run:
     rows: Sequence[dict[str, Any]] = ()
     diverged: dict[str, Any] | None = None
     kept: int | None = None
+    advice: Advice = Advice()
 
 
 @dataclass
@@ -88,7 +91,7 @@ def verdict(run: Run) -> Verdict:
 
 def _judged(run: Run) -> Verdict:
     if run.diverged is not None:
-        return _diverged(run.diverged)
+        return _diverged(run)
     found = gains(run)
     alarms = collapses(run.lines, run.levels)
     evidence = [*found, *(alarm.evidence for alarm in alarms)]
@@ -96,7 +99,7 @@ def _judged(run: Run) -> Verdict:
     alike = _alike(run.rows)
     if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
         told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."
-        return Verdict("too-short", told, evidence, ["Train for longer: ten epochs at least, and some hundred steps."])
+        return Verdict("too-short", told, evidence, [run.advice.longer()])
     learnt = bool(found) and all(e.value - (e.reference or 0) >= GAIN for e in found)
     spread = [alarm for alarm in alarms if not alarm.evidence.name.startswith("loss")]
     if learnt and not spread:
@@ -106,19 +109,19 @@ def _judged(run: Run) -> Verdict:
         return Verdict("cannot-tell", told, evidence, since=spread[0].since)
     if alike:
         told = f"Cannot tell: {alike.reads}, so there is nothing to learn."
-        return Verdict("cannot-tell", told, [*evidence, alike], ["Look at the pictures: are they all alike, or blank?"])
+        return Verdict("cannot-tell", told, [*evidence, alike], [run.advice.look()])
     if alarms:
         first = min(alarms, key=lambda alarm: alarm.since)
         why = f" {off}." if off else ""
         told = f"It collapsed, since step {first.since:,}: {first.evidence.reads}.{why}"
-        return Verdict("collapsed", told, evidence, _against_collapse(run), first.since)
+        return Verdict("collapsed", told, evidence, run.advice.against_collapse(run.without), first.since)
     if not found:
         told = "Cannot tell: no sign of a collapse in the log, and no numbers of what was learnt."
-        return Verdict("cannot-tell", told, evidence, ["Let the run end, or measure it: semblance report RUN."])
+        return Verdict("cannot-tell", told, evidence, [run.advice.measure()])
     if off:
         told = f"Cannot tell: {found[0].reads}; {off}, so the loss says nothing."
-        return Verdict("cannot-tell", told, evidence, ["Train with its guards on."])
-    advice = ["Train for longer, or try another --lr: a third and three times of it."]
+        return Verdict("cannot-tell", told, evidence, run.advice.against_collapse(run.without))
+    advice = [run.advice.longer(), *run.advice.other_rates()]
     return Verdict("little", f"It learnt little: {found[0].reads}.", evidence, advice)
 
 
@@ -251,17 +254,11 @@ def _alike(rows: Sequence[dict[str, Any]]) -> Evidence | None:
     return Evidence("telling", share, TELLING, f"{share:.0%} of the pictures hold anything that others have not")
 
 
-def _diverged(about: dict[str, Any]) -> Verdict:
+def _diverged(run: Run) -> Verdict:
+    about = run.diverged or {}
     step, lost = about.get("step", 0), about.get("weights") or []
     what = f"{lost[0]} is no longer a finite number" if lost else f"the loss is {about.get('loss')}"
-    advice = ["Begin anew with a tenth of the --lr, or with --clip-grad 1."]
-    return Verdict("diverged", f"It diverged at step {step:,}: {what}.", [], advice, step)
-
-
-def _against_collapse(run: Run) -> list[str]:
-    if run.without:
-        return [f"Train without --without {' '.join(run.without)}."]
-    return ["Try a lower --lr, a larger --batch-size, or another method."]
+    return Verdict("diverged", f"It diverged at step {step:,}: {what}.", [], [run.advice.lower_rate()], step)
 
 
 def finite(value: Any) -> bool:
