@@ -1,5 +1,6 @@
 """Groups of a whole set: the authors' results, and what holds for any data."""
 
+import math
 from functools import partial
 
 import pytest
@@ -9,7 +10,16 @@ from scipy.optimize import linear_sum_assignment
 
 from semblance.errors import UserError
 from semblance.systems import grouping
-from semblance.systems.grouping import balanced_labels, kmeans, nearest, spherical_kmeans, whiten
+from semblance.systems.grouping import (
+    balanced_labels,
+    count_used,
+    kmeans,
+    mean_entropy,
+    nearest,
+    same_group,
+    spherical_kmeans,
+    whiten,
+)  # fmt: skip
 
 
 def blobs(noise, centres: int = 4, each: int = 50) -> torch.Tensor:
@@ -166,3 +176,11 @@ def test_an_empty_cluster_takes_half_of_the_largest_on_its_other_side():
     expected = torch.tensor([4.0, 8])
     torch.testing.assert_close(centroids[1:], torch.stack([expected * (1 - shift), expected * (1 + shift)]))
     assert counts.tolist() == [3, 5, 4]
+
+
+def test_what_is_told_of_groups() -> None:
+    assert count_used(torch.tensor([3, 3, 0]), 5).item() == 2
+    uniform, sure = torch.full((2, 4), 0.25), torch.eye(4)[:2]
+    assert mean_entropy(uniform).item() == pytest.approx(math.log(4)) and mean_entropy(sure).item() == 0
+    assert mean_entropy(torch.cat([uniform, sure])).item() == pytest.approx(math.log(4) / 2)
+    assert same_group(sure, torch.eye(4)[[0, 3]]).item() == 0.5

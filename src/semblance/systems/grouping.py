@@ -139,6 +139,16 @@ def count_used(labels: Tensor, groups: int) -> Tensor:
     return (group_sizes(labels, groups) > 0).sum()
 
 
+def mean_entropy(shares: Tensor) -> Tensor:
+    """Of rows of probabilities (N, K), in [0, ln K]: 0 where each is sure, ln K where none tells anything apart."""
+    return torch.special.entr(shares).sum(1).mean()
+
+
+def same_group(one: Tensor, other: Tensor) -> Tensor:
+    """The share of rows whose largest is the same: scores or probabilities (N, K), (N, K) -> [0, 1]."""
+    return (one.argmax(1) == other.argmax(1)).to(one.dtype).mean()
+
+
 def _blocks(x: Tensor, k: int) -> Sequence[Tensor]:
     return x.split(max(1, SCORES_AT_ONCE // k))
 

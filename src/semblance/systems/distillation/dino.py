@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from semblance.losses import swapped_prediction
 from semblance.nets.multi_crop import multi_crop
 from semblance.nets.positions import dinos_positions
+from semblance.systems.grouping import mean_entropy, same_group
 from semblance.systems.method import Clock, Embeddings, Empty, Method, ema, embedding_std, rising_momentum, unit
 from semblance.systems.recipe import Amount, Count, Natural, Positive, Recipe, Share
 from semblance.views.view import View
@@ -106,8 +107,10 @@ image ─┬─ all crops ──── backbone ─ projector ─ last layer ─
             outputs = outputs - self.centre
         teachers = [F.softmax(t / self.temperature_at(clock), dim=1) for t in outputs.unbind(1)]
         loss = swapped_prediction(students, teachers, self.student_temperature)
-        entropy = -torch.stack([(t * t.clamp(min=1e-12).log()).sum(1).mean() for t in teachers]).mean()
-        return loss, {"embedding_std": embedding_std(z["student"][:, 0]), "teacher_entropy": entropy}
+        return loss, {
+            "embedding_std": embedding_std(z["student"][:, 0]), "teacher_entropy": mean_entropy(torch.cat(teachers)),
+            "teacher_agreement": same_group(students[1], teachers[0]),  # on two views
+        }  # fmt: skip
 
     def temperature_at(self, clock: Clock) -> float:
         """The teacher's temperature, which rises once per epoch."""
