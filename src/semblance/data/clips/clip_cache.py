@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semblance.data.clips.bounds import blocks
 from semblance.data.clips.even_frames import Clip
 from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
@@ -46,22 +47,35 @@ def decode_clips(
 ) -> Decoded | None:
     """Decode every item in threads into memory, showing progress on a terminal; None where they take more bytes than
     `most`, though their headers said less."""
-    found, taken = Decoded(), 0
-    for i, clip in enumerate(decode_in_threads(title, len(items), lambda i: decode(items[i]), workers)):
+    found, taken, lock = Decoded(), 0, Lock()
+
+    def keep(i: int) -> Clip | None:
+        nonlocal taken
+        if taken > most:
+            return None
+        clip = decode(items[i])
+        with lock:  # counted where it is decoded: what is done waits for those before it
+            taken += clip.frames.nbytes + clip.sound.nbytes
+        # In memory, where a large one is not yet, and without what was cut off.
+        return None if taken > most else replace(clip, frames=_copied(clip.frames), sound=_copied(clip.sound))
+
+    for i, clip in enumerate(decode_in_threads(title, len(items), keep, workers)):
+        if clip is None:
+            return None
         if not isinstance(clip, Clip):
             found.skipped.append((str(items[i]), reason(clip)))
             continue
-        taken += clip.frames.nbytes + clip.sound.nbytes
-        if taken > most:
-            return None
         found.kept.append(i)
-        # In memory, where a large one is not yet, and without what was cut off.
-        found.frames.append(clip.frames.clone())
+        found.frames.append(clip.frames)
         found.sizes.append(clip.size)
-        found.sounds.append(clip.sound.clone())
+        found.sounds.append(clip.sound)
         for kind in clip.told:
             found.told.add(kind, str(items[i]))
     return found
+
+
+def _copied(values: Tensor) -> Tensor:
+    return torch.cat([part.clone() for part in blocks(values)]) if len(values) else values.clone()
 
 
 def decode_to_disk(
@@ -104,8 +118,9 @@ def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any
             clip = decode(items[i])
             with disk_cache.telling(), lock:
                 begin = [pixels.tell() // clip.frames[0].nbytes, waves.tell() // 2]
-                pixels.write(clip.frames.numpy().data)
-                waves.write(clip.sound.numpy().data)
+                for file, values in ((pixels, clip.frames), (waves, clip.sound)):
+                    for part in blocks(values):
+                        file.write(part.numpy().data)
             return [i, *clip.size, begin[0], len(clip.frames), begin[1], len(clip.sound)], clip.told
 
         rows, skipped, told = [], [], Tally()

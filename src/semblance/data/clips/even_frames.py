@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from semblance.data.clips.bounds import Bound, Spool
+from semblance.data.clips.bounds import Bound, Spool, blocks
 from semblance.data.pictures.decode import resize
 
 WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
@@ -49,7 +49,8 @@ class Clip:
         if begins > 0:
             later = Spool(np.int16)
             later.add(np.zeros(begins, np.int16))
-            later.add(sound.numpy())
+            for part in blocks(sound):
+                later.add(part.numpy())
             sound = later.tensor()
         unused = max(count - kept, len(self.sound) / rate * fps - kept) / fps
         told = [*self.told, ALONE] if unused > _ALONE else self.told
