@@ -19,7 +19,7 @@ from video_fixtures import RATE, film, flash_and_beep, sound_file, sound_track, 
 
 from semblance.data.clips import pyav, torchcodec
 from semblance.data.clips.cut_short import MORE, SEEMS_CUT, check_end
-from semblance.data.clips.even_frames import ALONE, ENDS, EvenFrames
+from semblance.data.clips.even_frames import ALONE, ENDS, TILTED, EvenFrames
 from semblance.data.clips.media import decode_clip, decode_sound, probe, reader
 from semblance.data.clips.sound_track import GAPS, MUTE, SoundTrack
 from semblance.data.pictures.decode import resize
@@ -145,6 +145,39 @@ def test_all_eight_orientations_are_shown_as_meant(transposed: bool, flipped: bo
     corners = [shown[:, 4:12, 4:12], shown[:, 4:12, 20:28], shown[:, 20:28, 4:12]]
     assert [int(corner.mean((1, 2)).argmax()) for corner in corners] == [0, 1, 2]
     assert shown[:, 20:28, 20:28].std() < 20
+
+
+def turned(a: float, b: float, c: float, d: float) -> bytes:
+    """A film whose MP4 has the display matrix."""
+    data = bytearray(encode(*film(), fps=8, rate=RATE))
+    at = data.find(b"tkhd") + 44
+    a, b, c, d = (round(value * 65536) for value in (a, b, c, d))
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    return bytes(data)
+
+
+@EITHER
+@pytest.mark.parametrize("degrees", [0, 0.5, 7, 45, 90, 100, 135, 180, 225, 270, 315, 359])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_angles_that_are_no_quarter_turns_are_told(degrees: float, mirrored: bool) -> None:
+    a, b = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    data = turned(a, b, *((b, -a) if mirrored else (-b, a)))
+    assert (TILTED in decode_clip(data, 16, 8.0, RATE).told) == (degrees % 90 > 0)
+
+
+@EITHER
+def test_stretching_is_told_and_scaling_or_no_matrix_is_not() -> None:
+    for matrix, told in (((2, 0, 0, 1), True), ((0, 1, -1.5, 0), True), ((1, 0, 0.3, 1), True), ((2, 0, 0, 2), False),
+                         ((0, 0, 0, 0), False)):  # fmt: skip
+        assert (TILTED in decode_clip(turned(*matrix), 16, 8.0, RATE).told) == told, matrix
+
+
+@BOTH
+@pytest.mark.parametrize("degrees", [45, 135, 225, 315])
+def test_half_a_quarter_is_turned_alike_by_both_libraries(degrees: float) -> None:
+    a, b = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    one, other = (module.read_clip(turned(a, b, -b, a), 16, 8.0, RATE, False) for module in (pyav, torchcodec))
+    assert torch.equal(one.frames, other.frames) and one.told == other.told
 
 
 @EITHER

@@ -15,10 +15,12 @@ WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 JOINED = 1.0  # seconds by which times run back where recordings were joined; less is jitter
 REPEATING = ("theora",)  # codecs whose last frame may be shown by packets without content, which demuxers drop
 _ALONE = 0.5  # seconds of one stream without the other that a person is told of
+_EXACT = 0.001  # of a display matrix's numbers: a sixteenth of a degree
 _SHORT = 0.3  # seconds missing at the end that a person is told of
 
 ENDS = "The file ends earlier than it declares"
 RESTARTED = "Times start again, as in joined recordings, and only what comes first is used"
+TILTED = "The picture is to be turned by less than quarters, or stretched, and the nearest quarter turn is used"
 ALONE = f"Over {_ALONE:g} s of picture without sound or sound without picture is left out"
 
 
@@ -142,3 +144,12 @@ def oriented(pixels: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
     if abs(b) + abs(c) > abs(a) + abs(d):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def tilted(matrix: Sequence[int] | None) -> list[str]:
+    """What a Tally is to say where a display matrix asks for more than one of the eight orientations."""
+    if matrix is None:
+        return []
+    straight, crossed = ([abs(matrix[i]) for i in places] for places in ((0, 4), (1, 3)))
+    less, more = sorted((straight, crossed), key=sum)
+    return [TILTED] if max(less) > _EXACT * max(more) or min(more) < (1 - _EXACT) * max(more) else []

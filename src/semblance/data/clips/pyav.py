@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.clips.bounds import MOST_PIXELS, Head, most_pixels
-from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
+from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented, tilted
 from semblance.data.clips.sound_track import SoundTrack
 from semblance.errors import UserError
 
@@ -31,7 +31,8 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
     """As media.decode_clip."""
     with _open(data) as container:
         video, audio = _best(container, "video"), None if silent else _best(container, "audio")
-        frames = EvenFrames(canvas, fps, video.average_rate, _Upright(), len(data))
+        upright = _Upright()
+        frames = EvenFrames(canvas, fps, video.average_rate, upright, len(data))
         sound, samples = SoundTrack(rate, _Resampler, len(data)), _Samples()
         times = _chunk_times(data)
         for stream, frame in _decoded(container, [s for s in (video, audio) if s is not None]):
@@ -42,7 +43,7 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
                 sound.add(*samples.of(frame))
         frames.finish(*_declared(container, video), sound.end, repeats=video.codec_context.name in REPEATING)
     wave = torch.empty(0, dtype=torch.int16) if silent else sound.wave()
-    clip = Clip(frames.frames, frames.size, wave, frames.told + sound.told)
+    clip = Clip(frames.frames, frames.size, wave, frames.told + tilted(upright.matrix) + sound.told)
     return clip if silent else clip.common(fps, rate, sound.start - frames.start)
 
 
