@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -90,10 +91,10 @@ def decode_to_disk(
     folder = disk_cache.place(identity)
     with disk_cache.telling():
         notes = []
-        found = _map(folder, items, canvas)
+        found = _map(folder, canvas)
         if found is None:
             if folder.exists():
-                notes.append(f"{shown(folder)} was damaged, and is made anew.")
+                notes.append(f"{shown(folder)} was damaged or changed, and is made anew.")
                 disk_cache.discard(folder)
             if removed := disk_cache.make_room(needed, _FRAMES):
                 notes.append(
@@ -101,7 +102,7 @@ def decode_to_disk(
                 )
             with folder_aside(folder) as aside:
                 _write(aside, title, items, decode, workers)
-            found = _map(folder, items, canvas)
+            found = _map(folder, canvas)
             if found is None:
                 raise OSError(f"{shown(folder)} was damaged or removed as soon as it was made")
         found.notes = [*notes, disk_cache.told(folder)]
@@ -134,41 +135,43 @@ def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any
         for file in (pixels, waves):
             file.flush()
             os.fsync(file.fileno())
+    files = {name: disk_cache.stamp((folder / name).stat()) for name in (_FRAMES, _SOUNDS)}
+    found = {"clips": rows, "skipped": skipped, "told": told.kinds, "files": files}
     with (folder / _ABOUT).open("w") as about:
-        json.dump({"clips": rows, "skipped": skipped, "told": told.kinds}, about)
+        json.dump({"digest": _digest(found), "found": found}, about)
         about.flush()
         os.fsync(about.fileno())
 
 
-def _map(folder: Path, items: Sequence[Any], canvas: int) -> Decoded | None:
+def _map(folder: Path, canvas: int) -> Decoded | None:
     """The clips of a folder; None where it is not there, or is damaged, or is about to be removed."""
     try:
         about = json.loads(read_text(folder / _ABOUT))
-        rows = np.array(about["clips"], np.int64).reshape(-1, 7)
-        found = Decoded(skipped=[(str(name), str(why)) for name, why in about["skipped"]])
-        for kind, names in dict(about["told"]).items():
-            found.told.add(kind, *map(str, names))
-        item, frame, frames, sample, samples = rows[:, [0, 3, 4, 5, 6]].T
-        if not ((rows >= 0).all() and (np.diff(item) > 0).all() and len(item) + len(found.skipped) == len(items)):
+        if about["digest"] != _digest(about["found"]):
             return None
+        about = about["found"]  # as it was written, from here on
         with (folder / _FRAMES).open("rb") as pixels, (folder / _SOUNDS).open("rb") as waves:
-            sizes = [os.fstat(file.fileno()).st_size for file in (pixels, waves)]
-            if not disk_cache.hold(pixels) or sizes != [int(frames.sum()) * 3 * canvas**2, int(samples.sum()) * 2]:
+            files = {name: disk_cache.stamp(os.fstat(f.fileno())) for name, f in ((_FRAMES, pixels), (_SOUNDS, waves))}
+            if not disk_cache.hold(pixels) or files != about["files"]:
                 return None
-            if not len(rows):
+            found = Decoded(skipped=[(name, why) for name, why in about["skipped"]])
+            found.told.kinds = about["told"]
+            if not about["clips"]:
                 return found
-            if (frame + frames).max() > frames.sum() or (sample + samples).max() > samples.sum():
-                return None
             shown = _mapped(pixels, np.uint8).view(-1, 3, canvas, canvas)
             heard = _mapped(waves, np.int16)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    for i, height, width, at, count, start, length in rows.tolist():
+    for i, height, width, at, count, start, length in about["clips"]:
         found.kept.append(i)
         found.sizes.append((height, width))
         found.frames.append(shown[at : at + count])
         found.sounds.append(heard[start : start + length])
     return found
+
+
+def _digest(found: Any) -> str:
+    return blake2b(json.dumps(found).encode(), digest_size=16).hexdigest()
 
 
 def _mapped(file: Any, dtype: type) -> Tensor:

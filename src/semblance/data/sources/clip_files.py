@@ -28,6 +28,7 @@ from semblance.data.sources.label_table import read_tables
 from semblance.data.splits import LabelOptions, LabelTable, Part, split
 from semblance.data.understood import understood
 from semblance.errors import UserError
+from semblance.runtime import disk_cache
 from semblance.runtime.memory import Limits
 from semblance.shown import shown
 from semblance.views.clip import ClipView
@@ -228,16 +229,11 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
 
 
 def _identity(files: Files, pairs: Sequence[Pair], settings: tuple) -> str:
-    """A hash of the files, the settings and the code that decodes them.
-
-    Which file a path means is told by its inode and the times of its last change, that of its inode (ctime) among
-    them, which nobody can set: so a file that replaces another is another, though name, size and date be equal.
-    """
+    """A hash of the files, the settings and the code that decodes them."""
 
     def stamp(path: Path) -> str:
         try:
-            status = path.stat()
-            return f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            return f"{path} {disk_cache.stamp(path.stat())}"
         except OSError:
             return str(path)  # clips that are drawn
 
