@@ -20,7 +20,7 @@ LEAST_RATE = 1000  # samples per second of a sound, below which little is heard
 LARGEST_FILE = 4 << 30  # bytes
 _FREE, _RATIO = 64 << 20, 1000  # a clip may take so many bytes, and so many times those of its file
 _IN_MEMORY = 32 << 20  # bytes of one clip; the others lie on the disk
-_SET_FREE, _SET_RATIO = 256 << 20, 16  # a set is held in memory up to so many bytes, and so many times its files'
+_SET_FREE, _SET_RATIO = 128 << 20, 16  # a set is held in memory up to so many bytes, and so many times its files'
 _BLOCK = 2 << 20  # bytes of a clip on the disk that are looked at together
 _DECODER = 1000 << 20  # bytes that a decoder may take, whatever the file
 # Frames that a decoder holds: those that others refer to and those that wait to be shown, at most 16 of each, and a few

@@ -112,10 +112,7 @@ class EvenFrames:
         found, declared = max(self.start + self.seconds, heard), file or own or 0.0
         if own is not None and 0 < own < declared - _SHORT:  # else it may be that of all (ASF)
             found, declared = self.seconds, own
-        if found < WHOLE * declared - 0.1:
-            raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
-        if found < declared - max(_SHORT, 0.02 * declared):
-            self.told.append(ENDS)
+        self.told += ends_early(found, declared)
 
     @property
     def frames(self) -> Tensor:
@@ -132,6 +129,13 @@ class EvenFrames:
             for _ in range(count):
                 self.chosen.add(frame)
             self.count += count
+
+
+def ends_early(found: float, declared: float) -> list[str]:
+    """What a Tally is to say where fewer seconds are found than declared; a ValueError where many are missing."""
+    if found < WHOLE * declared - 0.1:
+        raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
+    return [ENDS] if found < declared - max(_SHORT, 0.02 * declared) else []
 
 
 def oriented(pixels: np.ndarray, matrix: Sequence[int]) -> np.ndarray:

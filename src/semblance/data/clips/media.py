@@ -9,6 +9,7 @@ from semblance.data.byte_budget import decoding
 from semblance.data.clips import pyav
 from semblance.data.clips.bounds import Head
 from semblance.data.clips.cut_short import check_end
+from semblance.data.clips.edit_lists import speed_told
 from semblance.data.clips.even_frames import Clip
 from semblance.runtime.allocator import give_back_freed_memory
 
@@ -71,4 +72,4 @@ def probe(data: bytes) -> Head:
 def _check(data: bytes) -> list[str]:
     if not data:
         raise ValueError("empty file")
-    return check_end(data)
+    return check_end(data) + speed_told(data)

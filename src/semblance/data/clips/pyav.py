@@ -24,6 +24,7 @@ _FORMATS = (
     "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
+_SAYING = ("flac", "asf", "wv", "tta", "caf")  # formats of sound whose header says how long it is, in seconds alone
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
@@ -51,8 +52,9 @@ def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     """As media.decode_sound, with what befell it in words for a Tally."""
     sound, samples = SoundTrack(rate, _Resampler, len(data), alone=True), _Samples()
     with _open(data) as container:
-        for _, frame in _decoded(container, [_best(container, "audio")]):
+        for _, frame in _decoded(container, [audio := _best(container, "audio")]):
             sound.add(*samples.of(frame))
+        sound.check(_lasts(container, audio))
     return sound.wave(), sound.told
 
 
@@ -68,11 +70,13 @@ def read_head(data: bytes) -> Head:
 
 @dataclass
 class Untold:
-    """What TorchCodec does not tell: the display matrix, the names of channels of sound, the times of AVI's frames."""
+    """What TorchCodec does not tell: the display matrix, the names of channels of sound, the times of AVI's frames, the
+    seconds of sound that a header declares, where it does."""
 
     matrix: list[int] | None = None
     names: tuple[str, ...] = ()
     times: Iterator[float] | None = None
+    lasts: float | None = None
 
 
 def untold(data: bytes, seen: bool, heard: bool) -> Untold:
@@ -80,7 +84,8 @@ def untold(data: bytes, seen: bool, heard: bool) -> Untold:
     found = Untold(times=_chunk_times(data) if seen else None)
     with _open(data) as container:
         if heard:
-            found.names = _names(_best(container, "audio").layout)
+            audio = _best(container, "audio")
+            found.names, found.lasts = _names(audio.layout), _lasts(container, audio)
         if seen:
             first = next((frame for _, frame in _decoded(container, [_best(container, "video")])), None)
             found.matrix = None if first is None else _matrix(first)
@@ -171,6 +176,12 @@ def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
     """Seconds that the header declares for the video and for the file, None where it does not."""
     own = None if video.duration is None else float(video.duration * video.time_base)
     return own, None if container.duration is None else container.duration / 1e6
+
+
+def _lasts(container: Any, audio: Any) -> float | None:
+    """Seconds of sound that the header declares; None where FFmpeg would guess, or the bytes tell (cut_short.py)."""
+    said = container.format.name in _SAYING and audio.duration is not None
+    return float(audio.duration * audio.time_base) if said else None
 
 
 class _Upright:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from semblance.data.clips.bounds import LEAST_RATE, Bound, Spool, blocks
-from semblance.data.clips.even_frames import JOINED
+from semblance.data.clips.even_frames import JOINED, ends_early
 
 JITTER = 0.04  # seconds by which times may be off without anything being missing: a frame at 25 per second
 SILENT = 3  # of 32768: no sample of a silent track is larger
@@ -112,6 +112,10 @@ class SoundTrack:
         if loudest <= SILENT:
             self.told.append(MUTE)
         return wave.tensor()
+
+    def check(self, declared: float | None) -> None:
+        """ValueError where much of what a header declares, in seconds, is missing; less is told."""
+        self.told += ends_early(max(self.end - self.start, self.seconds), declared or 0.0)
 
     def _finish(self) -> None:
         """End the last run: take what its resampler still holds."""

@@ -65,13 +65,14 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
 
 def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     """As media.decode_sound, with what befell it in words for a Tally."""
-    names = pyav.untold(data, seen=False, heard=True).names
+    about = pyav.untold(data, seen=False, heard=True)
     demuxer, _, audio = _open(data)
     if audio is None:
         raise ValueError("no sound in it")
     sound = SoundTrack(rate, _Resampler, len(data), alone=True)
     for _, decoded in _decoded(demuxer, {audio.index: _call(audio.make_decoder)}):
-        sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), names)
+        sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), about.names)
+    sound.check(about.lasts)
     return sound.wave(), sound.told
 
 
