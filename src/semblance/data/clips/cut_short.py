@@ -94,10 +94,14 @@ def _flv(data: bytes) -> str:
 
 
 def _asf(data: bytes) -> str:
-    """ASF: its properties say how long it is."""
+    """ASF: its properties say how long it is, unless it was sent live."""
     at = data.find(_ASF_PROPERTIES, 0, 1 << 16)
     end = int.from_bytes(data[at + 40 : at + 48], "little")
-    return "more" if at > 0 and data[end : end + 16] == _ASF and end > 0 else "whole"
+    if at < 0 or not end or len(data) < at + 89 or data[at + 88] & 1:  # 1: sent live
+        return "whole"
+    if len(data) < 0.99 * end:
+        return "cut" if len(data) < _WHOLE * end else "perhaps"
+    return "more" if data[end : end + 16] == _ASF else "whole"
 
 
 def _ogg(data: bytes) -> str:

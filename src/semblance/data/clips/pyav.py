@@ -24,7 +24,7 @@ _FORMATS = (
     "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
-_SAYING = ("flac", "asf", "wv", "tta", "caf")  # formats of sound whose header says how long it is, in seconds alone
+_SAYING = ("flac", "wv", "tta", "caf")  # formats of sound whose header says how long it is, in seconds alone
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
