@@ -388,6 +388,38 @@ def test_networks_that_are_not_finite_are_told(
         assert "holds weights that are not finite numbers" in capsys.readouterr().err
 
 
+def cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Tensors of which the largest has another dtype."""
+    name = max(tensors, key=lambda name: tensors[name].numel())
+    return tensors | {name: tensors[name].to(dtype)}
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool, torch.complex64, torch.float64], ids=str)
+def test_weights_of_another_kind_of_number_are_not_cast_in_silence(
+    dtype: torch.dtype, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a backbone alone, of a checkpoint that is measured, and of one, and its optimiser, that a run goes on from."""
+    path, data = tmp_path / "run" / "checkpoints" / "last.ckpt", str(whole / "data.npz")
+    backbone = tmp_path / "run" / "backbone.safetensors"
+    shutil.copytree(whole / "run", tmp_path / "run")
+    state, weights = checkpoint.load(path), load_file(backbone)
+    with safe_open(backbone, "pt") as file:
+        metadata = file.metadata()
+    state["optimizer"]["state"][0] = cast(state["optimizer"]["state"][0], dtype)
+    save_file(cast(weights, dtype), backbone, metadata)
+    resume = ("train", "--resume", str(tmp_path / "run"), "--max-steps", "3")
+    asked = [(state, resume)] if not dtype.is_floating_point else []
+    spoilt = state | {"method": cast(state["method"], dtype)}
+    asked += [(spoilt, ("embed", str(tmp_path / "run"), "--data", data)), (spoilt, resume)]
+    asked += [(state, ("embed", str(backbone), "--data", data))]
+    monkeypatch.chdir(tmp_path)
+    for saved, command in asked:
+        checkpoint.save(path, saved)
+        code, told = run(monkeypatch, *command), capsys.readouterr().err
+        assert (code == 0) == dtype.is_floating_point, (command, told)
+        assert dtype.is_floating_point or "kind of number" in told or "its optimiser keeps" in told
+
+
 PEAK = """
 import resource, sys
 from pathlib import Path

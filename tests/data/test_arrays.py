@@ -1,15 +1,20 @@
 """Arrays of pictures in .npy and .npz files."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 import torch
 
 from semblance.data import load
+from semblance.data.sources.npz import read_npz
 from semblance.data.splits import is_held_out
 from semblance.errors import UserError
+from semblance.runtime.memory import Limits
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (50, 12, 12), dtype=np.uint8)
@@ -237,3 +242,35 @@ def test_each_part_has_its_own_bytes_and_floats_one_scale(tmp_path: Path) -> Non
         np.savez(path, x_train=train, x_test=RGB / 255)
         with pytest.raises(UserError, match="from 0 to 1, where others of the set go to .* on one scale"):
             load(str(path), image_size=12)
+
+
+def test_arrays_of_an_archive_are_read_in_any_order(tmp_path: Path) -> None:
+    x, path = np.random.default_rng(0).normal(size=(40, 5, 3)), tmp_path / "x.npz"
+    np.savez_compressed(path, x=x, turned=np.asfortranarray(x), one=np.array(3), none=np.empty((0, 4)))
+    found = read_npz(path, Limits(1 << 20, 1), "")
+    assert [*found] == ["x", "turned", "one", "none"] and found["one"].whole() == 3 and not found["none"].whole().size
+    for rows in (slice(3, 9), slice(9, 12), slice(20, 21), slice(0, 2), slice(35, 99), slice(5, 5)):
+        assert np.array_equal(found["x"][rows], x[rows]) and np.array_equal(found["turned"][rows], x[rows])
+    assert np.array_equal(found["x"].whole(), x) and np.array_equal(found["turned"].whole(), x)
+
+
+PEAK = """
+import resource, sys
+from semblance.data import load
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+before, pixels = peak(), load(sys.argv[1], image_size=64).train.pixels
+print((peak() - before) / pixels.nbytes)
+"""
+
+
+def test_an_archive_that_unpacks_to_much_more_takes_memory_once(tmp_path: Path) -> None:
+    path, count = tmp_path / "zeros.npz", 8_000
+    with ZipFile(path, "w", ZIP_DEFLATED) as file, file.open("x.npy", "w") as member:
+        about = {"descr": "|u1", "fortran_order": False, "shape": (count, 64, 64, 3)}
+        np.lib.format.write_array_header_1_0(member, about)
+        for _ in range(20):
+            member.write(bytes(count // 20 * 64 * 64 * 3))
+    assert path.stat().st_size < 1 << 20
+    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.5

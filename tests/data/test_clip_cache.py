@@ -140,9 +140,28 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+def flip(path: Path) -> None:
+    """Change a byte in place; size and date stay."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(before.st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    """By another of the same size and date."""
+    flip(Path(shutil.copy2(path, path.with_name("other"))))
+    path.with_name("other").replace(path)
+
+
 def edit(**changes: object):
     def change(path: Path) -> None:
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        about = json.loads(path.read_text())
+        about["found"] |= changes
+        path.write_text(json.dumps(about))
 
     return change
 
@@ -150,7 +169,7 @@ def edit(**changes: object):
 def cell(row: int, column: int, value: int):
     def change(path: Path) -> None:
         about = json.loads(path.read_text())
-        about["clips"][row][column] = value
+        about["found"]["clips"][row][column] = value
         path.write_text(json.dumps(about))
 
     return change
@@ -164,7 +183,9 @@ DAMAGES = {
     "no clips": ("about.json", edit(clips=[])), "strings": ("about.json", edit(clips=[["x"] * 7])),
     "negative": ("about.json", cell(0, 3, -1)), "beyond": ("about.json", cell(1, 5, 10**6)),
     "too large": ("about.json", cell(2, 3, 10**30)), "twice": ("about.json", cell(1, 0, 0)),
-    "null": ("about.json", edit(skipped=None)),
+    "null": ("about.json", edit(skipped=None)), "digit": ("about.json", flip), "size": ("about.json", cell(0, 1, 33)),
+    "frames changed": ("frames", flip), "sounds changed": ("sounds", flip), "frames replaced": ("frames", replaced),
+    "sounds replaced": ("sounds", replaced),
 }  # fmt: skip
 
 
@@ -180,7 +201,7 @@ def test_a_damaged_cache_is_made_anew_with_a_line(damage: str, tmp_path: Path, d
     spoil(folder / name)
     source = load(root)
     assert torch.equal(heard(source), sounds) and len(decoded) == 6
-    assert f"{folder} was damaged, and is made anew." in source.notes
+    assert f"{folder} was damaged or changed, and is made anew." in source.notes
     assert [p for p in cache.iterdir()] == [folder]
     load(root)
     assert len(decoded) == 6

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from video_fixtures import RATE, film, flash_and_beep, mp4, sound_file
+from PIL import Image
+from video_fixtures import RATE, film, flash_and_beep, mp4, sound_file, sound_track
 
 from semblance.data import load_clips
 from semblance.data.byte_budget import ByteBudget
 from semblance.data.clips import bounds, media, pyav
-from semblance.data.clips.bounds import Head, Spool
+from semblance.data.clips.bounds import Head, Spool, blocks
 from semblance.data.clips.media import decode_clip, decode_sound, probe
 from semblance.data.sources import clip_files
 from semblance.data.sources.bounce import encode
@@ -169,9 +170,10 @@ def test_no_frame_waits_for_the_garbage_collector() -> None:
     gc.collect()
     gc.disable()
     try:
+        before = [held for held in gc.get_objects() if type(held) is av.VideoFrame]  # of other tests
         decode_clip(data, 16, 8.0, RATE)
-        left = [held for held in gc.get_objects() if isinstance(held, av.VideoFrame)]
-        assert all(frame.width * frame.height < 300 for frame in left)
+        left = [held for held in gc.get_objects() if type(held) is av.VideoFrame and not any(held is b for b in before)]
+        assert left and all(frame.width * frame.height < 300 for frame in left)
     finally:
         gc.enable()
 
@@ -245,6 +247,29 @@ def test_what_is_large_lies_on_the_disk_and_is_the_same(
     assert not [*(tmp_path / "semblance").iterdir()]
 
 
+def resident() -> int:
+    """Bytes of mapped files that are in memory."""
+    return int(Path("/proc/self/status").read_text().split("RssFile:")[1].split()[0]) << 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it")
+def test_of_what_lies_on_the_disk_no_more_than_a_block_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spool = Spool(np.int16)
+    for _ in range(48):
+        spool.add(np.arange(1 << 19, dtype=np.int16))
+    values = spool.tensor()
+    before, most, total = resident(), 0, 0
+    for part in blocks(values[1:]):
+        total += int(part.numpy()[0]) + len(part)
+        most = max(most, resident() - before)
+    assert total > 48 << 19 and most < 12 << 20
+    assert int(values.sum()) == 48 * int(np.arange(1 << 19).astype(np.int16).sum(dtype=int))  # they are there again
+    assert resident() - before > 32 << 20
+
+
 VIDEO, SOUND = ClipView(View(16), frames=4, fps=8.0), SoundView(seconds=1.0, rate=RATE, fft=256, hop=80)
 
 
@@ -281,3 +306,22 @@ def test_files_and_frames_are_decoded_within_the_budget(tmp_path: Path, monkeypa
     stored = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert sum(taken) == stored + 6 * 32 * 32 * 24  # of MPEG-4: 12 frames of 12 bits, and RGB
     assert files._used.value == frames._used.value == 0
+
+
+def test_sounds_that_unpack_to_far_more_than_their_files_are_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silences within all bounds; films that fill as much are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(bounds, "_SET_FREE", 1 << 16)
+    for i in range(6):
+        mp4(tmp_path / "films" / f"{i}.mp4", seed=i)
+    assert not any("Decoded clips lie in" in note for note in load_clips(str(tmp_path / "films"), VIDEO, SOUND).notes)
+    (tmp_path / "silences").mkdir()
+    for i in range(2):
+        silence = sound_track("flac", "flac", "mono", np.zeros((1, 48_000 * 60), np.int16))
+        (tmp_path / "silences" / f"{i}.flac").write_bytes(silence)
+        Image.new("RGB", (32, 32)).save(tmp_path / "silences" / f"{i}.png")
+    source = load_clips(str(tmp_path / "silences"), VIDEO, SOUND)
+    assert any("Decoded clips lie in" in note for note in source.notes)
+    assert len(source.train) + len(source.test or ()) == 2 and len(source.train.sounds[0]) == 60 * RATE

@@ -19,7 +19,8 @@ from video_fixtures import RATE, film, flash_and_beep, sound_file, sound_track, 
 
 from semblance.data.clips import pyav, torchcodec
 from semblance.data.clips.cut_short import MORE, SEEMS_CUT, check_end
-from semblance.data.clips.even_frames import ALONE, ENDS, EvenFrames
+from semblance.data.clips.edit_lists import SPEED
+from semblance.data.clips.even_frames import ALONE, ENDS, TILTED, EvenFrames
 from semblance.data.clips.media import decode_clip, decode_sound, probe, reader
 from semblance.data.clips.sound_track import GAPS, MUTE, SoundTrack
 from semblance.data.pictures.decode import resize
@@ -145,6 +146,39 @@ def test_all_eight_orientations_are_shown_as_meant(transposed: bool, flipped: bo
     corners = [shown[:, 4:12, 4:12], shown[:, 4:12, 20:28], shown[:, 20:28, 4:12]]
     assert [int(corner.mean((1, 2)).argmax()) for corner in corners] == [0, 1, 2]
     assert shown[:, 20:28, 20:28].std() < 20
+
+
+def turned(a: float, b: float, c: float, d: float) -> bytes:
+    """A film whose MP4 has the display matrix."""
+    data = bytearray(encode(*film(), fps=8, rate=RATE))
+    at = data.find(b"tkhd") + 44
+    a, b, c, d = (round(value * 65536) for value in (a, b, c, d))
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    return bytes(data)
+
+
+@EITHER
+@pytest.mark.parametrize("degrees", [0, 0.5, 7, 45, 90, 100, 135, 180, 225, 270, 315, 359])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_angles_that_are_no_quarter_turns_are_told(degrees: float, mirrored: bool) -> None:
+    a, b = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    data = turned(a, b, *((b, -a) if mirrored else (-b, a)))
+    assert (TILTED in decode_clip(data, 16, 8.0, RATE).told) == (degrees % 90 > 0)
+
+
+@EITHER
+def test_stretching_is_told_and_scaling_or_no_matrix_is_not() -> None:
+    for matrix, told in (((2, 0, 0, 1), True), ((0, 1, -1.5, 0), True), ((1, 0, 0.3, 1), True), ((2, 0, 0, 2), False),
+                         ((0, 0, 0, 0), False)):  # fmt: skip
+        assert (TILTED in decode_clip(turned(*matrix), 16, 8.0, RATE).told) == told, matrix
+
+
+@BOTH
+@pytest.mark.parametrize("degrees", [45, 135, 225, 315])
+def test_half_a_quarter_is_turned_alike_by_both_libraries(degrees: float) -> None:
+    a, b = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    one, other = (module.read_clip(turned(a, b, -b, a), 16, 8.0, RATE, False) for module in (pyav, torchcodec))
+    assert torch.equal(one.frames, other.frames) and one.told == other.told
 
 
 @EITHER
@@ -437,3 +471,61 @@ def test_grid(shared_data: Path) -> None:
         clip = decode_clip(item, 48, 16.0, 16_000)
         assert len(clip.frames) in (47, 48) and clip.size == (128, 160)
         assert abs(len(clip.sound) - 48_128) < 1600 and clip.sound.float().std() > 50
+
+
+def noise(container: str, codec: str, seconds: int = 6) -> bytes:
+    samples = np.random.default_rng(0).normal(0, 3000, (1, 48_000 * seconds)).astype(np.int16)
+    return sound_track(container, codec, "mono", samples, **({"b": "128000"} if codec == "wmav2" else {}))
+
+
+@EITHER
+@pytest.mark.parametrize(("container", "codec"), [("mp3", "libmp3lame"), ("flac", "flac"), ("asf", "wmav2")])
+def test_a_sound_that_ends_before_its_header_says_is_refused_or_told(container: str, codec: str) -> None:
+    """Cut where a frame ends, which decodes well."""
+    data = noise(container, codec)
+    assert decode_sound(data, 8000, told := []) is not None and not {SEEMS_CUT, ENDS} & {*told}
+    packets = []
+    with av.open(io.BytesIO(data)) as file:
+        packets = [packet.pos for packet in file.demux(file.streams.audio[0]) if packet.size]
+    few, more = packets[len(packets) // 2], packets[-len(packets) // 16]
+    with pytest.raises(ValueError, match="cut short"):
+        decode_sound(data[:few], 8000)
+    decode_sound(data[:more], 8000, told := [])
+    assert {SEEMS_CUT, ENDS} & {*told}
+
+
+@EITHER
+def test_an_mp3_behind_a_tag_or_of_unknown_length_is_read_and_one_that_is_cut_is_not() -> None:
+    data = noise("mp3", "libmp3lame")
+    tag = b"ID3\4\0\0\0\0\2\0" + bytes(256)
+    begin = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    bare = data[begin:]
+    for whole in (tag + bare, bare, bare + b"TAG" + bytes(125)):
+        assert not check_end(whole)
+        with pytest.raises(ValueError, match="cut short"):
+            check_end(whole[: len(whole) // 2])
+    assert not check_end(bare[bare.find(b"\xff", 200) :][: len(bare) // 2])  # nothing says how long it was
+
+
+@EITHER
+@pytest.mark.parametrize(("rate", "version", "told"), [(2, 0, True), (0.5, 1, True), (1, 0, False), (1, 1, False)])
+def test_an_edit_list_of_another_speed_is_told(rate: float, version: int, told: bool) -> None:
+    data = encode(*film(), fps=8, rate=RATE)
+    at = data.find(b"elst") - 4
+    count, wide = int.from_bytes(data[at + 12 : at + 16], "big"), 8 if version else 4
+    edits = b""
+    for i in range(count):
+        lasts, begins = struct.unpack(">Ii", data[at + 16 + 12 * i : at + 24 + 12 * i])
+        edits += (
+            lasts.to_bytes(wide, "big")
+            + begins.to_bytes(wide, "big", signed=True)
+            + struct.pack(">i", round(rate * 65536))
+        )
+    box = b"elst" + struct.pack(">BxxxI", version, count) + edits
+    size = int.from_bytes(data[at : at + 4], "big")
+    grown = len(box) + 4 - size
+    spoilt = bytearray(data[:at] + struct.pack(">I", len(box) + 4) + box + data[at + size :])
+    for name in (b"moov", b"trak", b"edts"):  # those around it
+        begin = data.rfind(name, 0, at) - 4
+        spoilt[begin : begin + 4] = struct.pack(">I", int.from_bytes(data[begin : begin + 4], "big") + grown)
+    assert (SPEED in decode_clip(bytes(spoilt), 16, 8.0, RATE).told) == told

@@ -304,3 +304,20 @@ def test_mutants_are_listed_or_told(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_many_mutants_are_listed_or_told(tmp_path: Path) -> None:
     assert 0 < fuzz(tmp_path, 20_000) < 20_000
+
+
+def test_an_archive_whose_download_did_not_end_is_told(tmp_path: Path) -> None:
+    """As tools leave it that make the whole file first: what has not come is a hole, which reads as zeros."""
+    path, other = tmp_path / "a.tar", tmp_path / "b.tar"
+    with tarfile.open(path, "w") as tar:
+        for i in range(8):
+            pixels = np.random.default_rng(i).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "x.png")
+            tar.add(tmp_path / "x.png", f"{i}.png")
+    data = path.read_bytes()
+    with other.open("wb") as file:
+        file.write(data[: len(data) // 2])
+        file.truncate(len(data))
+    assert not [line for line in find_files(path, is_picture).left_out.lines() if "missing on the disk" in line]
+    (told,) = [line for line in find_files(other, is_picture).left_out.lines() if "missing on the disk" in line]
+    assert told.endswith("1 file, as b.tar.")

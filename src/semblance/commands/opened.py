@@ -114,11 +114,11 @@ class Opened:
         if self.config.precision == "64":
             method.double()  # before the weights come, or they are rounded
         own, saved = method.state_dict(), self.state["method"]
-        lost = [name for name, value in own.items() if name not in saved or saved[name].shape != value.shape]
-        if lost:
+        if lost := checkpoint.differing(own, saved):
             raise UserError(
                 f"The checkpoint of {shown(self.folder and self.folder.path)} does not hold the networks of its "
-                f"config.yaml: {len(lost)} of {len(own)} tensors are missing or of another shape, as {shown(lost[0])}."
+                f"config.yaml: {len(lost)} of {len(own)} tensors are missing or of another shape "
+                f"or kind of number, as {shown(lost[0])}."
             )
         method.load_state_dict({name: saved[name] for name in own})
         method.network = self.network or method.network

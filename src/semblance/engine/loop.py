@@ -231,6 +231,7 @@ def _restore(
             "back, or start a new run without --resume."
         )
     try:
+        checkpoint.check_networks(method.state_dict(), state["method"])
         check_state(optimizer, state["optimizer"])
         fsdp.load(method, optimizer, state)
     except (AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:

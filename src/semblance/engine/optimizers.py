@@ -171,7 +171,7 @@ def make_optimizer(
 
 
 def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """A ValueError unless a checkpoint holds the state of this optimiser: of its parameters, in their shapes."""
+    """A ValueError unless a checkpoint holds the state of this optimiser: floats of its parameters, in their shapes."""
     own = optimizer.state_dict()["param_groups"]
     if [group["params"] for group in saved["param_groups"]] != [group["params"] for group in own]:
         raise ValueError("its optimiser has other parameters")
@@ -181,6 +181,8 @@ def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
             raise ValueError(f"its optimiser keeps {', '.join(map(str, kept))}")
         for name, value in kept.items():
             shape = torch.Size() if name == "step" else parameters[i].shape
+            if value is not None and not value.is_floating_point():
+                raise ValueError(f"its optimiser keeps {name} as {value.dtype}")
             if value is not None and value.shape != shape:
                 raise ValueError(f"its optimiser keeps {name} {tuple(value.shape)} of {tuple(shape)}")
 

@@ -36,8 +36,10 @@ def at_the_start(
         method.double()
     if config.from_run is not None and folder is not None:
         try:
-            method.load_state_dict(checkpoint.load(folder.beginning)["method"])
-        except RuntimeError as error:  # of names and shapes
+            weights = checkpoint.load(folder.beginning)["method"]
+            checkpoint.check_networks(method.state_dict(), weights)
+            method.load_state_dict(weights)
+        except (RuntimeError, ValueError) as error:
             raise UserError(f"{shown(folder.beginning)} does not belong to this run: {error}") from error
     elif config.from_run is not None:
         go_on_from(config.from_run, method, source.train)

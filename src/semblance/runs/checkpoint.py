@@ -2,6 +2,7 @@
 
 import math
 import pickletools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -52,6 +53,25 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:
         why = str(error) if type(error) is ValueError else type(error).__name__
         raise UserError(f"{shown(path)} is not a whole checkpoint of Semblance ({why}).") from error
+
+
+def differing(own: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> list[str]:
+    """Names of a network's tensors that are not held, or in another shape or kind of number: copying would round
+    integers and flags to weights, and leave away what is imaginary. Floats may have more or fewer bits."""
+
+    def kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+        return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype == torch.bool
+
+    def fits(name: str, value: Tensor) -> bool:
+        return name in held and held[name].shape == value.shape and kind(held[name]) == kind(value)
+
+    return sorted(name for name, value in own.items() if not fits(name, value))
+
+
+def check_networks(own: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> None:
+    """ValueError where networks are not what is held."""
+    if foreign := differing(own, held):
+        raise ValueError(f"{shown(foreign[0])} is missing, or of another shape or kind of number")
 
 
 def progress(state: dict[str, Any], path: Path) -> tuple[int, float]:

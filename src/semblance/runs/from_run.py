@@ -26,7 +26,7 @@ def go_on_from(run: str, method: Method, samples: Samples) -> None:
         )
     own = method.state_dict()
     shared = {name: value for name, value in state["method"].items() if name in own}
-    differing = [name for name, value in shared.items() if value.shape != own[name].shape]
+    differing = checkpoint.differing({name: own[name] for name in shared}, shared)
     parts = [{name.split(".")[0] for name in names} for names in (own, state["method"])]
     differing += [name for name in own.keys() ^ state["method"].keys() if all(name.split(".")[0] in p for p in parts)]
     if differing or not any(name.startswith("backbone.") for name in shared):

@@ -15,6 +15,7 @@ from semblance.errors import UserError
 from semblance.nets.audio import audio_backbone
 from semblance.nets.backbones import backbone
 from semblance.nets.video import video_backbone
+from semblance.runs.checkpoint import differing
 from semblance.runs.documents import brief, read_json
 from semblance.runs.folder import RunFolder
 from semblance.runtime.atomic_files import write_atomically
@@ -78,7 +79,13 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
                 raise
             raise UserError(f"{shown(path)} does not say how to build its network: {brief(error)}.") from error
         _check_shapes(path, model, held)
-        model.load_state_dict({name: file.get_tensor(name) for name in held})
+        tensors = {name: file.get_tensor(name) for name in held}
+        if foreign := differing(model.state_dict(), tensors):
+            raise UserError(
+                f"{shown(path)} does not hold the network that it names: {len(foreign)} of {len(tensors)} tensors are "
+                f"of another kind of number, as {shown(foreign[0])} of {tensors[foreign[0]].dtype}."
+            )
+        model.load_state_dict(tensors)
     return model.eval(), about
 
 

@@ -111,6 +111,13 @@ def size(folder: Path) -> int:
     return 0  # gone by now
 
 
+def stamp(status: os.stat_result) -> list[int]:
+    """What a file is known by where hashing it would take minutes: inode, size, times of the last change of its content
+    and of its inode (ctime), which nobody can set. So a file that is written over, or that replaces another, is
+    another, though size and date be equal."""
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
 def gib(count: int) -> str:
     return f"{count / (1 << 30):.2f} GiB"
 

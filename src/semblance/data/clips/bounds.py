@@ -1,8 +1,12 @@
 """What one clip may take: files of kilobytes can declare hours, and frames of any size."""
 
+import mmap
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -16,6 +20,8 @@ LEAST_RATE = 1000  # samples per second of a sound, below which little is heard
 LARGEST_FILE = 4 << 30  # bytes
 _FREE, _RATIO = 64 << 20, 1000  # a clip may take so many bytes, and so many times those of its file
 _IN_MEMORY = 32 << 20  # bytes of one clip; the others lie on the disk
+_SET_FREE, _SET_RATIO = 128 << 20, 16  # a set is held in memory up to so many bytes, and so many times its files'
+_BLOCK = 2 << 20  # bytes of a clip on the disk that are looked at together
 _DECODER = 1000 << 20  # bytes that a decoder may take, whatever the file
 # Frames that a decoder holds: those that others refer to and those that wait to be shown, at most 16 of each, and a few
 _HELD = {"h264": 36, "hevc": 36}
@@ -52,6 +58,14 @@ class Head:
 def most_pixels(height: int, width: int) -> int:
     """Of a frame of a video whose header says that its frames are so large."""
     return max((height + _PADDED) * (width + _PADDED), _GROWS)
+
+
+def held_in_memory(files: int) -> int:
+    """Bytes that a set of clips may take in memory, whose files take so many; a larger one lies on the disk.
+
+    Films and speech unpack to some ten times their bytes, silence to hundreds of times.
+    """
+    return _SET_FREE + _SET_RATIO * files
 
 
 class Bound:
@@ -91,6 +105,21 @@ class Spool:
         """All of it, flat."""
         if self.bytes > _IN_MEMORY:
             self.file.flush()
-            return torch.from_numpy(np.memmap(self.file, self.dtype, mode="c"))  # type: ignore[call-overload]
+            array: Any = np.memmap(self.file, self.dtype, mode="c")  # type: ignore[call-overload]
+            _mappings[array.ctypes.data] = array._mmap
+            return torch.from_numpy(array)
         self.file.seek(0)
         return torch.from_numpy(np.frombuffer(bytearray(self.file.read()), self.dtype))
+
+
+_mappings: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # of spools on the disk, by where they begin
+
+
+def blocks(values: Tensor) -> Iterator[Tensor]:
+    """Parts of a clip's frames or sound along the first axis, one after the other. Of one that lies on the disk no more
+    than a part is in memory."""
+    mapping = _mappings.get(values.untyped_storage().data_ptr())
+    for part in values.split(max(1, _BLOCK // values[:1].nbytes)) if len(values) else ():
+        yield part
+        if mapping is not None:
+            mapping.madvise(mmap.MADV_DONTNEED)

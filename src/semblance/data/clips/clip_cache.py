@@ -4,7 +4,8 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semblance.data.clips.bounds import blocks
 from semblance.data.clips.even_frames import Clip
 from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.samples import Skipped, reason
@@ -46,22 +48,35 @@ def decode_clips(
 ) -> Decoded | None:
     """Decode every item in threads into memory, showing progress on a terminal; None where they take more bytes than
     `most`, though their headers said less."""
-    found, taken = Decoded(), 0
-    for i, clip in enumerate(decode_in_threads(title, len(items), lambda i: decode(items[i]), workers)):
+    found, taken, lock = Decoded(), 0, Lock()
+
+    def keep(i: int) -> Clip | None:
+        nonlocal taken
+        if taken > most:
+            return None
+        clip = decode(items[i])
+        with lock:  # counted where it is decoded: what is done waits for those before it
+            taken += clip.frames.nbytes + clip.sound.nbytes
+        # In memory, where a large one is not yet, and without what was cut off.
+        return None if taken > most else replace(clip, frames=_copied(clip.frames), sound=_copied(clip.sound))
+
+    for i, clip in enumerate(decode_in_threads(title, len(items), keep, workers)):
+        if clip is None:
+            return None
         if not isinstance(clip, Clip):
             found.skipped.append((str(items[i]), reason(clip)))
             continue
-        taken += clip.frames.nbytes + clip.sound.nbytes
-        if taken > most:
-            return None
         found.kept.append(i)
-        # In memory, where a large one is not yet, and without what was cut off.
-        found.frames.append(clip.frames.clone())
+        found.frames.append(clip.frames)
         found.sizes.append(clip.size)
-        found.sounds.append(clip.sound.clone())
+        found.sounds.append(clip.sound)
         for kind in clip.told:
             found.told.add(kind, str(items[i]))
     return found
+
+
+def _copied(values: Tensor) -> Tensor:
+    return torch.cat([part.clone() for part in blocks(values)]) if len(values) else values.clone()
 
 
 def decode_to_disk(
@@ -76,10 +91,10 @@ def decode_to_disk(
     folder = disk_cache.place(identity)
     with disk_cache.telling():
         notes = []
-        found = _map(folder, items, canvas)
+        found = _map(folder, canvas)
         if found is None:
             if folder.exists():
-                notes.append(f"{shown(folder)} was damaged, and is made anew.")
+                notes.append(f"{shown(folder)} was damaged or changed, and is made anew.")
                 disk_cache.discard(folder)
             if removed := disk_cache.make_room(needed, _FRAMES):
                 notes.append(
@@ -87,7 +102,7 @@ def decode_to_disk(
                 )
             with folder_aside(folder) as aside:
                 _write(aside, title, items, decode, workers)
-            found = _map(folder, items, canvas)
+            found = _map(folder, canvas)
             if found is None:
                 raise OSError(f"{shown(folder)} was damaged or removed as soon as it was made")
         found.notes = [*notes, disk_cache.told(folder)]
@@ -104,8 +119,9 @@ def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any
             clip = decode(items[i])
             with disk_cache.telling(), lock:
                 begin = [pixels.tell() // clip.frames[0].nbytes, waves.tell() // 2]
-                pixels.write(clip.frames.numpy().data)
-                waves.write(clip.sound.numpy().data)
+                for file, values in ((pixels, clip.frames), (waves, clip.sound)):
+                    for part in blocks(values):
+                        file.write(part.numpy().data)
             return [i, *clip.size, begin[0], len(clip.frames), begin[1], len(clip.sound)], clip.told
 
         rows, skipped, told = [], [], Tally()
@@ -119,41 +135,43 @@ def _write(folder: Path, title: str, items: Sequence[Any], decode: Callable[[Any
         for file in (pixels, waves):
             file.flush()
             os.fsync(file.fileno())
+    files = {name: disk_cache.stamp((folder / name).stat()) for name in (_FRAMES, _SOUNDS)}
+    found = {"clips": rows, "skipped": skipped, "told": told.kinds, "files": files}
     with (folder / _ABOUT).open("w") as about:
-        json.dump({"clips": rows, "skipped": skipped, "told": told.kinds}, about)
+        json.dump({"digest": _digest(found), "found": found}, about)
         about.flush()
         os.fsync(about.fileno())
 
 
-def _map(folder: Path, items: Sequence[Any], canvas: int) -> Decoded | None:
+def _map(folder: Path, canvas: int) -> Decoded | None:
     """The clips of a folder; None where it is not there, or is damaged, or is about to be removed."""
     try:
         about = json.loads(read_text(folder / _ABOUT))
-        rows = np.array(about["clips"], np.int64).reshape(-1, 7)
-        found = Decoded(skipped=[(str(name), str(why)) for name, why in about["skipped"]])
-        for kind, names in dict(about["told"]).items():
-            found.told.add(kind, *map(str, names))
-        item, frame, frames, sample, samples = rows[:, [0, 3, 4, 5, 6]].T
-        if not ((rows >= 0).all() and (np.diff(item) > 0).all() and len(item) + len(found.skipped) == len(items)):
+        if about["digest"] != _digest(about["found"]):
             return None
+        about = about["found"]  # as it was written, from here on
         with (folder / _FRAMES).open("rb") as pixels, (folder / _SOUNDS).open("rb") as waves:
-            sizes = [os.fstat(file.fileno()).st_size for file in (pixels, waves)]
-            if not disk_cache.hold(pixels) or sizes != [int(frames.sum()) * 3 * canvas**2, int(samples.sum()) * 2]:
+            files = {name: disk_cache.stamp(os.fstat(f.fileno())) for name, f in ((_FRAMES, pixels), (_SOUNDS, waves))}
+            if not disk_cache.hold(pixels) or files != about["files"]:
                 return None
-            if not len(rows):
+            found = Decoded(skipped=[(name, why) for name, why in about["skipped"]])
+            found.told.kinds = about["told"]
+            if not about["clips"]:
                 return found
-            if (frame + frames).max() > frames.sum() or (sample + samples).max() > samples.sum():
-                return None
             shown = _mapped(pixels, np.uint8).view(-1, 3, canvas, canvas)
             heard = _mapped(waves, np.int16)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    for i, height, width, at, count, start, length in rows.tolist():
+    for i, height, width, at, count, start, length in about["clips"]:
         found.kept.append(i)
         found.sizes.append((height, width))
         found.frames.append(shown[at : at + count])
         found.sounds.append(heard[start : start + length])
     return found
+
+
+def _digest(found: Any) -> str:
+    return blake2b(json.dumps(found).encode(), digest_size=16).hexdigest()
 
 
 def _mapped(file: Any, dtype: type) -> Tensor:

@@ -7,6 +7,7 @@ MORE = "More follows where the file ends, as in joined recordings, and only what
 _TAIL = 4 << 20  # bytes at the end of a transport stream in which the last packets of its streams are looked for
 _UNKNOWN = 0x7FFF_F000  # sizes from here on are written by recorders that cannot go back
 _WHOLE = 0.9  # of the bytes that a file declares: one that has fewer is refused
+_FIRST_FRAME = 2048  # bytes in which the first frame of an MP3 says how long all is
 _PAGE = b"OggS\0"
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -93,10 +94,14 @@ def _flv(data: bytes) -> str:
 
 
 def _asf(data: bytes) -> str:
-    """ASF: its properties say how long it is."""
+    """ASF: its properties say how long it is, unless it was sent live."""
     at = data.find(_ASF_PROPERTIES, 0, 1 << 16)
     end = int.from_bytes(data[at + 40 : at + 48], "little")
-    return "more" if at > 0 and data[end : end + 16] == _ASF and end > 0 else "whole"
+    if at < 0 or not end or len(data) < at + 89 or data[at + 88] & 1:  # 1: sent live
+        return "whole"
+    if len(data) < 0.99 * end:
+        return "cut" if len(data) < _WHOLE * end else "perhaps"
+    return "more" if data[end : end + 16] == _ASF else "whole"
 
 
 def _ogg(data: bytes) -> str:
@@ -160,6 +165,26 @@ def _stuffed(packet: bytes) -> bool:
     return length == 0 or (length > 1 + clocks and not flags & 3)
 
 
+def _mp3(data: bytes) -> str:
+    """MP3: a first frame without sound may say of how many bytes all are, as LAME and FFmpeg write it."""
+    at = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)) if _tagged(data) else 0
+    for mark in (b"Xing", b"Info", b"VBRI"):
+        said = data.find(mark, at, at + _FIRST_FRAME)
+        if said < 0:
+            continue
+        flags = data[said + 7 : said + 8] or b"\0"
+        if mark != b"VBRI" and not flags[0] & 2:
+            return "whole"
+        size = said + (10 if mark == b"VBRI" else 12 if flags[0] & 1 else 8)
+        count = int.from_bytes(data[size : size + 4], "big")
+        return "cut" if len(data) < said + _WHOLE * count else "perhaps" if len(data) < said + 0.99 * count else "whole"
+    return "whole"
+
+
+def _tagged(data: bytes) -> bool:
+    return data[:3] == b"ID3" and len(data) > 10
+
+
 def _ts_packets(data: bytes) -> tuple[int, int]:
     """Bytes of a packet of a transport stream, and of what precedes each; zeros where it is none."""
     for unit, lead in ((188, 0), (192, 4), (204, 0)):
@@ -178,4 +203,5 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], str]], ...] 
     (lambda data: data[:16] == _ASF, _asf),
     (lambda data: data[:4] == b"\0\0\1\xba", _program_stream),
     (lambda data: _ts_packets(data)[0] > 0, _transport_stream),
+    (lambda data: _tagged(data) or (data[:1] == b"\xff" and data[1] & 0xE0 == 0xE0), _mp3),
 )

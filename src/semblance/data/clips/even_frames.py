@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from semblance.data.clips.bounds import Bound, Spool
+from semblance.data.clips.bounds import Bound, Spool, blocks
 from semblance.data.pictures.decode import resize
 
 WHOLE = 0.9  # of the declared duration: a file that ends earlier is cut short
 JOINED = 1.0  # seconds by which times run back where recordings were joined; less is jitter
 REPEATING = ("theora",)  # codecs whose last frame may be shown by packets without content, which demuxers drop
 _ALONE = 0.5  # seconds of one stream without the other that a person is told of
+_EXACT = 0.001  # of a display matrix's numbers: a sixteenth of a degree
 _SHORT = 0.3  # seconds missing at the end that a person is told of
 
 ENDS = "The file ends earlier than it declares"
 RESTARTED = "Times start again, as in joined recordings, and only what comes first is used"
+TILTED = "The picture is to be turned by less than quarters, or stretched, and the nearest quarter turn is used"
 ALONE = f"Over {_ALONE:g} s of picture without sound or sound without picture is left out"
 
 
@@ -49,7 +51,8 @@ class Clip:
         if begins > 0:
             later = Spool(np.int16)
             later.add(np.zeros(begins, np.int16))
-            later.add(sound.numpy())
+            for part in blocks(sound):
+                later.add(part.numpy())
             sound = later.tensor()
         unused = max(count - kept, len(self.sound) / rate * fps - kept) / fps
         told = [*self.told, ALONE] if unused > _ALONE else self.told
@@ -109,10 +112,7 @@ class EvenFrames:
         found, declared = max(self.start + self.seconds, heard), file or own or 0.0
         if own is not None and 0 < own < declared - _SHORT:  # else it may be that of all (ASF)
             found, declared = self.seconds, own
-        if found < WHOLE * declared - 0.1:
-            raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
-        if found < declared - max(_SHORT, 0.02 * declared):
-            self.told.append(ENDS)
+        self.told += ends_early(found, declared)
 
     @property
     def frames(self) -> Tensor:
@@ -131,6 +131,13 @@ class EvenFrames:
             self.count += count
 
 
+def ends_early(found: float, declared: float) -> list[str]:
+    """What a Tally is to say where fewer seconds are found than declared; a ValueError where many are missing."""
+    if found < WHOLE * declared - 0.1:
+        raise ValueError(f"cut short: {found:.1f} of {declared:.1f} s")
+    return [ENDS] if found < declared - max(_SHORT, 0.02 * declared) else []
+
+
 def oriented(pixels: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
     """A stored frame (H, W, 3) as it is shown: one of eight orientations.
 
@@ -141,3 +148,12 @@ def oriented(pixels: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
     if abs(b) + abs(c) > abs(a) + abs(d):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def tilted(matrix: Sequence[int] | None) -> list[str]:
+    """What a Tally is to say where a display matrix asks for more than one of the eight orientations."""
+    if matrix is None:
+        return []
+    straight, crossed = ([abs(matrix[i]) for i in places] for places in ((0, 4), (1, 3)))
+    less, more = sorted((straight, crossed), key=sum)
+    return [TILTED] if max(less) > _EXACT * max(more) or min(more) < (1 - _EXACT) * max(more) else []

@@ -9,12 +9,15 @@ from semblance.data.byte_budget import decoding
 from semblance.data.clips import pyav
 from semblance.data.clips.bounds import Head
 from semblance.data.clips.cut_short import check_end
+from semblance.data.clips.edit_lists import speed_told
 from semblance.data.clips.even_frames import Clip
+from semblance.runtime.allocator import give_back_freed_memory
 
 VIDEOS = frozenset((
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".mts", ".m2ts", ".3gp",
     ".ogv", ".vob", ".asf",
 ))  # fmt: skip
+_GIVEN_BACK = 64 << 20  # bytes of a decoder from which on it is not kept for the next
 SOUNDS = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"))
 
 
@@ -37,8 +40,11 @@ def decode_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool = 
     holds no picture, no sound, or less than it declares.
     """
     told = _check(data)
-    with decoding().taken(probe(data).needed):
+    needed = probe(data).needed
+    with decoding().taken(needed):
         clip = reader().read_clip(data, canvas, fps, rate, silent)
+        if needed > _GIVEN_BACK:
+            give_back_freed_memory()
     return replace(clip, told=told + clip.told)
 
 
@@ -66,4 +72,4 @@ def probe(data: bytes) -> Head:
 def _check(data: bytes) -> list[str]:
     if not data:
         raise ValueError("empty file")
-    return check_end(data)
+    return check_end(data) + speed_told(data)

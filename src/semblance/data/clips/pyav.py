@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.clips.bounds import MOST_PIXELS, Head, most_pixels
-from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
+from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented, tilted
 from semblance.data.clips.sound_track import SoundTrack
 from semblance.errors import UserError
 
@@ -24,6 +24,7 @@ _FORMATS = (
     "mpegvideo,mxf,nut,obu,ogg,rm,tta,w64,wav,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
+_SAYING = ("flac", "wv", "tta", "caf")  # formats of sound whose header says how long it is, in seconds alone
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
@@ -31,7 +32,8 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
     """As media.decode_clip."""
     with _open(data) as container:
         video, audio = _best(container, "video"), None if silent else _best(container, "audio")
-        frames = EvenFrames(canvas, fps, video.average_rate, _Upright(), len(data))
+        upright = _Upright()
+        frames = EvenFrames(canvas, fps, video.average_rate, upright, len(data))
         sound, samples = SoundTrack(rate, _Resampler, len(data)), _Samples()
         times = _chunk_times(data)
         for stream, frame in _decoded(container, [s for s in (video, audio) if s is not None]):
@@ -42,7 +44,7 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
                 sound.add(*samples.of(frame))
         frames.finish(*_declared(container, video), sound.end, repeats=video.codec_context.name in REPEATING)
     wave = torch.empty(0, dtype=torch.int16) if silent else sound.wave()
-    clip = Clip(frames.frames, frames.size, wave, frames.told + sound.told)
+    clip = Clip(frames.frames, frames.size, wave, frames.told + tilted(upright.matrix) + sound.told)
     return clip if silent else clip.common(fps, rate, sound.start - frames.start)
 
 
@@ -50,8 +52,9 @@ def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     """As media.decode_sound, with what befell it in words for a Tally."""
     sound, samples = SoundTrack(rate, _Resampler, len(data), alone=True), _Samples()
     with _open(data) as container:
-        for _, frame in _decoded(container, [_best(container, "audio")]):
+        for _, frame in _decoded(container, [audio := _best(container, "audio")]):
             sound.add(*samples.of(frame))
+        sound.check(_lasts(container, audio))
     return sound.wave(), sound.told
 
 
@@ -67,11 +70,13 @@ def read_head(data: bytes) -> Head:
 
 @dataclass
 class Untold:
-    """What TorchCodec does not tell: the display matrix, the names of channels of sound, the times of AVI's frames."""
+    """What TorchCodec does not tell: the display matrix, the names of channels of sound, the times of AVI's frames, the
+    seconds of sound that a header declares, where it does."""
 
     matrix: list[int] | None = None
     names: tuple[str, ...] = ()
     times: Iterator[float] | None = None
+    lasts: float | None = None
 
 
 def untold(data: bytes, seen: bool, heard: bool) -> Untold:
@@ -79,7 +84,8 @@ def untold(data: bytes, seen: bool, heard: bool) -> Untold:
     found = Untold(times=_chunk_times(data) if seen else None)
     with _open(data) as container:
         if heard:
-            found.names = _names(_best(container, "audio").layout)
+            audio = _best(container, "audio")
+            found.names, found.lasts = _names(audio.layout), _lasts(container, audio)
         if seen:
             first = next((frame for _, frame in _decoded(container, [_best(container, "video")])), None)
             found.matrix = None if first is None else _matrix(first)
@@ -170,6 +176,12 @@ def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
     """Seconds that the header declares for the video and for the file, None where it does not."""
     own = None if video.duration is None else float(video.duration * video.time_base)
     return own, None if container.duration is None else container.duration / 1e6
+
+
+def _lasts(container: Any, audio: Any) -> float | None:
+    """Seconds of sound that the header declares; None where FFmpeg would guess, or the bytes tell (cut_short.py)."""
+    said = container.format.name in _SAYING and audio.duration is not None
+    return float(audio.duration * audio.time_base) if said else None
 
 
 class _Upright:

@@ -7,13 +7,12 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from semblance.data.clips.bounds import LEAST_RATE, Bound, Spool
-from semblance.data.clips.even_frames import JOINED
+from semblance.data.clips.bounds import LEAST_RATE, Bound, Spool, blocks
+from semblance.data.clips.even_frames import JOINED, ends_early
 
 JITTER = 0.04  # seconds by which times may be off without anything being missing: a frame at 25 per second
 SILENT = 3  # of 32768: no sample of a silent track is larger
 _CANCELLED = 1e-3  # of the power that unrelated channels would have together
-_BLOCK = 1 << 20  # samples that are put in their places at once
 
 GAPS = "The sound has gaps, which are filled with silence"
 MUTE = "The sound is silent"
@@ -95,15 +94,15 @@ class SoundTrack:
         peak = max([1.0, *(run.gain(row) * run.loudest / 2**15 for run in self.runs if run.gain(row) > 1)])
         if peak > 1:
             self.told.append(SOFTENED)
-        kept, wave, filled, loudest = self.kept.tensor().numpy(), Spool(np.int16), 0, 0
+        kept, wave, filled, loudest = self.kept.tensor(), Spool(np.int16), 0, 0
         for run in self.runs:
             at, by = round((run.start - self.start) * self.rate), run.gain(row) / peak
             fresh = run.samples(kept, row)[max(0, filled - at) :]  # what overlaps is there already
             if len(fresh) and at > filled:
                 wave.add(np.zeros(at - filled, np.int16))
                 filled = at
-            for begin in range(0, len(fresh), _BLOCK):
-                block = fresh[begin : begin + _BLOCK]
+            for part in blocks(fresh):
+                block = part.numpy()
                 block = block if by == 1 else (block * by).round().astype(np.int16)
                 loudest = max(loudest, -int(block.min()), int(block.max()))
                 wave.add(block)
@@ -113,6 +112,10 @@ class SoundTrack:
         if loudest <= SILENT:
             self.told.append(MUTE)
         return wave.tensor()
+
+    def check(self, declared: float | None) -> None:
+        """ValueError where much of what a header declares, in seconds, is missing; less is told."""
+        self.told += ends_early(max(self.end - self.start, self.seconds), declared or 0.0)
 
     def _finish(self) -> None:
         """End the last run: take what its resampler still holds."""
@@ -161,10 +164,10 @@ class _Run:
     def gain(self, row: int) -> float:
         return 1.0 if row else self.kind[2]
 
-    def samples(self, kept: np.ndarray, row: int) -> np.ndarray:
+    def samples(self, kept: Tensor, row: int) -> Tensor:
         """Of the row, or of the only one: int16 (count,)."""
         rows = self.kind[1]
-        return kept[self.at : self.at + self.count * rows].reshape(-1, rows)[:, min(row, rows - 1)]
+        return kept[self.at : self.at + self.count * rows].view(-1, rows)[:, min(row, rows - 1)]
 
 
 def _floats(data: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ the extra `torchcodec` brings too, opens each file first.
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from math import copysign, floor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from semblance.data.clips import pyav
 from semblance.data.clips.bounds import most_pixels
-from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented
+from semblance.data.clips.even_frames import REPEATING, Clip, EvenFrames, oriented, tilted
 from semblance.data.clips.sound_track import SoundTrack
 
 T = TypeVar("T")
@@ -58,19 +59,20 @@ def read_clip(data: bytes, canvas: int, fps: float, rate: int, silent: bool) -> 
             sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), about.names)
     frames.finish(*_declared(demuxer, video), sound.end, repeats=video.metadata.codec in REPEATING)
     wave = torch.empty(0, dtype=torch.int16) if silent else sound.wave()
-    clip = Clip(frames.frames, frames.size, wave, frames.told + sound.told)
+    clip = Clip(frames.frames, frames.size, wave, frames.told + tilted(about.matrix) + sound.told)
     return clip if silent else clip.common(fps, rate, sound.start - frames.start)
 
 
 def read_sound(data: bytes, rate: int) -> tuple[Tensor, list[str]]:
     """As media.decode_sound, with what befell it in words for a Tally."""
-    names = pyav.untold(data, seen=False, heard=True).names
+    about = pyav.untold(data, seen=False, heard=True)
     demuxer, _, audio = _open(data)
     if audio is None:
         raise ValueError("no sound in it")
     sound = SoundTrack(rate, _Resampler, len(data), alone=True)
     for _, decoded in _decoded(demuxer, {audio.index: _call(audio.make_decoder)}):
-        sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), names)
+        sound.add(decoded.data.numpy(), decoded.sample_rate, _time(decoded), about.names)
+    sound.check(about.lasts)
     return sound.wave(), sound.told
 
 
@@ -132,7 +134,8 @@ class _Upright:
         pixels = _call(self.converter.convert, raw).data.permute(1, 2, 0).numpy()
         if self.matrix is None:
             return pixels
-        turned = round(raw.rotation / 90)  # by the converter, which knows no reflections
+        # By the converter, which knows no reflections; of half a quarter as C rounds, away from zero
+        turned = int(copysign(floor(abs(raw.rotation) / 90 + 0.5), raw.rotation))
         return oriented(np.rot90(pixels, -turned), self.matrix)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from semblance.data.pictures.grey_levels import LADDER, extent, outside, scale
 from semblance.data.sources.npy import NpyFile
+from semblance.data.sources.npz import NpzArray
 from semblance.errors import UserError
 from semblance.shown import shown
 
@@ -22,13 +23,13 @@ class ArrayPictures:
     """array: (N, H, W), (N, H, W, 1 | 3 | 4) or (N, 1 | 3, H, W). channels_first: the last. top: the value that is
     white, 255 for uint8."""
 
-    array: np.ndarray | NpyFile
+    array: np.ndarray | NpyFile | NpzArray
     name: str
     channels_first: bool = False
     top: int = 255
 
     @classmethod
-    def of(cls, array: np.ndarray | NpyFile, name: Path | str) -> "ArrayPictures":
+    def of(cls, array: np.ndarray | NpyFile | NpzArray, name: Path | str) -> "ArrayPictures":
         """A UserError that says what to give where the array is no pictures."""
         shape = array.shape
         if array.dtype.kind not in "uifb" or array.dtype == np.longdouble:
@@ -47,6 +48,10 @@ class ArrayPictures:
                 f"{shown(name)} has shape {shape}: at most {_MOST:,} pictures of {_PIXELS:,} pixels are read."
             )
         return found
+
+    def held(self) -> "ArrayPictures":
+        """The same, in memory if they come out of an archive, which is read in order only."""
+        return replace(self, array=self.array.whole()) if isinstance(self.array, NpzArray) else self
 
     def __len__(self) -> int:
         return len(self.array)

@@ -1,10 +1,8 @@
 """Pictures in NumPy arrays: .npy, .npz, and what libraries hand over as arrays."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from semblance.data.samples import Attribute, S, Skipped, Source
 from semblance.data.sources.array_labels import attributes_of
 from semblance.data.sources.array_pictures import ArrayPictures, on_one_scale
 from semblance.data.sources.npy import NpyFile
+from semblance.data.sources.npz import NpzArray, read_npz, unreadable_told
 from semblance.data.split_folders import unmatched
 from semblance.data.splits import LabelOptions, hold_out_rows
 from semblance.data.understood import OF_ARRAYS, understood
@@ -25,7 +24,7 @@ from semblance.errors import UserError
 from semblance.runtime.memory import Limits, too_large
 from semblance.shown import shown
 
-Part = tuple[np.ndarray | NpyFile, np.ndarray | None]
+Part = tuple[np.ndarray | NpyFile | NpzArray, np.ndarray | None]
 
 
 def load_npy(
@@ -35,7 +34,7 @@ def load_npy(
 
     uint8, or numbers of any kind that the scale from 0 to grey_levels holds, by default the smallest usual one.
     """
-    with _unreadable_told(path):
+    with unreadable_told(path):
         pictures = ArrayPictures.of(NpyFile.opened(path), path)
         canvas = _canvas(pictures, image_size)
         if len(pictures) * 3 * canvas**2 <= limits.bytes:
@@ -61,7 +60,7 @@ def load_npz(
 
     used = {"x_test", "y_test"} if "x_test" in found else set()
 
-    def first(*keys: str) -> np.ndarray | None:
+    def first(*keys: str) -> NpzArray | None:
         key = next((key for key in keys if key in found), None)
         used.add(key or "")
         return None if key is None else found[key]
@@ -69,23 +68,16 @@ def load_npz(
     pictures, labels = first("x", "images", "x_train"), first("y", "labels", "y_train")
     if pictures is None:
         raise UserError(f"{shown(path)} has no array named x, images or x_train; it has {', '.join(found) or 'none'}.")
-    test = (found["x_test"], found.get("y_test")) if "x_test" in found else None
-    train = (pictures, labels)
+    test = (found["x_test"], _whole(found.get("y_test"))) if "x_test" in found else None
+    train = (pictures, _whole(labels))
     source = from_arrays(path.name, train, test, image_size, limits, options, by="by the file", grey_levels=grey_levels)
     if unused := [key for key in found if key not in used]:
         source.notes.insert(0, f"Arrays that are not used: {', '.join(map(shown, unused))}.")
     return source
 
 
-def read_npz(path: Path, limits: Limits, remedy: str) -> dict[str, np.ndarray]:
-    """The arrays of a .npz by name; a UserError where they are damaged or, unpacked, too large for memory."""
-    with _unreadable_told(path):
-        with ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > limits.bytes:
-            raise too_large(path, size, limits, remedy)
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: found for key in arrays.files if isinstance(found := arrays[key], np.ndarray)}
+def _whole(array: NpzArray | None) -> np.ndarray | None:
+    return None if array is None else array.whole()
 
 
 def from_arrays(
@@ -105,6 +97,7 @@ def from_arrays(
     """
     given = [train] if test is None else [train, test]
     pictures = [ArrayPictures.of(x, name) for x, _ in given]
+    pictures = [x if _as_they_are(x, _canvas(x, image_size)) else x.held() for x in pictures]
     labels = [None if options.unlabelled else _one_each(name, x, y) for x, (_, y) in zip(pictures, given, strict=True)]
     pictures, grey_levels, notes = on_one_scale(pictures, grey_levels, whole=True)
     known, label_notes = attributes_of(labels, classes)
@@ -175,7 +168,7 @@ def _images(
     items = range(len(pictures))
     exact = pictures.size == (canvas, canvas)
     skipped: Skipped = []
-    if exact and pictures.channels != 4 and pictures.array.dtype == np.uint8:
+    if _as_they_are(pictures, canvas):
         pixels = torch.empty(len(pictures), 3, canvas, canvas, dtype=torch.uint8)
         for rows in pictures.blocks():
             pixels[rows] = torch.from_numpy(np.ascontiguousarray(pictures[rows].transpose(0, 3, 1, 2)))
@@ -186,6 +179,11 @@ def _images(
         name, canvas, items, pixels, sizes, attributes, cut=None if exact else partial(_cut_row, pictures), exact=exact,
         grey_levels=grey_levels, skipped=skipped,
     )  # fmt: skip
+
+
+def _as_they_are(pictures: ArrayPictures, canvas: int) -> bool:
+    """Whether they need only be copied, so that no more than a block of them is read at once."""
+    return pictures.size == (canvas, canvas) and pictures.channels != 4 and pictures.array.dtype == np.uint8
 
 
 def _canvas(pictures: ArrayPictures, image_size: int) -> int:
@@ -199,15 +197,3 @@ def _decode_row(pictures: ArrayPictures, i: int, canvas: int) -> Decoded:
 
 def _cut_row(pictures: ArrayPictures, i: int, draw: Draw) -> list[Tensor]:
     return cut_array(pictures[i : i + 1][0], draw)
-
-
-@contextmanager
-def _unreadable_told(path: Path) -> Iterator[None]:
-    """Within, what broken and foreign files raise (RuntimeError, zlib.error, MemoryError, ...) becomes a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        told = " ".join(shown(error).split())[:200] or type(error).__name__
-        raise UserError(f"{shown(path)} cannot be read as plain NumPy arrays: {told}.") from error

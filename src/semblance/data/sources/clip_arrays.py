@@ -1,6 +1,6 @@
 """Clips in a NumPy .npz: pictures or frames, each with a sound."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from semblance.data.pictures.canvas import choose_canvas
 from semblance.data.pictures.decode import resize
 from semblance.data.samples import Source
 from semblance.data.sources.array_labels import attributes_of
-from semblance.data.sources.arrays import divided, read_npz
+from semblance.data.sources.arrays import divided
+from semblance.data.sources.npz import Npz, NpzArray, read_npz
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
@@ -21,6 +22,7 @@ from semblance.shown import shown
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
+_AT_ONCE = 16  # sounds that are resampled together
 _LOUDEST = 2  # of floats whose full scale is 1: what is resampled goes a little beyond it
 
 
@@ -39,22 +41,23 @@ def load_clip_npz(
         raise UserError(
             f"{shown(path)} has no array named {' or '.join(missing)}; it has {', '.join(found) or 'none'}."
         )
-    rate = found["rate"]
+    rate = found["rate"].whole()
     if rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() <= 1_000_000 or rate.item() % 1:
         raise UserError(
             f"{shown(path)}: rate is {rate.tolist()}; give one whole number, the samples of a sound in a second."
         )
     names = [name for name in ("train", "test") if f"x_{name}" in found]
     told: list[str] = []
-    parts = [_part(path, found, name, video, sound, told) for name in names]
-    given = [found[f"y_{name}"] for name in names if f"y_{name}" in found]
+    parts = [_part(path, found, name, int(rate.item()), video, sound, told) for name in names]
+    given = [f"y_{name}" for name in names if f"y_{name}" in found]
     if given:
-        wrong = [f"y_{name}" for name in names if found.get(f"y_{name}", rate).shape != (len(found[f"x_{name}"]),)]
+        shapes = {name: found[f"y_{name}"].shape for name in names if f"y_{name}" in found}
+        wrong = [f"y_{name}" for name in names if shapes.get(name) != (len(found[f"x_{name}"]),)]
         if wrong:
             raise UserError(
                 f"{shown(path)}: {' and '.join(wrong)} must hold one label for each row, as every part or none."
             )
-    labels = [found.get(f"y_{name}") for name in names]
+    labels = [found[f"y_{name}"].whole() if given else None for name in names]
     kinds, notes = attributes_of([None] * len(names) if options.unlabelled else labels)
     for part, attributes in zip(parts, kinds, strict=True):
         part.attributes.update(attributes)
@@ -69,9 +72,7 @@ def _unequal(part: Clips, name: str) -> Iterator[str]:
         yield f"x_{name} lasts {seen:g} s and sound_{name} {heard:g} s: windows are of what is both seen and heard."
 
 
-def _part(
-    path: Path, found: Mapping[str, np.ndarray], part: str, video: ClipView, sound: SoundView, notes: list[str]
-) -> Clips:
+def _part(path: Path, found: Npz, part: str, rate: int, video: ClipView, sound: SoundView, notes: list[str]) -> Clips:
     x, waves = found[f"x_{part}"], found.get(f"sound_{part}")
     if x.dtype != np.uint8 or x.ndim not in (3, 4, 5) or (x.ndim > 3 and x.shape[-1] not in (1, 3)):
         raise UserError(
@@ -83,31 +84,51 @@ def _part(
         raise UserError(
             f"{shown(path)}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}."
         )
-    if waves.dtype.kind == "f":
-        if not -_LOUDEST <= waves.min() <= waves.max() <= _LOUDEST:  # nor is NaN
-            raise UserError(
-                f"{shown(path)}: sound_{part} holds values from {waves.min():g} to {waves.max():g}; give floats "
-                "in [-1, 1]."
-            )
-        if loud := int((abs(waves) > 1).any(1).sum()):
-            notes.append(f"Values beyond [-1, 1] are clipped: {loud:,} of {len(waves):,} rows of sound_{part}.")
-        waves = (waves.clip(-1, 1) * 32767).round().astype(np.int16)
-    if waves.dtype != np.int16:
+    if waves.dtype.kind != "f" and waves.dtype != np.int16:
         raise UserError(f"{shown(path)}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
-    if silent := int(((waves >= -SILENT) & (waves <= SILENT)).all(1).sum()):
-        notes.append(f"{MUTE}: {silent:,} of {len(waves):,} rows of sound_{part}.")
-    rate, frames = int(found["rate"].item()), x[:, None] if x.ndim < 5 else x
-    height, width = frames.shape[2:4]
+    heard = _heard(path, waves, part, rate, sound, notes)
+    count, (height, width) = (x.shape[1], x.shape[2:4]) if x.ndim == 5 else (1, x.shape[1:3])
     canvas = choose_canvas([(height, width)], video.size)
-    pixels = torch.stack([resize(f, canvas) for clip in frames for f in clip]).view(len(x), -1, 3, canvas, canvas)
-    heard = torch.cat([resample(rows, rate, sound.rate) for rows in torch.from_numpy(waves).split(256)])
-    if 1 < frames.shape[1] < video.frames or (frames.shape[1] > 1 and heard.shape[1] < sound.samples):
+    if 1 < count < video.frames or (count > 1 and heard.shape[1] < sound.samples):
         raise UserError(
-            f"{shown(path)}: x_{part} has {frames.shape[1]} frames and sounds of {heard.shape[1] / sound.rate:g} s, "
+            f"{shown(path)}: x_{part} has {count} frames and sounds of {heard.shape[1] / sound.rate:g} s, "
             f"too short for windows of {video.frames} frames and {sound.seconds:g} s: lower --frames or --seconds."
         )
+    pixels = torch.empty(len(x), count, 3, canvas, canvas, dtype=torch.uint8)
+    for i in range(len(x)):
+        row = x[i : i + 1]
+        for frame, into in zip(row[0] if x.ndim == 5 else row, pixels[i], strict=True):
+            into.copy_(resize(frame, canvas))
     sizes = torch.tensor([[height, width]], dtype=torch.int32).repeat(len(x), 1)
     return Clips(path.name, canvas, range(len(x)), list(pixels), list(heard), sizes, video, sound)
+
+
+def _heard(path: Path, waves: NpzArray, part: str, rate: int, sound: SoundView, notes: list[str]) -> Tensor:
+    """The sounds as they are kept, int16 (N, samples); a UserError where floats are none in [-1, 1]."""
+    heard = torch.empty(len(waves), resampled(waves.shape[1], rate, sound.rate), dtype=torch.int16)
+    loud = silent = 0
+    for begin in range(0, len(waves), _AT_ONCE):
+        rows = waves[begin : begin + _AT_ONCE]
+        if rows.dtype != np.int16:
+            if not -_LOUDEST <= rows.min() <= rows.max() <= _LOUDEST:  # nor is NaN
+                raise UserError(
+                    f"{shown(path)}: sound_{part} holds values from {rows.min():g} to {rows.max():g}; give floats "
+                    "in [-1, 1]."
+                )
+            loud += int((abs(rows) > 1).any(1).sum())
+            rows = (rows.clip(-1, 1) * 32767).round().astype(np.int16)
+        silent += int(((rows >= -SILENT) & (rows <= SILENT)).all(1).sum())
+        heard[begin : begin + len(rows)] = resample(torch.from_numpy(rows), rate, sound.rate)
+    if loud:
+        notes.append(f"Values beyond [-1, 1] are clipped: {loud:,} of {len(waves):,} rows of sound_{part}.")
+    if silent:
+        notes.append(f"{MUTE}: {silent:,} of {len(waves):,} rows of sound_{part}.")
+    return heard
+
+
+def resampled(samples: int, rate: int, wanted: int) -> int:
+    """How many samples at another rate are as long."""
+    return round(samples * wanted / rate)
 
 
 def resample(wave: Tensor, rate: int, wanted: int) -> Tensor:
@@ -115,7 +136,7 @@ def resample(wave: Tensor, rate: int, wanted: int) -> Tensor:
     if rate == wanted:
         return wave
     length = wave.shape[1]
-    count = round(length * wanted / rate)
+    count = resampled(length, rate, wanted)
     spectrum = torch.fft.rfft(wave.double())
     kept = spectrum.new_zeros(len(wave), count // 2 + 1)
     n = min(kept.shape[1], spectrum.shape[1])

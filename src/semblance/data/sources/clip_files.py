@@ -1,5 +1,6 @@
 """A folder or tar of clips: videos with their sound, or pictures and videos with sound files beside them."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from semblance.data.byte_budget import AT_ONCE, ByteBudget
-from semblance.data.clips.bounds import LARGEST_FILE, Bound
+from semblance.data.clips.bounds import LARGEST_FILE, Bound, held_in_memory
 from semblance.data.clips.clip_cache import decode_clips, decode_to_disk
 from semblance.data.clips.clips import Clips
 from semblance.data.clips.even_frames import Clip
@@ -27,6 +28,7 @@ from semblance.data.sources.label_table import read_tables
 from semblance.data.splits import LabelOptions, LabelTable, Part, split
 from semblance.data.understood import understood
 from semblance.errors import UserError
+from semblance.runtime import disk_cache
 from semblance.runtime.memory import Limits
 from semblance.shown import shown
 from semblance.views.clip import ClipView
@@ -47,6 +49,10 @@ class Pair:
 
     def __str__(self) -> str:
         return str(self.seen)
+
+    @property
+    def files(self) -> list[Any]:
+        return [item for item in (self.seen, self.heard) if item is not None]
 
 
 def is_media(name: str) -> bool:
@@ -77,8 +83,9 @@ def load_clip_files(
     canvas, needed = _measure(files, pairs, video, sound)
     decode_pair = partial(_decode, files, canvas, video, sound)
     found = None
-    if needed <= limits.bytes:
-        found = decode_clips(files.path.name, pairs, decode_pair, limits.workers, limits.bytes)
+    room = min(limits.bytes, _held_at_most(files, pairs))
+    if needed <= room:
+        found = decode_clips(files.path.name, pairs, decode_pair, limits.workers, room)
     if found is None:
         identity = _identity(files, pairs, (canvas, video.fps, video.seconds, sound.rate, sound.seconds))
         found = decode_to_disk(files.path.name, pairs, decode_pair, limits.workers, canvas, identity, needed)
@@ -105,7 +112,7 @@ def load_clip_files(
 
 
 def _decode(files: Files, canvas: int, video: ClipView, sound: SoundView, pair: Pair) -> Clip:
-    with _in_memory.taken(sum(_size(files, item) for item in (pair.seen, pair.heard) if item is not None)):
+    with _in_memory.taken(sum(_size(files, item) for item in pair.files)):
         if pair.heard is None:
             clip = decode_clip(files.read(pair.seen), canvas, video.fps, sound.rate)
         else:
@@ -122,12 +129,24 @@ def _decode(files: Files, canvas: int, video: ClipView, sound: SoundView, pair: 
     return clip
 
 
-def _size(files: Files, item: Any) -> int:
-    """Bytes of a file, 0 where they are held already; ValueError if too many."""
+def _held_at_most(files: Files, pairs: Sequence[Pair]) -> int:
+    """Bytes that the clips may take in memory, by what their files take."""
+    if not files.path.exists():
+        return sys.maxsize  # drawn here
+    return held_in_memory(sum(_stored(files, item) for pair in pairs for item in pair.files))
+
+
+def _stored(files: Files, item: Any) -> int:
+    """Bytes of a file, 0 where it is drawn, or gone: reading it tells."""
     try:
-        size = item.size if hasattr(item, "size") else (files.path / str(item)).stat().st_size
+        return item.size if hasattr(item, "size") else (files.path / str(item)).stat().st_size
     except OSError:
-        size = 0  # of an archive that is held, drawn, or gone: reading it tells
+        return 0
+
+
+def _size(files: Files, item: Any) -> int:
+    """The same; ValueError if too many."""
+    size = _stored(files, item)
     if size > LARGEST_FILE:
         raise ValueError(f"{size / (1 << 30):.1f} GiB, more than {LARGEST_FILE >> 30} GiB: cut it into clips")
     return size
@@ -210,16 +229,11 @@ def _measure(files: Files, pairs: Sequence[Pair], video: ClipView, sound: SoundV
 
 
 def _identity(files: Files, pairs: Sequence[Pair], settings: tuple) -> str:
-    """A hash of the files, the settings and the code that decodes them.
-
-    Which file a path means is told by its inode and the times of its last change, that of its inode (ctime) among
-    them, which nobody can set: so a file that replaces another is another, though name, size and date be equal.
-    """
+    """A hash of the files, the settings and the code that decodes them."""
 
     def stamp(path: Path) -> str:
         try:
-            status = path.stat()
-            return f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            return f"{path} {disk_cache.stamp(path.stat())}"
         except OSError:
             return str(path)  # clips that are drawn
 

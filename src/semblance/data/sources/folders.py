@@ -4,7 +4,6 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -12,7 +11,17 @@ from stat import S_ISDIR, S_ISREG
 
 from semblance.data.pictures.formats import HEAD
 from semblance.data.sources.files import Files, is_picture
-from semblance.data.sources.kinds import HIDDEN, LINKED, MET, NO_FILES, NOWHERE, Sorter, check_size, is_hidden
+from semblance.data.sources.kinds import (
+    HIDDEN,
+    LINKED,
+    MET,
+    NO_FILES,
+    NOWHERE,
+    Sorter,
+    bytes_stored,
+    check_size,
+    is_hidden,
+)
 from semblance.data.tally import Tally
 from semblance.errors import UserError
 from semblance.shown import shown
@@ -125,20 +134,8 @@ def _head(root: str, name: str) -> bytes:
 def _read(root: str, name: str) -> bytes:
     with open(_open(root, name, os.O_RDONLY), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        check_size(name, size, _stored(file.fileno(), size))
+        check_size(name, size, bytes_stored(file.fileno(), size))
         return file.read()
-
-
-def _stored(file: int, size: int) -> int:
-    """Bytes of a file that are no holes, as far as the disk tells."""
-    stored = at = 0
-    with suppress(OSError):  # no more of them
-        while at < size:
-            begin = os.lseek(file, at, os.SEEK_DATA)
-            at = os.lseek(file, begin, os.SEEK_HOLE)
-            stored += at - begin
-    os.lseek(file, 0, os.SEEK_SET)
-    return stored
 
 
 def _open(root: str, name: str, flags: int) -> int:

@@ -1,10 +1,13 @@
 """Which files of a folder or archive belong to a set, and why the others are left out."""
 
+import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from posixpath import dirname, split, splitext
 
 from semblance.data.clips.media import SOUNDS, VIDEOS
@@ -21,6 +24,8 @@ NOWHERE = "Left out as links that lead nowhere"
 
 _LARGEST_PICTURE, _LARGEST_MEDIA = 1 << 30, 16 << 30  # bytes; Pillow takes pictures of 179 megapixels at most
 
+HOLES = "Partly missing on the disk, where zeros are read, as of a download that did not end (fetch it again)"
+_SOME_HOLES = 1 << 20  # bytes: copying may leave out zeros
 _ANY_HOLES = 16 << 20  # bytes of a file that may be of holes alone
 
 _TWINS = "differ only in case or in how accents are written (rename them if one is meant)"
@@ -96,6 +101,26 @@ def check_size(name: str, size: int, stored: int) -> None:
         raise ValueError(f"too large: {size / (1 << 30):,.1f} GiB, and at most {most >> 30} GiB are read")
     if size > _ANY_HOLES and stored < size / 10:
         raise ValueError("nearly all of it is missing, as of a download that did not end: fetch it again")
+
+
+def bytes_stored(file: int, size: int) -> int:
+    """Bytes of a file that are no holes, as far as the disk tells."""
+    found = at = 0
+    with suppress(OSError):  # no more of them
+        while at < size:
+            begin = os.lseek(file, at, os.SEEK_DATA)
+            at = os.lseek(file, begin, os.SEEK_HOLE)
+            found += at - begin
+    os.lseek(file, 0, os.SEEK_SET)
+    return found
+
+
+def holes_told(path: Path, tally: Tally) -> None:
+    """Count an archive that the disk holds less of than its size."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size - bytes_stored(file.fileno(), size) > _SOME_HOLES:
+            tally.add(HOLES, path.name)
 
 
 def folders_of(names: Iterable[str]) -> set[str]:

@@ -9,7 +9,17 @@ from typing import IO
 from semblance.data.pictures import formats
 from semblance.data.pictures.formats import HEAD
 from semblance.data.sources.files import Files, is_picture
-from semblance.data.sources.kinds import HIDDEN, LINKED, MET, NO_FILES, NOWHERE, Sorter, folders_of, is_hidden
+from semblance.data.sources.kinds import (
+    HIDDEN,
+    LINKED,
+    MET,
+    NO_FILES,
+    NOWHERE,
+    Sorter,
+    folders_of,
+    holes_told,
+    is_hidden,
+)
 from semblance.data.sources.tar_members import Member, content, damage_told, is_compressed, member_of, members
 from semblance.data.tally import Tally
 from semblance.errors import UserError
@@ -37,6 +47,7 @@ def find_in_tar(
     """
     path = path.resolve()
     sorter = Sorter(wanted, by_content)
+    holes_told(path, sorter.tally)
     found: Found = {}
     with damage_told(path, lambda: len(found)):
         if not is_compressed(path):
