@@ -154,7 +154,8 @@ def test_neighbours_are_marked_by_class(html: str) -> None:
 
 
 def test_neighbours_are_the_nearest_by_cosine() -> None:
-    from semblance.report.neighbours import Embedded, search
+    from semblance.report.embedded import Embedded
+    from semblance.report.neighbours import search
 
     gallery = digits(30)
     angles, lengths = torch.linspace(0, 3, 30), torch.arange(1.0, 31.0)[:, None]
@@ -170,7 +171,8 @@ def test_neighbours_are_the_nearest_by_cosine() -> None:
 
 def test_neighbours_without_a_label_neither_agree_nor_differ() -> None:
     """Of three pictures each is a neighbour of the others."""
-    from semblance.report.neighbours import Embedded, search
+    from semblance.report.embedded import Embedded
+    from semblance.report.neighbours import search
 
     gallery = digits(3)
     gallery.features = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2]])
@@ -194,13 +196,13 @@ def test_labels_of_levels_do_not_overlap() -> None:
     """Six levels within one line height, above a curve that rises through them."""
     from matplotlib.figure import Figure
 
-    from semblance.report.levels import draw_levels
+    from semblance.report.levels import label_lines
 
     figure = Figure(figsize=(6.5, 3.75), dpi=72)
     axes = figure.add_subplot()
     steps = np.arange(100.0)
     axes.plot(steps, steps / 100)
-    draw_levels(figure, axes, {f"level number {i}": 0.5 + i / 1000 for i in range(6)}, steps, steps / 100, "black")
+    label_lines(figure, axes, {f"level number {i}": 0.5 + i / 1000 for i in range(6)}, steps, steps / 100, "black")
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 6
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -253,8 +255,8 @@ def test_a_verdict_on_clips_tells_both_ways_and_chance() -> None:
 
 
 def test_the_map_shows_classes_apart_and_pictures_that_do_not_cover_one_another() -> None:
-    from semblance.report.neighbours import Embedded
-    from semblance.report.projection import THUMBNAIL, project
+    from semblance.report.embedded import Embedded
+    from semblance.report.projection import project
 
     drawn = project(Embedded.of(digits(400)))
     assert drawn is not None and drawn.method == "t-SNE"
@@ -263,7 +265,7 @@ def test_the_map_shows_classes_apart_and_pictures_that_do_not_cover_one_another(
     pictured = np.array([(m.x, m.y) for group in drawn.groups for m in group.marks if m.image])
     assert 20 < len(pictured) <= 150
     apart = np.abs(pictured[:, None] - pictured).max(axis=-1)[~np.eye(len(pictured), dtype=bool)]
-    assert apart.min() >= THUMBNAIL
+    assert apart.min() >= drawn.thumbnail
     centres = np.array([np.mean([(m.x, m.y) for m in group.marks], axis=0) for group in drawn.groups])
     nearest = [
         np.linalg.norm(centres - (m.x, m.y), axis=1).argmin() == number
@@ -274,7 +276,7 @@ def test_the_map_shows_classes_apart_and_pictures_that_do_not_cover_one_another(
 
 
 def test_rare_classes_share_grey_when_there_are_more_classes_than_colours() -> None:
-    from semblance.report.neighbours import Embedded
+    from semblance.report.embedded import Embedded
     from semblance.report.projection import project
 
     gallery = digits(60)
