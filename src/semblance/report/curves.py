@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from semblance.evaluation.verdict import bands
 from semblance.report.drawing import ACCENT, LEVEL, OTHER, dress, figure_of, inline
-from semblance.report.layout import even_rows, in_threes
+from semblance.report.layout import even_rows, in_pairs, in_threes
 from semblance.report.levels import draw_lines, label_lines, within_reach
 from semblance.report.signals import Signal, levels, signals, split
 from semblance.report.words import finite, number
@@ -77,7 +77,7 @@ def draw(
         return Curve(signal.title, signal.write(series[signal.name][-1][1]), svg, far)
 
     return Curves(
-        rows(learning, max(1, len(learning) // 2), TALL), rows(more, in_threes(more), LOW),
+        rows(learning, in_pairs(learning), TALL), rows(more, in_threes(more), LOW),
         rows(spread, in_threes(spread), LOW), {split(s.name)[1] for s in (*learning, *more)},
         any(bands(s.name, constants) for s in found),
     )  # fmt: skip

@@ -39,9 +39,9 @@ def _of(stream: str, found: list[tuple[dict[str, Any], dict[str, dict[str, list[
         for name, (title, meaning) in LABEL_FREE.items()
         if any(name in numbers for _, numbers in having)
     ]
-    samples = having[-1][0]["label_free"][stream].get("samples") if having else 0
+    samples = next((n for row, _ in having if isinstance(n := row["label_free"][stream].get("samples"), int)), 0)
     title = STREAMS.get(stream, stream.replace("_", " "))
-    return Numbers(title, [row["encoder"] for row, _ in having], rows, samples if isinstance(samples, int) else 0)
+    return Numbers(title, [row["encoder"] for row, _ in having], rows, samples)
 
 
 def _cell(name: str, ends: list[float] | None) -> Cell:

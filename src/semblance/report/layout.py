@@ -6,6 +6,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def in_pairs(items: Sequence[object]) -> int:
+    """How many rows items take of which each holds two, or three where one would be left."""
+    return min(len(items), max(1, len(items) // 2))
+
+
 def in_threes(items: Sequence[object]) -> int:
     """How many rows items take of which each holds three at most."""
     return -(-len(items) // 3)
