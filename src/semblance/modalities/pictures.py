@@ -128,7 +128,7 @@ class Pictures:
         some = pictures.subset(pictures.readable[:: -(-len(pictures) // SHOWN)])
         vectors = _features(method, some, config)
         canvases, sizes = some.read(range(len(some)))
-        gallery = Gallery.of(some, canvases, vectors, sizes, some.look)
+        gallery = Gallery.of(some, canvases, vectors, sizes, some.look if some.cut else None)
         return Figures(gallery, sheet(config, source.train), usage=usage(config))
 
     def otherwise(self, method: Method, config: TrainConfig) -> Evaluation | None:

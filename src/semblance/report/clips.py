@@ -75,7 +75,7 @@ def _animated(frames: Sequence[Tensor], duration: int, quality: int) -> bytes:
 def playable(sound: Tensor, rate: int) -> str:
     """int16 samples (L,), the first 3 s of them, as a `data:` address of a WAV of 8 bits, as loud as it can be."""
     step = max(1, round(rate / RATE))
-    samples = sound[: round(SECONDS * RATE) * step].double()
+    samples = sound[: min(round(SECONDS * rate), round(SECONDS * RATE) * step)].double()
     samples = samples[: len(samples) // step * step].view(-1, step).mean(1)
     samples = samples * (FULL / samples.abs().max().clamp(min=1)) if len(samples) else samples
     buffer = io.BytesIO()

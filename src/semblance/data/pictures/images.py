@@ -7,7 +7,6 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from semblance.data.pictures.decode import Cuts, Draw
@@ -73,10 +72,9 @@ class Images:
         return torch.stack(pictures), torch.tensor(sizes, dtype=torch.int32)
 
     def look(self, i: int, side: int) -> Tensor:
-        """The whole of picture i from its own file, resized to a square: uint8 (3, side, side); from its canvas where
-        that is all there is. Raises OSError or ValueError where the file is gone."""
-        if self.cut is None:
-            return F.interpolate(self.read([i])[0], (side, side), mode="bilinear", antialias=True)[0]
+        """The whole of picture i from its own file, resized to a square: uint8 (3, side, side); only where `cut` is.
+        Raises OSError or ValueError where the file is gone."""
+        assert self.cut is not None
         return self.cut(self.items[i], partial(_whole, side))[0][0]
 
     @property
