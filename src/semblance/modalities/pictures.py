@@ -163,8 +163,10 @@ def usage(config: TrainConfig) -> list[str]:
         "from torchvision.transforms import v2",
         "",
         "backbone = sb.load_backbone(run)",
-        f"prepare = v2.Compose([v2.ToImage(), v2.Resize({around}), v2.CenterCrop({size}), "
-        f"v2.ToDtype(torch.float32, scale=True), v2.Normalize({list(MEAN)}, {list(STD)})])",
+        "prepare = v2.Compose([",
+        f"    v2.ToImage(), v2.Resize({around}), v2.CenterCrop({size}), v2.ToDtype(torch.float32, scale=True),",
+        f"    v2.Normalize({list(MEAN)}, {list(STD)}),",
+        "])",
         'features = backbone(prepare(Image.open("picture.jpg").convert("RGB"))[None])',
     ]
 
