@@ -308,13 +308,17 @@ def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
 
 
 def test_the_report_is_of_the_runs_own_numbers(textures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The level of its loss, its last accuracy, and held-out pictures of all classes, where only a few are shown."""
+    """The level of its loss, its last accuracy and label-free numbers, and held-out pictures of all classes by their
+    names, where only a few are shown."""
     drawn: dict[str, Any] = {}
     monkeypatch.setattr(finish, "write_report", lambda path, **shown: drawn.update(shown))
     monkeypatch.setattr(pictures, "SHOWN", 6)
     summary = sb.train("simclr", data=textures, out=tmp_path / "run", **FAST | {"max_steps": 1})
     assert list(drawn["constants"].values()) == [pytest.approx(2 * math.log(2 * FAST["batch_size"] - 1))]
-    assert drawn["metrics"][-1] == {"step": 1, "knn_top1": summary["table"][-1]["knn_top1"]}
+    trained, last = summary["table"][-1], drawn["metrics"][-1]
+    assert (last["step"], last["knn_top1"]) == (1, trained["knn_top1"])
+    assert last["pictures_view_percentile"] == trained["label_free"]["pictures"]["view_percentile"][0]
+    assert all(Path(textures / name).is_file() for name in drawn["gallery"].names) and drawn["groups"] is None
     assert len(drawn["gallery"].labels) <= 6 and drawn["gallery"].labels.unique().tolist() == list(range(KINDS))
 
 

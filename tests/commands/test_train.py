@@ -1,5 +1,6 @@
 """Whole runs, from flags to the folder they leave."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -73,6 +74,30 @@ def test_a_run_leaves_what_the_readme_says(finished: tuple[Path, dict]) -> None:
     assert summary["train_images"] + summary["test_images"] == 26
     model = sb.load_backbone(out)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, model.num_features)
+
+
+def test_the_lines_of_the_report_give_the_features_of_the_run(
+    finished: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word, on a picture of the size that the network sees."""
+    folder = write_pictures(tmp_path / "tiny", sides=(32,))
+    (folder / "cat" / "broken.png").unlink()
+    sb.embed(finished[0], data=str(folder), out=str(tmp_path / "rows.npz"))
+    shutil.copy(folder / "dog" / "7.png", tmp_path / "picture.jpg")
+    monkeypatch.chdir(tmp_path)
+    here = executed(finished[0])
+    with np.load(tmp_path / "rows.npz") as rows:
+        row = rows["features"][[str(name) for name in rows["names"]].index("dog/7.png")]
+    assert here["features"].shape == (1, len(row)) and np.allclose(here["features"].detach()[0], row, atol=1e-4)
+
+
+def executed(run: Path) -> dict:
+    """What the lines of Python on the page of a run leave."""
+    page = (run / "report.html").read_text()
+    lines = html.unescape(page[page.index("<code>") + len("<code>") : page.index("</code>")])
+    here: dict = {}
+    exec(lines, here)
+    return here
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

@@ -1,5 +1,6 @@
 """Whole runs on clips: AVID, and CMA from it, from files to the folder they leave."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -88,6 +89,26 @@ def test_the_report_plays_sounds_from_itself(avid: tuple[Path, dict]) -> None:
     page = (avid[0] / "report.html").read_text()
     assert "data:audio/wav;base64," in page and "data:image/webp;base64," in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_the_page_is_small_and_names_its_files(avid: tuple[Path, dict]) -> None:
+    """Of noise, which does not compress."""
+    page = (avid[0] / "report.html").read_text()
+    assert len(page) < 3_000_000 and "chance</text>" in page
+    held_out = Opened.of(avid[0]).modality.load(Opened.of(avid[0]).config).held_out.items
+    assert all(str(name) in page for name in held_out)
+
+
+def test_the_lines_of_the_report_see_and_hear(avid: tuple[Path, dict]) -> None:
+    page = (avid[0] / "report.html").read_text()
+    lines = html.unescape(page[page.index("<code>") + len("<code>") : page.index("</code>")])
+    here: dict[str, Any] = {}
+    exec(lines, here)
+    config = TrainConfig.load(RunFolder(avid[0]).config)
+    for kind, rows in (("video", here["seen"]), ("audio", here["heard"])):
+        assert rows.shape == (1, sb.load_backbone(avid[0] / f"{kind}_backbone.safetensors").num_features)
+    assert here["wave"].shape[1] == config.sound.samples and here["frames"].shape[2] == config.video.frames
+    assert repr(config.sound) in lines
 
 
 def test_the_report_speaks_of_clips(avid: tuple[Path, dict]) -> None:

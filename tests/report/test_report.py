@@ -2,105 +2,15 @@
 
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
+from pages import NAMES, SUMMARY, Page, digits, lines, report
 
 from semblance.report.gallery import Gallery
-from semblance.report.page import write_report
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-NAMES = ["<script>alert(1)</script>", "one", "two & more", *"3456789"]
-
-
-class Page(HTMLParser):
-    """Reads a page, insists that every element is closed in order, and keeps tags and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def count(self, tag: str, **attributes: str) -> int:
-        return sum(tag == t and attributes.items() <= found.items() for t, found in self.tags)
-
-
-def digits(count: int = 120) -> Gallery:
-    data = load_digits()
-    pictures = torch.from_numpy(data.images[:count] * 15.9).to(torch.uint8)
-    pictures = pictures.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].repeat(1, 3, 1, 1)
-    features = torch.from_numpy(PCA(20, random_state=0).fit_transform(data.data)[:count]).float()
-    return Gallery(pictures, features, torch.from_numpy(data.target[:count]), NAMES)
-
-
-def lines(count: int) -> list[dict[str, Any]]:
-    logged: list[dict[str, Any]] = [
-        {"step": s, "epoch": s / 50, "loss": 6.2 - s / count, "lr": 0.1, "samples_per_second": 900.0, "grad_norm": 2.0}
-        for s in range(1, count + 1)
-    ]
-    return logged + [{"step": s, "epoch": s / 50, "knn_top1": 0.3 + 0.4 * s / count} for s in (1, count)]
-
-
-SUMMARY = {
-    "method": "simclr",
-    "family": "contrastive",
-    "paper": "Chen et al. 2020",
-    "data": "digits",
-    "backbone": "resnet18",
-    "test_images": 10000,
-    "table": [
-        {"encoder": "raw pixels", "knn_top1": 0.2, "linear_top1": 0.3, "linear_mean_per_class": 0.29},
-        {"encoder": "untrained backbone", "knn_top1": 0.25, "linear_top1": 0.411, "linear_mean_per_class": None},
-        {"encoder": "trained backbone", "knn_top1": 0.6, "linear_top1": 0.712, "linear_mean_per_class": 0.7},
-    ],
-    "samples_per_second": 1234.5,
-    "training_seconds": 8043.0,
-    "skipped": [[f"picture_{number}.jpg", "cut short"] for number in range(25)],
-    "peak_memory_gb": 7.25,
-}
-CONSTANTS = {"ln(2N-1): all embeddings equal": 6.236, "0: perfect": 0.0, "a $name$ <of> note": 6.236}
-
-
-def report(folder: Path, **changes: Any) -> str:
-    inputs: dict[str, Any] = {
-        "config": {"method": {"name": "simclr", "temperature": 0.5}, "seed": 3},
-        "metrics": lines(300),
-        "summary": SUMMARY,
-        "constants": CONSTANTS,
-        "views": torch.randint(256, (4, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
-        "gallery": digits(),
-    }
-    write_report(folder / "report.html", **(inputs | changes))
-    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +64,8 @@ def test_neighbours_are_marked_by_class(html: str) -> None:
 
 
 def test_neighbours_are_the_nearest_by_cosine() -> None:
-    from semblance.report.neighbours import Embedded, search
+    from semblance.report.embedded import Embedded
+    from semblance.report.neighbours import search
 
     gallery = digits(30)
     angles, lengths = torch.linspace(0, 3, 30), torch.arange(1.0, 31.0)[:, None]
@@ -170,7 +81,8 @@ def test_neighbours_are_the_nearest_by_cosine() -> None:
 
 def test_neighbours_without_a_label_neither_agree_nor_differ() -> None:
     """Of three pictures each is a neighbour of the others."""
-    from semblance.report.neighbours import Embedded, search
+    from semblance.report.embedded import Embedded
+    from semblance.report.neighbours import search
 
     gallery = digits(3)
     gallery.features = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2]])
@@ -194,13 +106,13 @@ def test_labels_of_levels_do_not_overlap() -> None:
     """Six levels within one line height, above a curve that rises through them."""
     from matplotlib.figure import Figure
 
-    from semblance.report.levels import draw_levels
+    from semblance.report.levels import label_lines
 
     figure = Figure(figsize=(6.5, 3.75), dpi=72)
     axes = figure.add_subplot()
     steps = np.arange(100.0)
     axes.plot(steps, steps / 100)
-    draw_levels(figure, axes, {f"level number {i}": 0.5 + i / 1000 for i in range(6)}, steps, steps / 100, "black")
+    label_lines(figure, axes, {f"level number {i}": 0.5 + i / 1000 for i in range(6)}, steps, steps / 100, "black")
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 6
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -253,8 +165,8 @@ def test_a_verdict_on_clips_tells_both_ways_and_chance() -> None:
 
 
 def test_the_map_shows_classes_apart_and_pictures_that_do_not_cover_one_another() -> None:
-    from semblance.report.neighbours import Embedded
-    from semblance.report.projection import THUMBNAIL, project
+    from semblance.report.embedded import Embedded
+    from semblance.report.projection import project
 
     drawn = project(Embedded.of(digits(400)))
     assert drawn is not None and drawn.method == "t-SNE"
@@ -263,7 +175,7 @@ def test_the_map_shows_classes_apart_and_pictures_that_do_not_cover_one_another(
     pictured = np.array([(m.x, m.y) for group in drawn.groups for m in group.marks if m.image])
     assert 20 < len(pictured) <= 150
     apart = np.abs(pictured[:, None] - pictured).max(axis=-1)[~np.eye(len(pictured), dtype=bool)]
-    assert apart.min() >= THUMBNAIL
+    assert apart.min() >= drawn.thumbnail
     centres = np.array([np.mean([(m.x, m.y) for m in group.marks], axis=0) for group in drawn.groups])
     nearest = [
         np.linalg.norm(centres - (m.x, m.y), axis=1).argmin() == number
@@ -274,7 +186,7 @@ def test_the_map_shows_classes_apart_and_pictures_that_do_not_cover_one_another(
 
 
 def test_rare_classes_share_grey_when_there_are_more_classes_than_colours() -> None:
-    from semblance.report.neighbours import Embedded
+    from semblance.report.embedded import Embedded
     from semblance.report.projection import project
 
     gallery = digits(60)

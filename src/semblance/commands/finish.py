@@ -5,7 +5,7 @@ from typing import Any
 
 from semblance.commands.doctor import judge, tell
 from semblance.commands.handed_out import HandedOut, hand_out
-from semblance.commands.measure import Row, extent, table
+from semblance.commands.measure import Row, extent, logged, table
 from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.data import Source
 from semblance.engine.loop import Trained
@@ -78,13 +78,18 @@ def draw(
         figures = modality.show(method, source, config, parts, summary)
         if leader:
             step = summary.get("handed_out_step", summary["steps"])
+            rows = summary["table"]
+            last = (logged(rows[-1]) if rows else {}) | figures.last
+            run = ["import semblance as sb", f"run = {str(folder.path.resolve())!r}"]
             write_report(
                 folder.report,
                 config=config.model_dump(),
-                metrics=[*folder.read_metrics(), {"step": step} | figures.last],
+                metrics=[*folder.read_metrics(), {"step": step} | last],
                 summary=summary,
                 constants=method.constants(config.batch_size),
+                groups=method.group_count,
                 views=figures.views,
                 gallery=figures.gallery,
                 clips=figures.clips,
+                usage=[*run, *figures.usage] if figures.usage else [],
             )

@@ -94,8 +94,8 @@ def watch(method: Method, source: Source[Any], config: TrainConfig, modality: Mo
 def logged(row: Row) -> dict[str, float]:
     """The numbers of a row as the log has them."""
     found = {
-        stream: {name: value[0] for name, value in numbers.items() if isinstance(value, list) and name != "spectrum"}
-        for stream, numbers in row.get("label_free", {}).items()
+        stream: {name: of[0] for name, of in numbers.items() if isinstance(of, list) and of and name != "spectrum"}
+        for stream, numbers in (row.get("label_free") or {}).items()
     }
     return {name: value for name, value in row.items() if name == "knn_top1"} | _named(found)
 

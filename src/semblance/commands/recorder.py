@@ -100,15 +100,11 @@ def _shares(method: Any, z: dict[str, Tensor], step: int) -> Tensor | None:
     labels = dict(method.named_buffers()).get("labels")
     if labels is not None:
         first = labels if labels.ndim == 1 else labels[0]
-        return torch.bincount(first.cpu(), minlength=_groups(method)).float() / len(first) * (step > 0)
+        return torch.bincount(first.cpu(), minlength=method.group_count).float() / len(first) * (step > 0)
     if not hasattr(method, "codes"):
         return None
     codes = method.codes(two_views(z)[0] @ method.prototypes.weight.T, 0)
     return torch.bincount(codes.argmax(1).cpu(), minlength=codes.shape[1]).float() / len(codes)
-
-
-def _groups(method: Any) -> int:
-    return int(method.prototypes.shape[1]) if hasattr(method, "prototypes") else int(method.clusters)
 
 
 def _rows(method: Method) -> Tensor | None:

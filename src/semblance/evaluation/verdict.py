@@ -165,7 +165,7 @@ def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
     found, steps = [], [line for line in lines if "loss" in line]
     for name in dict.fromkeys(name for line in steps for name in line):
         series = [(line["step"], line[name]) for line in steps if finite(line.get(name))]
-        for band, told in _bands(name, levels):
+        for band, told in bands(name, levels):
             if series and (since := _since(series, band)) is not None:
                 value = _end(series)
                 found.append(Alarm(Evidence(name, value, band[1], told.format(value)), since))
@@ -200,8 +200,11 @@ class Live:
 Band = tuple[float, float]
 
 
-def _bands(name: str, levels: dict[str, float]) -> list[tuple[Band, str]]:
-    """Where a number of the log means a collapse, and how that reads."""
+def bands(name: str, levels: dict[str, float]) -> list[tuple[Band, str]]:
+    """From where to where a number of the log means a collapse, both ends included, and how that reads of a value.
+
+    levels: of the loss; those that are Empty count.
+    """
     if name.endswith("embedding_std"):
         of = name.removesuffix("embedding_std").rstrip("_")
         whose = f"embeddings of {of}" if of else "embeddings"

@@ -21,7 +21,7 @@ from semblance.evaluation.labelled_sounds import is_sound
 from semblance.evaluation.retrieval import chance, retrieval
 from semblance.evaluation.table import Embedded, Labelled
 from semblance.modalities.build import build
-from semblance.modalities.clip_page import clip_page, gallery, sheet
+from semblance.modalities.clip_page import clip_page, gallery, sheet, usage
 from semblance.modalities.labelled_sounds import evaluate_on_sounds
 from semblance.modalities.modality import Evaluation, Figures, Modality, Parts
 from semblance.nets.audio import audio_backbone
@@ -129,11 +129,11 @@ class ClipModality:
     ) -> Figures:  # fmt: skip
         views = sheet(config, source.train)
         if parts is None:
-            return Figures(views=views)
+            return Figures(views=views, usage=usage(config))
         held_out = source.sampled(config.eval_samples).held_out
         shown = gallery(held_out, parts[1])
         page = clip_page(summary, method, source.train, held_out, parts[1])  # on all ranks: mining gathers from them
-        return Figures(shown, views, clips=page)
+        return Figures(shown, views, clips=page, usage=usage(config))
 
     def otherwise(self, method: ClipMethod, config: TrainConfig) -> Evaluation | None:
         """Of a folder of sounds, the untrained and the trained audio backbone."""

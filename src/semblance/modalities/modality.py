@@ -1,5 +1,6 @@
 """What differs between kinds of samples, behind one protocol: loading, networks, measuring, showing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,13 +22,15 @@ class Figures:
     """What the report of a run shows beside curves and tables.
 
     views: uint8 (n, 1 + V, 3, S, S), samples as they are and as the network sees them. last: measures of the end that
-    belong on the curves. clips: a report.clips.ClipPage.
+    belong on the curves. clips: a report.clips.ClipPage. usage: lines of Python that use the backbones of the folder
+    `run`, `sb` being semblance.
     """
 
     gallery: Gallery | None = None
     views: Tensor | None = None
     last: dict[str, float] = field(default_factory=dict)
     clips: Any = None
+    usage: Sequence[str] = ()
 
 
 @dataclass

@@ -23,7 +23,7 @@ from semblance.runtime import random
 from semblance.runtime.fsdp import check_shardable
 from semblance.shown import shown
 from semblance.systems import Method
-from semblance.views.view import MEAN, STD, make_views
+from semblance.views.view import CENTRE, MEAN, STD, make_views
 
 SHOWN = 2000  # held-out pictures in the report, at most
 SHEET = 8  # pictures on the sheet of views
@@ -125,11 +125,11 @@ class Pictures:
         self, method: Method, source: Source[Images], config: TrainConfig, parts: Parts | None, summary: dict[str, Any]
     ) -> Figures:
         pictures = source.held_out
-        shown = pictures.subset(pictures.readable[:: -(-len(pictures) // SHOWN)])
-        vectors = _features(method, shown, config)
-        gallery = Gallery.of(shown, shown.read(range(len(shown)))[0], vectors)
-        last = {"knn_top1": summary["knn_top1"]} if "knn_top1" in summary else {}
-        return Figures(gallery, sheet(config, source.train), last)
+        some = pictures.subset(pictures.readable[:: -(-len(pictures) // SHOWN)])
+        vectors = _features(method, some, config)
+        canvases, sizes = some.read(range(len(some)))
+        gallery = Gallery.of(some, canvases, vectors, sizes, some.look if some.cut else None)
+        return Figures(gallery, sheet(config, source.train), usage=usage(config))
 
     def otherwise(self, method: Method, config: TrainConfig) -> Evaluation | None:
         return None
@@ -151,6 +151,24 @@ def _parts(features: Iterable[Tensor]) -> Parts:
 
 def _features(method: Method, images: Images, config: TrainConfig) -> Tensor:
     return features(method.encoder, images, size=config.image_size, precision=config.precision, workers=config.workers)
+
+
+def usage(config: TrainConfig) -> list[str]:
+    """Lines of Python that use the backbone of the folder `run` on a picture, seen as it is when it is measured."""
+    size = config.image_size
+    around = round(size / CENTRE) if size > 64 else size
+    return [
+        "import torch",
+        "from PIL import Image",
+        "from torchvision.transforms import v2",
+        "",
+        "backbone = sb.load_backbone(run)",
+        "prepare = v2.Compose([",
+        f"    v2.ToImage(), v2.Resize({around}), v2.CenterCrop({size}), v2.ToDtype(torch.float32, scale=True),",
+        f"    v2.Normalize({list(MEAN)}, {list(STD)}),",
+        "])",
+        'features = backbone(prepare(Image.open("picture.jpg").convert("RGB"))[None])',
+    ]
 
 
 def sheet(config: TrainConfig, images: Images) -> Tensor:

@@ -2,39 +2,44 @@
 
 import io
 import wave
-from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from semblance.report.contact_sheets import address
+from semblance.report.thumbnails import address, data_address
 
 SIDE = 96  # pixels of a moving picture
-RATE = 12_000  # of the sounds on the page
+RATE, SECONDS = 8_000, 3.0  # of the sounds on the page, which take a byte a sample
+PICTURE_BYTES = 9_000  # of a moving picture, at most; those that come to more are shown coarser, in fewer frames
+COARSER = ((8, 50), (8, 30), (6, 15), (3, 5))  # frames a second, quality
+FULL = 110  # of 127, as loud as a sound gets
 
 
 @dataclass
 class Shown:
-    """A clip on the page: a moving picture, its sound, a name, and what to say of it ("own", "same", "other", "")."""
+    """A clip on the page: a moving picture, its sound, a name, its file, and what to say of it ("own", "same", "other",
+    "")."""
 
     picture: str
     sound: str
     name: str
+    file: str
     verdict: str = ""
 
 
 @dataclass
 class ClipPage:
-    """Rows of a clip with its matches, recall at each rank both ways as points of a 300 x 100 drawing.
+    """Rows of a clip with its matches, and the rank of each clip's own half both ways, 1 being the first.
 
     chosen: which clips the positives are, in words. columns: titles of the sheet of views.
     """
 
     sounds: list[tuple[Shown, list[Shown]]]
     positives: list[tuple[Shown, list[Shown]]]
-    recall: dict[str, str]
+    ranks: dict[str, Tensor]
     retrieval: dict[str, Any]
     purities: dict[str, Any]
     chosen: str
@@ -42,27 +47,39 @@ class ClipPage:
 
 
 def moving(frames: Tensor, fps: float) -> str:
-    """uint8 frames (T, 3, S, S), at most 3 s of them, as a `data:` address of an animated picture."""
+    """uint8 frames (T, 3, S, S), the first 3 s of them, as a `data:` address of an animated picture."""
     if len(frames) == 1:
         return address(frames[0].numpy(), SIDE)
-    pictures = [Image.fromarray(f.permute(1, 2, 0).numpy()) for f in frames[: round(3 * fps)]]
+    seconds = min(SECONDS, len(frames) / fps)
+    for rate, quality in COARSER:
+        count = max(1, min(round(seconds * fps), round(seconds * rate)))
+        chosen = [frames[round(i * seconds * fps / count)] for i in range(count)]
+        content = _animated(chosen, round(1000 * seconds / count), quality)
+        if len(content) <= PICTURE_BYTES:
+            return data_address("image/webp", content)
+    return address(frames[0].numpy(), SIDE)
+
+
+def _animated(frames: Sequence[Tensor], duration: int, quality: int) -> bytes:
+    """A WebP of frames of so many milliseconds each."""
+    pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames]
     if pictures[0].width != SIDE:
-        pictures = [p.resize((SIDE, SIDE), Image.Resampling.BICUBIC) for p in pictures]
+        pictures = [picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC) for picture in pictures]
     buffer = io.BytesIO()
     pictures[0].save(
-        buffer, "webp", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, quality=50
+        buffer, "webp", save_all=True, append_images=pictures[1:], duration=duration, loop=0, quality=quality
     )
-    return f"data:image/webp;base64,{b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
 
 
 def playable(sound: Tensor, rate: int) -> str:
-    """int16 samples (L,), at most 3 s of them, as a `data:` address of a WAV, as loud as it can be."""
-    step = max(1, rate // RATE)
-    samples = sound[: 3 * rate].double()
+    """int16 samples (L,), the first 3 s of them, as a `data:` address of a WAV of 8 bits, as loud as it can be."""
+    step = max(1, round(rate / RATE))
+    samples = sound[: min(round(SECONDS * rate), round(SECONDS * RATE) * step)].double()
     samples = samples[: len(samples) // step * step].view(-1, step).mean(1)
-    samples = samples * (30_000 / samples.abs().max().clamp(min=1))
+    samples = samples * (FULL / samples.abs().max().clamp(min=1)) if len(samples) else samples
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, rate // step, 0, "NONE", ""))
-        file.writeframes(samples.numpy().astype("<i2").tobytes())
-    return f"data:audio/wav;base64,{b64encode(buffer.getvalue()).decode()}"
+        file.setparams((1, 1, rate // step, 0, "NONE", ""))
+        file.writeframes((samples + 128).round().numpy().astype("u1").tobytes())
+    return data_address("audio/wav", buffer.getvalue())

@@ -1,34 +1,23 @@
-"""Pictures as `data:` addresses, so that the page carries them itself."""
+"""Samples beside what the network was shown of them."""
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
-SMALL = 40  # sides up to this stay lossless, pixel for pixel
+from semblance.report.thumbnails import BLOCKY, address
+
+SIDE = 160  # pixels of a view, at most
 MOST_ROWS = 8
-
-
-def address(picture: np.ndarray, side: int) -> str:
-    """A uint8 (3, H, W) picture, shrunk to fit `side` pixels, as a `data:` address."""
-    image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
-    kind, options = ("png", {"optimize": True}) if max(image.size) <= SMALL else ("jpeg", {"quality": 85})
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind};base64,{b64encode(buffer.getvalue()).decode()}"
 
 
 @dataclass
 class Sheet:
-    """Rows of addresses under column titles."""
+    """Rows of addresses under column titles; blocky: whether they are so small that pixels are shown as squares."""
 
     titles: list[str]
     rows: list[list[str]]
+    blocky: bool
 
 
 def contact_sheets(views: Tensor, titles: Sequence[str] = ()) -> list[Sheet]:
@@ -38,7 +27,8 @@ def contact_sheets(views: Tensor, titles: Sequence[str] = ()) -> list[Sheet]:
     """
     columns = views.shape[1]
     titles = list(titles) or ["original", *(f"view {number}" for number in range(1, columns))]
-    rows = [[address(picture, 144) for picture in row] for row in views[:MOST_ROWS].cpu().numpy()]
+    rows = [[address(picture, SIDE) for picture in row] for row in views[:MOST_ROWS].cpu().numpy()]
     beside = next(n for n in range(max(1, 10 // columns), 0, -1) if len(rows) % n == 0)
     height = max(1, len(rows) // beside)
-    return [Sheet(titles, rows[start : start + height]) for start in range(0, len(rows), height)]
+    blocky = views.shape[-1] <= BLOCKY
+    return [Sheet(titles, rows[start : start + height], blocky) for start in range(0, len(rows), height)]

@@ -1,28 +1,22 @@
-"""Curves over training steps as inline SVG that takes its colours and fonts from the page."""
+"""Curves over training steps, with levels and with bands where the verdict says "collapsed"."""
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from semblance.report.levels import draw_levels, within_reach
-from semblance.report.words import finite, number, percent
-from semblance.shown import shown
+from semblance.evaluation.verdict import bands
+from semblance.report.drawing import ACCENT, LEVEL, OTHER, dress, figure_of, inline
+from semblance.report.layout import even_rows, in_pairs, in_threes
+from semblance.report.levels import draw_lines, label_lines, within_reach
+from semblance.report.signals import Signal, levels, signals, split
+from semblance.report.words import finite, number
 
-# Drawn in stand-in colours, replaced by the page's own, so that curves follow light and dark.
-INK, MUTED, GRID, CARD, ACCENT, LEVEL = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
-_PAGE = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card", ACCENT: "accent", LEVEL: "level"}
 BUCKETS = 160
 MOST = 100  # curves; methods log some ten
-WIDE, NARROW = (470, 270), (330, 170)
-_LAST = ("lr", "samples_per_second")
+WIDTHS = {1: 1050, 2: 500, 3: 325}  # of a drawing by how many are in a row, on a wide page
+TALL, LOW = 270, 150  # of signs of learning, and of other numbers
 
 
 @dataclass
@@ -32,70 +26,81 @@ class Curve:
     name: str
     last: str
     svg: str
-    wide: bool
     beyond: list[str]
 
 
-def draw(metrics: list[dict[str, Any]], constants: dict[str, float], table: list[dict[str, Any]]) -> list[Curve]:
-    """One curve per number logged: the loss with its named levels and the k-NN accuracy first."""
+@dataclass
+class Curves:
+    """Rows of curves: of signs of learning, of other numbers, and of label-free ones, which are folded away.
+
+    names: of the numbers, without streams. bands: whether any shows where the verdict says "collapsed".
+    """
+
+    learning: list[list[Curve]]
+    more: list[list[Curve]]
+    spread: list[list[Curve]]
+    names: set[str]
+    bands: bool
+
+
+Points = list[tuple[float, float]]
+
+
+def draw(
+    metrics: list[dict[str, Any]], constants: dict[str, float], table: list[dict[str, Any]], groups: int | None = None
+) -> Curves | None:
+    """One curve per number logged, the most telling first; None where there is none. groups: as of `signals`."""
     logged = dict.fromkeys(key for line in metrics for key in line if key not in ("step", "epoch", "seconds"))
-    keys = list(logged)[:MOST]
-    first = [key for key in ("loss", "knn_top1") if key in keys]
-    rest = [key for key in keys if key not in (*first, *_LAST)] + [key for key in _LAST if key in keys]
-    levels = {"loss": constants, "knn_top1": _baselines(table)}
-    curves = []
-    for key in (*first, *rest):
-        points = [(line["step"], line[key]) for line in metrics if finite(line.get("step")) and finite(line.get(key))]
-        if not points:
-            continue
-        write = percent if key == "knn_top1" else number
-        title = {"knn_top1": "k-NN accuracy", "lr": "learning rate"}.get(key, key.replace("_", " "))
-        near, beyond = within_reach(levels.get(key, {}), np.array([value for _, value in points]))
-        svg = _curve(key, np.array(points, dtype=float), near, key in first, write)
-        far = [f"{name} = {number(level)}" for name, level in beyond.items()]
-        curves.append(Curve(title, write(points[-1][1]), svg, key in first, far))
-    return curves
+    series = {
+        key: [(line["step"], line[key]) for line in metrics if finite(line.get("step")) and finite(line.get(key))]
+        for key in list(logged)[:MOST]
+    }
+    found = signals([key for key, points in series.items() if points], groups)
+    if not found:
+        return None
+    learning, more = ([s for s in found if s.worth in kinds] for kinds in (("learning",), ("more", "machine")))
+    if min(len(learning), len(more)) == 1:  # one alone would leave its row half empty
+        learning, more = [*learning, *more], []
+    more.sort(key=lambda signal: signal.worth == "machine")
+    # Two points are no curve: they stand in the table of label-free numbers.
+    spread = [s for s in found if s.worth == "spread" and len(series[s.name]) > 2]
+
+    def rows(chosen: list[Signal], count: int, height: int) -> list[list[Curve]]:
+        return [[curve(signal, len(row), height) for signal in row] for row in even_rows(chosen, count)]
+
+    def curve(signal: Signal, beside: int, height: int) -> Curve:
+        points = np.array(series[signal.name], dtype=float)
+        base = points[:, 1] if signal.base is None else np.append(points[:, 1], signal.base)
+        near, beyond = within_reach(levels(signal, constants, table), base)
+        svg = _curve(signal, points, near, constants, (WIDTHS[beside], height))
+        far = [f"{name} = {number(level)}" if signal.name == "loss" else name for name, level in beyond.items()]
+        return Curve(signal.title, signal.write(series[signal.name][-1][1]), svg, far)
+
+    return Curves(
+        rows(learning, in_pairs(learning), TALL), rows(more, in_threes(more), LOW),
+        rows(spread, in_threes(spread), LOW), {split(s.name)[1] for s in (*learning, *more)},
+        any(bands(s.name, constants) for s in found),
+    )  # fmt: skip
 
 
-def _baselines(table: list[dict[str, Any]]) -> dict[str, float]:
-    rows = [row for row in table if finite(row.get("knn_top1")) and not row["encoder"].startswith("trained")]
-    return {f"{row['encoder']}: {percent(row['knn_top1'])}": row["knn_top1"] for row in rows}
-
-
-def _curve(key: str, points: np.ndarray, levels: dict[str, float], wide: bool, write: Callable[[Any], str]) -> str:
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": shown(key), "font.size": 11.5}):
-        width, height = WIDE if wide else NARROW
-        # At 72 dots per inch a point is a pixel and a unit of the drawing.
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
-        figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        _dress(axes, write)
+def _curve(
+    signal: Signal, points: np.ndarray, near: dict[str, float], constants: dict[str, float], size: tuple[int, int]
+) -> str:
+    with figure_of(size, signal.name) as (figure, axes):
+        dress(axes, signal.axis)
         steps, means = _plot(axes, points)
-        draw_levels(figure, axes, levels, steps, means, LEVEL)
-        return _inline(figure, key)
-
-
-def _dress(axes: Axes, write: Callable[[Any], str]) -> None:
-    axes.patch.set_alpha(0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(GRID)
-    axes.grid(axis="y", color=GRID, linewidth=1)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=MUTED)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    scale, sign = (100, "%") if write is percent else (1, "")
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: _even(scale * value, scale * np.array(axes.get_yticks())) + sign)
-    )
-
-
-def _even(value: float, ticks: np.ndarray) -> str:
-    """A number with as many decimals as all ticks need, so that even spacing reads as even."""
-    near = 1e-3 * np.ptp(ticks)
-    decimals = next((d for d in range(12) if (np.abs(ticks.round(d) - ticks) <= near).all()), 12)
-    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
+        draw_lines(axes, near, LEVEL)
+        axes.margins(y=0.12 if near else 0.05)
+        if signal.base is not None:
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(signal.base, points[:, 1].min()), max(high, signal.base + 1e-9))
+        low, high = axes.get_ylim()
+        for (first, last), _ in bands(signal.name, constants):
+            if first < high and last > low:
+                axes.axhspan(max(first, low), min(last, high), color=OTHER, alpha=0.14, linewidth=0)
+        axes.set_ylim(low, high)
+        label_lines(figure, axes, near, steps, means, LEVEL)
+        return inline(figure, signal.name)
 
 
 def _plot(axes: Axes, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,18 +113,3 @@ def _plot(axes: Axes, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     marker = "o" if len(points) <= 20 else None
     axes.plot(steps, means, color=ACCENT, linewidth=2, marker=marker, markersize=5, solid_capstyle="round")
     return steps, means
-
-
-def _inline(figure: Figure, key: str) -> str:
-    """The figure as an <svg> element without metadata, fixed size, fixed fonts or names that another could have."""
-    prefix = re.sub(r"\W", "-", key)
-    buffer = StringIO()
-    figure.savefig(buffer, format="svg")
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', svg, count=1)
-    svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r'(\bid="|href="#|url\(#)', lambda match: f"{match[0]}{prefix}-", svg)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    return re.sub("|".join(_PAGE), lambda match: f"var(--{_PAGE[match[0]]})", svg)

@@ -22,13 +22,17 @@ def within_reach(levels: Levels, values: np.ndarray) -> tuple[Levels, Levels]:
     return near, {name: level for name, level in ordered if name not in near}
 
 
-def draw_levels(figure: Figure, axes: Axes, levels: Levels, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
-    """Draw the lines; each label lies where it covers no other label and least of the curve (steps, values)."""
-    if not levels:
-        return
+def draw_lines(axes: Axes, levels: Levels, colour: str) -> None:
+    """Draw the lines alone."""
     for level in levels.values():
         axes.axhline(level, color=colour, linewidth=1.2, dashes=(5, 3))
-    axes.margins(y=0.12)
+
+
+def label_lines(figure: Figure, axes: Axes, levels: Levels, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
+    """Write the names on axes that are as they shall be, where each covers no other and least of the curve (steps,
+    values)."""
+    if not levels:
+        return
     style: dict[str, Any] = {
         "color": colour,
         "va": "bottom",
@@ -36,7 +40,8 @@ def draw_levels(figure: Figure, axes: Axes, levels: Levels, steps: np.ndarray, v
         "in_layout": False,
         "parse_math": False,
     }
-    texts = [axes.text(0, 0, textwrap.fill(shown(name), 52), **style) for name in levels]
+    wide = round(figure.bbox.width / 9)  # letters
+    texts = [axes.text(0, 0, textwrap.fill(shown(name), wide), **style) for name in levels]
     figure.draw_without_rendering()  # fixes the layout, so that what follows can be measured
 
     frame = axes.get_window_extent()

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semblance.report.contact_sheets import address
-from semblance.report.neighbours import Embedded
+from semblance.report.embedded import Embedded
+from semblance.report.thumbnails import BLOCKY
 
-WIDTH, HEIGHT, THUMBNAIL, MARGIN = 1000, 620, 38, 24  # units of the drawing
+WIDTH, HEIGHT, MARGIN = 1000, 620, 36  # units of the drawing
+THUMBNAIL = 40, 72  # the side of a picture on the map, by how large the pictures are
 MOST_POINTS = 1000
 MOST_THUMBNAILS = 150
 FEWEST_FOR_TSNE = 50
@@ -24,6 +25,7 @@ class Mark:
     x: float
     y: float
     name: str
+    file: str
     image: str
 
 
@@ -43,13 +45,17 @@ class Group:
 
 @dataclass
 class Map:
-    """Groups to draw and the method, "t-SNE" or "PCA", that placed them."""
+    """Groups to draw and the method, "t-SNE" or "PCA", that placed them.
+
+    thumbnail: the side of its pictures in units of the drawing; blocky: whether their pixels are shown as squares.
+    """
 
     groups: list[Group]
     method: str
+    thumbnail: int
+    blocky: bool
     width: int = WIDTH
     height: int = HEIGHT
-    thumbnail: int = THUMBNAIL
 
 
 def project(seen: Embedded) -> Map | None:
@@ -62,12 +68,14 @@ def project(seen: Embedded) -> Map | None:
     low, high = points.min(axis=0), points.max(axis=0)
     room = np.array([WIDTH, HEIGHT]) - 2 * MARGIN
     points = MARGIN + (points - low) / np.maximum(high - low, 1e-12) * room
-    pictured = _without_overlap(points)
+    thumbnail = min(max(seen.detail, THUMBNAIL[0]), THUMBNAIL[1])
+    pictured = _without_overlap(points, thumbnail)
     marks = [
-        Mark(round(x, 1), round(y, 1), seen.name(index), address(seen.pictures[index], 56) if place in pictured else "")
-        for place, (index, (x, y)) in enumerate(zip(chosen.tolist(), points.tolist(), strict=True))
+        Mark(x, y, seen.name(index), seen.file(index), seen.address(index) if place in pictured else "")
+        for place, (index, (x, y)) in enumerate(zip(chosen.tolist(), points.round(1).tolist(), strict=True))
     ]
-    return Map(_groups(marks, None if seen.labels is None else seen.labels[chosen]), method)
+    groups = _groups(marks, None if seen.labels is None else seen.labels[chosen])
+    return Map(groups, method, thumbnail, seen.detail <= BLOCKY)
 
 
 def _embed(features: np.ndarray) -> tuple[np.ndarray, str]:
@@ -86,13 +94,13 @@ def _embed(features: np.ndarray) -> tuple[np.ndarray, str]:
         return TSNE(init="pca", max_iter=500, random_state=0).fit_transform(features), "t-SNE"
 
 
-def _without_overlap(points: np.ndarray) -> set[int]:
+def _without_overlap(points: np.ndarray, thumbnail: int) -> set[int]:
     """Positions of the points that can carry a thumbnail, taken in order, none covering another."""
     taken: list[int] = []
     for place, point in enumerate(points):
         if len(taken) == MOST_THUMBNAILS:
             break
-        if (np.abs(points[taken] - point).max(axis=1) > THUMBNAIL + 2).all():
+        if (np.abs(points[taken] - point).max(axis=1) > thumbnail + 2).all():
             taken.append(place)
     return set(taken)
 

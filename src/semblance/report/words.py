@@ -42,22 +42,18 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.3g} s"
 
 
-def facts(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The few numbers of a run worth a tile of their own: (value, what it is)."""
+def course(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
+    """How long a run was and how fast, in a few words each."""
     found = []
-    for key, write, name in (
-        ("step", number, "steps"),
-        ("epoch", number, "epochs"),
-        ("loss", number, "final loss"),
-    ):
+    for key, write in (("step", number), ("epoch", lambda epochs: f"{epochs:.3g}")):
         values = [line[key] for line in metrics if finite(line.get(key))]
         if values:
-            found.append((write(values[-1]), name))
+            found.append(f"{write(values[-1])} {key}{'' if values[-1] == 1 else 's'}")
+    if finite(summary.get("training_seconds")):
+        found.append(f"{duration(summary['training_seconds'])} of training")
     if finite(summary.get("samples_per_second")):
         what = next((word for key, word in SAMPLES.items() if key in summary), "samples")
-        found.append((f"{summary['samples_per_second']:,.0f}", f"{what} per second"))
-    if finite(summary.get("training_seconds")):
-        found.append((duration(summary["training_seconds"]), "training time"))
+        found.append(f"{summary['samples_per_second']:,.0f} {what} per second")
     return found
 
 
@@ -77,12 +73,14 @@ def warnings(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str
     ]
 
 
-def accuracies(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, float | None]]]]:
-    """Per measure that any encoder has: its name and every encoder with its fraction (None where missing)."""
+def accuracies(summary: dict[str, Any]) -> list[tuple[str, str, list[tuple[str, float | None]]]]:
+    """Per measure that any encoder has: its name, what it is called, and every encoder with its fraction (None where
+    missing)."""
     table = summary.get("table") or []
-    keys = [*ACCURACIES, *(key for row in table for key in row if key not in ACCURACIES and key != "encoder")]
+    keys = [*ACCURACIES, *(key for row in table for key in row if key not in (*ACCURACIES, "encoder", "telling"))]
     return [
         (
+            key,
             ACCURACIES.get(key, key.replace("_", " ")),
             [(row["encoder"], row[key] if finite(row.get(key)) else None) for row in table],
         )
@@ -125,10 +123,18 @@ def _found(retrieval: dict[str, dict[str, float]], clips: int) -> str:
     """How often the two halves of a clip find each other: among the first ten, or first where clips are few."""
     key, place = ("r10", "among the first ten") if clips >= 50 else ("r1", "first")
     seen, heard, luck = (percent(retrieval[way][key]) for way in ("video_to_audio", "audio_to_video", "chance"))
+    shares = [retrieval[way][key] for way in ("video_to_audio", "audio_to_video")]
+    lucky = [at_chance(share, retrieval["chance"][key], clips) for share in shares]
+    which = "both are" if all(lucky) else "the first is" if lucky[0] else "the second is"
     return (
         f"Among {clips:,} held-out clips, a picture finds its own sound {place} in {seen} of cases, "
-        f"and a sound its own picture in {heard}; chance is {luck}."
+        f"and a sound its own picture in {heard}; chance is {luck}{f': {which} at chance' if any(lucky) else ''}."
     )
+
+
+def at_chance(share: float, chance: float, count: int) -> bool:
+    """Whether chance lies within the 95 % interval of a share of so many (Wilson's: it holds for a share of 0, too)."""
+    return abs(share - chance) <= 1.96 * math.sqrt(chance * (1 - chance) / max(1, count)) + 1e-12
 
 
 def _compared(mine: float, other: float, name: str, count: int | None) -> str:
@@ -140,6 +146,11 @@ def _compared(mine: float, other: float, name: str, count: int | None) -> str:
     if abs(mine - other) <= noise:
         return f"within sampling noise of {name} ({'+' if mine > other else '−'}{points})"
     return f"{points} {'above' if mine > other else 'below'} {name}"
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is one of those that are long without saying much in the middle."""
+    return text.startswith(("/", "~", "./", "../")) or text[1:3] in (":\\", ":/")
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

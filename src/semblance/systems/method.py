@@ -100,6 +100,11 @@ class Method(nn.Module):
         assert found is not None
         return found
 
+    @property
+    def group_count(self) -> int | None:
+        """How many prototypes, clusters or classes it sorts samples into; None where there are none."""
+        return None
+
     def has(self, guard: str) -> bool:
         """Whether a guard is on."""
         assert guard in self.guards

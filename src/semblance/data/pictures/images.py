@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from semblance.data.pictures.decode import Draw
+from semblance.data.pictures.decode import Cuts, Draw
 from semblance.data.samples import Attribute, Skipped, reason
 from semblance.errors import UserError
 from semblance.shown import as_bytes
@@ -70,6 +71,12 @@ class Images:
         pictures, sizes = zip(*read, strict=True)
         return torch.stack(pictures), torch.tensor(sizes, dtype=torch.int32)
 
+    def look(self, i: int, side: int) -> Tensor:
+        """The whole of picture i from its own file, resized to a square: uint8 (3, side, side); only where `cut` is.
+        Raises OSError or ValueError where the file is gone."""
+        assert self.cut is not None
+        return self.cut(self.items[i], partial(_whole, side))[0][0]
+
     @property
     def readable(self) -> Tensor:
         """Indices of the pictures that have not been found unreadable so far: int64 (n,)."""
@@ -102,3 +109,7 @@ class Images:
         chosen = {name: Attribute(a.values[index], a.classes) for name, a in self.attributes.items()}
         items = [self.items[i] for i in index.tolist()]
         return replace(self, items=items, rows=index if self.rows is None else self.rows[index], attributes=chosen)
+
+
+def _whole(side: int, height: int, width: int) -> list[Cuts]:
+    return [Cuts(torch.tensor([[0, 0, height, width]]), side, bicubic=True)]

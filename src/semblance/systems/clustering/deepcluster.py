@@ -93,6 +93,10 @@ every epoch: all images ─ features ─ PCA, whitening ─ k-means ─ labels
         largest = group_sizes(self.labels, self.clusters).max() / len(self.labels)
         return loss, {"embedding_std": embedding_std(z["z"]), "largest_cluster": largest}
 
+    @property
+    def group_count(self) -> int:
+        return self.clusters
+
     def constants(self, batch_size: int) -> dict[str, float]:
         return {f"ln {self.clusters}: a new top layer": Empty(log(self.clusters))}
 

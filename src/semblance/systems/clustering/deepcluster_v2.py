@@ -112,6 +112,10 @@ image ─── crops ─ backbone ─ projector ─ z ─┬─ z·C ─ cross-
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
         self.memory[:, index] = z["z"][:, : self.crops].transpose(0, 1).to(self.memory.dtype)
 
+    @property
+    def group_count(self) -> int:
+        return self.prototypes.shape[1]
+
     def constants(self, batch_size: int) -> dict[str, float]:
         clusters = self.prototypes.shape[1]
         return {f"ln {clusters}: all predictions uniform": Empty(log(clusters))}

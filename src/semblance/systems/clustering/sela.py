@@ -99,6 +99,10 @@ now and then: all images ─ heads ─ Sinkhorn-Knopp ─ labels
         used = count_used(self.labels[0], self.clusters)
         return loss, {"embedding_std": embedding_std(z["z"]), "classes_in_use": used}
 
+    @property
+    def group_count(self) -> int:
+        return self.clusters
+
     def constants(self, batch_size: int) -> dict[str, float]:
         return {f"ln {self.clusters}: all predictions uniform": Empty(log(self.clusters))}
 

@@ -105,6 +105,10 @@ image ─┬─ view ─ backbone ─ projector ─ z1·C ─ Sinkhorn ─ q1 �
             newest = z["large"].transpose(0, 1)
             self.queue.copy_(torch.cat([newest, self.queue], 1)[:, : self.queue.shape[1]])
 
+    @property
+    def group_count(self) -> int:
+        return self.prototypes.out_features
+
     def constants(self, batch_size: int) -> dict[str, float]:
         k = len(self.prototypes.weight)
         return {f"ln {k}: all predictions uniform": Empty(log(k))}
