@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from verdicts import Condition
 
-from semblance.evaluation.verdict import Run, Verdict, finite, verdict
+from semblance.evaluation.evidence import finite
+from semblance.evaluation.verdict import Run, Verdict, verdict
 from semblance.systems.method import Empty
 
 STATES = ("learnt", "little", "collapsed", "diverged", "too-short", "cannot-tell")

@@ -28,6 +28,48 @@ def rows(first: float, last: float, *, telling: float = 1.0) -> list[dict[str, A
     return [raw, row("untrained backbone", first), row("trained backbone", last)]
 
 
+def measured(stream: str, first: dict[str, float], last: dict[str, float]) -> list[dict[str, Any]]:
+    """A table with one stream's numbers."""
+    before, after = ({stream: {name: [value, 0, 1] for name, value in row.items()}} for row in (first, last))
+    return [{"encoder": "untrained", "label_free": before}, {"encoder": "trained", "label_free": after}]
+
+
+@pytest.mark.parametrize(
+    ("percentile", "repeatability", "state"),
+    [(0.635, 0.35, "learnt"), (0.635, 0.25, "little"), (0.62, 0.5, "little"), (0.67, 0.1, "learnt")],
+)
+def test_a_small_gain_counts_where_repeatability_has_gained(
+    percentile: float, repeatability: float, state: str
+) -> None:
+    first, last = (0.6, 0.2), (percentile, repeatability)
+    table = measured(
+        "pictures", *(dict(zip(("view_percentile", "repeatability"), row, strict=True)) for row in (first, last))
+    )
+    assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table)).state == state
+
+
+def test_one_stream_that_learnt_is_enough() -> None:
+    before, after = {"between": 0.5, "video": 0.6, "audio": 0.9}, {"between": 0.5, "video": 0.7, "audio": 0.9}
+    table = [
+        {"encoder": "e", "label_free": {stream: {"view_percentile": [value, 0, 1]} for stream, value in row.items()}}
+        for row in (before, after)
+    ]
+    found = verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table))
+    assert found.state == "learnt" and "its other video is nearer than 70 %" in found.headline
+
+
+def test_features_that_fall_into_a_few_directions_have_collapsed() -> None:
+    log_lines = [{"step": 0, "epoch": 0.0, "pictures_rankme": 20.0, "pictures_view_percentile": 0.6}, *lines(loss=3.0)]
+    log_lines += [
+        {"step": step, "pictures_rankme": rank, "pictures_view_percentile": 0.6}
+        for step, rank in ((200, 3.0), (390, 2.0))
+    ]
+    found = verdict(Run(log_lines, STEPS, 10.0))
+    assert (found.state, found.since) == ("collapsed", 200) and "2 directions, 20 before training" in found.headline
+    log_lines[-1]["pictures_rankme"] = 5.0
+    assert verdict(Run(log_lines, STEPS, 10.0)).state == "little"
+
+
 def judged(first: float = 0.6, last: float = 0.6, steps: int = STEPS, levels: Any = None, **numbers: Any) -> Any:
     log_lines = lines(steps, **{"loss": 3.0, "embedding_std": 0.9} | numbers)
     return verdict(Run(log_lines, steps, steps / 40, levels or {}, rows=rows(first, last)))

@@ -10,7 +10,8 @@ from semblance import modalities
 from semblance.commands.printing import say
 from semblance.errors import UserError
 from semblance.evaluation.advice import Advice
-from semblance.evaluation.verdict import Run, Verdict, finite, verdict
+from semblance.evaluation.evidence import finite
+from semblance.evaluation.verdict import Run, Verdict, verdict
 from semblance.modalities.build import build
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json

@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from semblance.evaluation.advice import Advice
+from semblance.evaluation.evidence import Evidence, finite
+from semblance.evaluation.gains import gains
 from semblance.systems.method import Empty
 
 State = Literal["learnt", "little", "collapsed", "diverged", "too-short", "cannot-tell"]
 Line = dict[str, Any]
 
-GAIN = 0.06  # of the percentile at which the other view is found, above the first networks': learnt
+RANK = 0.2  # of features, as a share of that before training
 UNIT_DEVIATION = 0.2  # of embeddings of unit length, below which they point one way
 DEVIATION = 0.05  # of embeddings as they are, where a method says it
 LARGEST = 0.9  # of the samples in one cluster
@@ -20,16 +22,6 @@ NEAR = 0.01  # of an empty level, as a share of it
 LAST = 0.1  # of the steps are the end of a run
 TELLING = 0.1  # of the pictures are not blank and no copies, at least
 FEW_STEPS, FEW_EPOCHS = 50, 1.0  # less of both is no time to learn
-
-
-@dataclass
-class Evidence:
-    """A number, what it is held against, and how that reads."""
-
-    name: str
-    value: float
-    reference: float | None
-    reads: str
 
 
 @dataclass
@@ -92,15 +84,15 @@ def verdict(run: Run) -> Verdict:
 def _judged(run: Run) -> Verdict:
     if run.diverged is not None:
         return _diverged(run)
-    found = gains(run)
+    found = gains(run.rows, run.lines)
     alarms = collapses(run.lines, run.levels)
-    evidence = [*found, *(alarm.evidence for alarm in alarms)]
+    evidence = [*(evidence for gain in found for evidence in gain.evidence), *(alarm.evidence for alarm in alarms)]
     off = f"{' and '.join(run.without)} {'is' if len(run.without) == 1 else 'are'} OFF" if run.without else ""
     alike = _alike(run.rows)
     if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
         told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."
         return Verdict("too-short", told, evidence, [run.advice.longer()])
-    learnt = bool(found) and all(e.value - (e.reference or 0) >= GAIN for e in found)
+    learnt = bool(found) and found[0].learnt
     spread = [alarm for alarm in alarms if not alarm.evidence.name.startswith("loss")]
     if learnt and not spread:
         return Verdict("learnt", f"It learnt: {found[0].reads}.", evidence)
@@ -125,48 +117,14 @@ def _judged(run: Run) -> Verdict:
     return Verdict("little", f"It learnt little: {found[0].reads}.", evidence, advice)
 
 
-def gains(run: Run) -> list[Evidence]:
-    """Where the other view of a sample is found, by the trained networks and by the first ones: of the stream that says
-    most, what two streams make of a sample where there is that, else of each."""
-    rows = [row["label_free"] for row in run.rows if row.get("label_free")]
-    if len(rows) >= 2 and set(rows[-1]) == set(rows[-2]):
-        first, last = rows[-2:]
-        pairs = {s: (first[s]["view_percentile"][0], last[s]["view_percentile"][0]) for s in last}
-    else:
-        pairs = _logged(run.lines)
-    if "between" in pairs:
-        pairs = {"between": pairs["between"]}
-    return [
-        Evidence(f"view_percentile of {stream}", last, first, _found(stream, last, first))
-        for stream, (first, last) in pairs.items()
-    ]
-
-
-def _logged(lines: Sequence[Line]) -> dict[str, tuple[float, float]]:
-    """The same of the log alone, by stream."""
-    found: dict[str, list[float]] = {}
-    for line in lines:
-        for name, value in line.items():
-            if name.endswith("view_percentile") and finite(value):
-                found.setdefault(name.removesuffix("view_percentile").rstrip("_") or "pictures", []).append(value)
-    began = any(line.get("step") == 0 for line in lines)
-    return {stream: (values[0], values[-1]) for stream, values in found.items() if began and len(values) > 1}
-
-
-def _found(stream: str, last: float, first: float) -> str:
-    of = {"pictures": "its other view", "between": "its own sound"}.get(stream, f"its other {stream}")
-    what = "a picture" if stream == "pictures" else "a clip"
-    nearer = f"{100 * last:.0f} % of those of others, {100 * first:.0f} % before training and 50 % by chance"
-    return f"to {what}, {of} is nearer than {nearer}"
-
-
 def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
     """What the end of a log says against its embeddings, each with the step since which it has been so."""
-    found, steps = [], [line for line in lines if "loss" in line]
-    for name in dict.fromkeys(name for line in steps for name in line):
-        series = [(line["step"], line[name]) for line in steps if finite(line.get(name))]
-        for band, told in bands(name, levels):
-            if series and (since := _since(series, band)) is not None:
+    found = []
+    for name in dict.fromkeys(name for line in lines for name in line):
+        series = [(line["step"], line[name]) for line in lines if finite(line.get(name))]
+        start = series[0][1] if series and series[0][0] == 0 else None
+        for band, told in bands(name, levels, start):
+            if (since := _since(series, band)) is not None:
                 value = _end(series)
                 found.append(Alarm(Evidence(name, value, band[1], told.format(value)), since))
     return found
@@ -200,10 +158,10 @@ class Live:
 Band = tuple[float, float]
 
 
-def bands(name: str, levels: dict[str, float]) -> list[tuple[Band, str]]:
+def bands(name: str, levels: dict[str, float], start: float | None = None) -> list[tuple[Band, str]]:
     """From where to where a number of the log means a collapse, both ends included, and how that reads of a value.
 
-    levels: of the loss; those that are Empty count.
+    levels: of the loss; those that are Empty count. start: the number before training, where that is known.
     """
     if name.endswith("embedding_std"):
         of = name.removesuffix("embedding_std").rstrip("_")
@@ -215,6 +173,9 @@ def bands(name: str, levels: dict[str, float]) -> list[tuple[Band, str]]:
         return [((-math.inf, GROUPS), f"{name.removesuffix('_in_use')} in use: {{:.0f}}")]
     if name == "largest_cluster":
         return [((LARGEST, math.inf), "one cluster holds {:.0%} of all")]
+    if name.endswith("_rankme") and start is not None and not name.startswith("between"):
+        told = f"the features of {name.removesuffix('_rankme')} lie in {{:.0f}} directions, {start:.0f} before training"
+        return [((-math.inf, RANK * start), told)]
     if name != "loss":
         return []
     return [
@@ -232,10 +193,10 @@ def _meaning(level: str) -> str:
 def _since(series: list[tuple[int, float]], band: Band) -> int | None:
     """The step since which a series has been in a band, in its end at least; None where its end is outside."""
     low, high = band
-    last = series[-1][0]
-    if not all(low <= value <= high for step, value in series if step > (1 - LAST) * last):
+    since = last = series[-1][0] if series else 0
+    end = [value for step, value in series if step > (1 - LAST) * last]
+    if not end or not all(low <= value <= high for value in end):
         return None
-    since = last
     for step, value in reversed(series):
         if not low <= value <= high:
             break
@@ -262,8 +223,3 @@ def _diverged(run: Run) -> Verdict:
     step, lost = about.get("step", 0), about.get("weights") or []
     what = f"{lost[0]} is no longer a finite number" if lost else f"the loss is {about.get('loss')}"
     return Verdict("diverged", f"It diverged at step {step:,}: {what}.", [], [run.advice.lower_rate()], step)
-
-
-def finite(value: Any) -> bool:
-    """Whether a value of a log is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

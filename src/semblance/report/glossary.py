@@ -22,6 +22,10 @@ LABEL_FREE = {
         "In how many directions features spread, by their singular values: an alarm where it falls to a few.",
     ),
     "alignment": ("alignment", "Squared distance of two views of a sample on the sphere: 0 where views do not matter."),
+    "repeatability": (
+        "repeatability",
+        "Which share of the spread is of the sample and not of the view: 100 % where views do not matter, 0 by chance.",
+    ),
     "uniformity": ("uniformity", "How evenly features lie on the sphere: −4 at best, 0 where all are one."),
     "two_nn": ("dimension by two neighbours", "Of the surface that features lie on, by their two nearest neighbours."),
     "tree_dimension": ("dimension by a tree", "The same by the length of the shortest tree that joins them."),

@@ -8,7 +8,7 @@ from semblance.report.glossary import LABEL_FREE
 from semblance.report.signals import STREAMS, label_free
 from semblance.report.words import number
 
-_PERCENT = ("view_percentile", "view_first")
+_PERCENT = ("view_percentile", "view_first", "repeatability")
 Cell = tuple[str, str]  # a value and how far its 95 % interval reaches, "" for what was not measured
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from semblance.evaluation.verdict import GAIN, bands
+from semblance.evaluation.gains import GAIN
+from semblance.evaluation.verdict import bands
 from semblance.report.glossary import LABEL_FREE
 from semblance.report.levels import Levels
 from semblance.report.words import finite, number, percent
@@ -16,7 +17,7 @@ TITLES = {name: title for name, (title, _) in LABEL_FREE.items()} | {
     "embedding_std": "deviation of embeddings",
     "lr": "learning rate",
 }
-_SHARES = ("_top1", "_r1", "view_percentile", "view_first", "largest_cluster")
+_SHARES = ("_top1", "_r1", "view_percentile", "view_first", "repeatability", "largest_cluster")
 _FROM_ZERO = ("embedding_std", "deviation", "_in_use", "largest_cluster")
 _MACHINE = ("lr", "samples_per_second")
 STREAMS = {"pictures": "", "between": "picture and sound"}

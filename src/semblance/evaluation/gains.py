@@ -1,0 +1,75 @@
+"""What was learnt, by label-free numbers of the trained networks beside those of the first ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from semblance.evaluation.evidence import Evidence, finite
+
+NUMBERS = ("view_percentile", "repeatability", "rankme")
+GAIN = 0.06  # of the percentile at which the other view is found: learnt
+SOME = 0.03  # of it, where repeatability has gained too
+REPEATED = 0.1  # of repeatability
+
+
+@dataclass
+class Gain:
+    """Of one stream, the numbers before training and after, by name."""
+
+    stream: str
+    first: dict[str, float]
+    last: dict[str, float]
+
+    def of(self, number: str) -> float:
+        """What it has gained; 0 where it was not measured."""
+        return self.last.get(number, 0.0) - self.first.get(number, 0.0)
+
+    @property
+    def learnt(self) -> bool:
+        nearer = self.of("view_percentile")
+        return nearer >= GAIN or (nearer >= SOME and self.of("repeatability") >= REPEATED)
+
+    @property
+    def reads(self) -> str:
+        return self.evidence[0].reads
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        of = {"pictures": "its other view", "between": "its own sound"}.get(self.stream, f"its other {self.stream}")
+        what = "a picture" if self.stream == "pictures" else "a clip"
+        nearer = "is nearer than {:.0f} % of those of others, {:.0f} % before training and 50 % by chance"
+        told = {
+            "view_percentile": f"to {what}, {of} {nearer}",
+            "repeatability": f"{{:.0f}} % of the spread is of {what} and not of its view, {{:.0f}} % before training",
+        }
+        return [
+            Evidence(
+                f"{name} of {self.stream}", self.last[name], self.first[name],
+                reads.format(100 * self.last[name], 100 * self.first[name]),
+            )
+            for name, reads in told.items() if name in self.last
+        ]  # fmt: skip
+
+
+def gains(rows: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]]) -> list[Gain]:
+    """Of each stream, the one that says most first. rows: of the table; where the trained networks have none, the log's
+    lines are taken."""
+    seen = [row["label_free"] for row in rows if row.get("label_free")]
+    if len(seen) >= 2 and set(seen[-1]) == set(seen[-2]):
+        found = [Gain(stream, *({n: at[stream][n][0] for n in NUMBERS if n in at[stream]} for at in seen[-2:]))
+                 for stream in seen[-1]]  # fmt: skip
+    else:
+        found = _logged(lines)
+    whole = [gain for gain in found if gain.first.keys() == gain.last.keys() and NUMBERS[0] in gain.last]
+    return sorted(whole, key=lambda gain: (not gain.learnt, gain.stream != "between", -gain.of(NUMBERS[0])))
+
+
+def _logged(lines: Sequence[dict[str, Any]]) -> list[Gain]:
+    """Between step 0 of a log and its last line that has such numbers."""
+    ends: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+    for line in lines:
+        for number in NUMBERS:
+            for name in (name for name in line if name.endswith(number) and finite(line[name])):
+                stream = name.removesuffix(number).rstrip("_") or "pictures"
+                ends.setdefault(stream, ({}, {}))[line["step"] > 0][number] = line[name]
+    return [Gain(stream, first, last) for stream, (first, last) in ends.items() if first and last]
