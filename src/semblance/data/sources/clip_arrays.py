@@ -86,7 +86,7 @@ def _part(path: Path, found: Npz, part: str, rate: int, video: ClipView, sound: 
         raise UserError(
             f"{shown(path)}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}."
         )
-    if waves.dtype.kind != "f" and waves.dtype != np.int16:
+    if waves.dtype.kind != "f" and waves.dtype.newbyteorder("=") != np.int16:
         raise UserError(f"{shown(path)}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
     heard = _heard(path, waves, part, rate, sound, notes)
     count, (height, width) = (x.shape[1], x.shape[2:4]) if x.ndim == 5 else (1, x.shape[1:3])
@@ -111,14 +111,16 @@ def _heard(path: Path, waves: NpzArray, part: str, rate: int, sound: SoundView, 
     loud = silent = 0
     for begin in range(0, len(waves), _AT_ONCE):
         rows = waves[begin : begin + _AT_ONCE]
-        if rows.dtype != np.int16:
+        if rows.dtype.kind == "f":
             if not -_LOUDEST <= rows.min() <= rows.max() <= _LOUDEST:  # nor is NaN
                 raise UserError(
                     f"{shown(path)}: sound_{part} holds values from {rows.min():g} to {rows.max():g}; give floats "
                     "in [-1, 1]."
                 )
             loud += int((abs(rows) > 1).any(1).sum())
-            rows = (rows.clip(-1, 1) * 32767).round().astype(np.int16)
+            exact = np.promote_types(rows.dtype, np.float32)  # float16 has no 32767
+            rows = (rows.clip(-1, 1).astype(exact) * 32767).round()
+        rows = rows.astype(np.int16)
         silent += int(((rows >= -SILENT) & (rows <= SILENT)).all(1).sum())
         heard[begin : begin + len(rows)] = resample(torch.from_numpy(rows), rate, sound.rate)
     if loud:
