@@ -522,6 +522,23 @@ def test_a_short_mp3_that_is_whole_is_not_told_as_cut(seconds: float, options: d
 
 
 @EITHER
+@pytest.mark.parametrize("picture", [0, 3000])
+def test_joined_mp3s_are_read_past_their_inner_tags(picture: int) -> None:
+    data = noise("mp3", "libmp3lame", 1)
+    tag = b"ID3\3\0\0" + struct.pack(">BBBB", 0, 0, picture >> 7, picture & 127) + bytes(picture)
+    one, two, three = (
+        len(decode_sound(x, 8000, [])) for x in (data, data + data, data + tag + tag + data + data + tag)
+    )
+    assert abs(two - 2 * one) < 1000 and abs(three - 3 * one) < 1500
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"I", b"ID3", b"ID3\4\0\0\0\0", b"\xff\xfb", b"ID3\4\0\0\x7f\x7f\x7f\x7f"])
+def test_a_few_bytes_of_an_mp3_are_damage(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode_sound(data, 8000)
+
+
+@EITHER
 def test_the_last_frame_of_alac_in_caf_may_be_short() -> None:
     samples = np.random.default_rng(0).normal(0, 3000, (1, 4096 + 2048)).astype(np.int16)
     assert len(decode_sound(sound_track("caf", "alac", "mono", samples, 8000), 8000, told := [])) >= 4096

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterator
 
+from semblance.data.clips.mp3 import is_mp3, tag_end
+
 SEEMS_CUT = "The file seems to be cut short, for its end is missing"
 MORE = "More follows where the file ends, as in joined recordings, and only what comes first is used"
 _TAIL = 4 << 20  # bytes at the end of a transport stream in which the last packets of its streams are looked for
@@ -169,7 +171,7 @@ def _stuffed(packet: bytes) -> bool:
 
 def _mp3(data: bytes) -> str:
     """MP3: a first frame without sound may say of how many bytes all are, as LAME and FFmpeg write it."""
-    at = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)) if _tagged(data) else 0
+    at = tag_end(data)
     first = _SAYING.search(data, at, at + _FIRST_FRAME)
     if first is None:
         return "whole"
@@ -179,10 +181,6 @@ def _mp3(data: bytes) -> str:
     size = said + (6 if first[1] == b"VBRI" else 8 if flags[0] & 1 else 4)
     declared, held = int.from_bytes(data[size : size + 4], "big"), len(data) - first.start()
     return "cut" if held < _WHOLE * declared else "perhaps" if held < 0.99 * declared else "whole"
-
-
-def _tagged(data: bytes) -> bool:
-    return data[:3] == b"ID3" and len(data) > 10
 
 
 def _ts_packets(data: bytes) -> tuple[int, int]:
@@ -203,5 +201,5 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], str]], ...] 
     (lambda data: data[:16] == _ASF, _asf),
     (lambda data: data[:4] == b"\0\0\1\xba", _program_stream),
     (lambda data: _ts_packets(data)[0] > 0, _transport_stream),
-    (lambda data: _tagged(data) or (data[:1] == b"\xff" and data[1] & 0xE0 == 0xE0), _mp3),
+    (is_mp3, _mp3),
 )
