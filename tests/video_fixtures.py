@@ -125,15 +125,17 @@ def _onsets(on: np.ndarray, per_second: float) -> list[float]:
     return times[np.diff(times, prepend=-1) > 0.3].tolist()
 
 
-def sound_track(container: str, codec: str, layout: str, channels: np.ndarray, **options: str) -> bytes:
-    """A sound file of int16 channels (C, L) at 48 kHz."""
+def sound_track(
+    container: str, codec: str, layout: str, channels: np.ndarray, rate: int = LOUD, **options: str
+) -> bytes:
+    """A sound file of int16 channels (C, L)."""
     av, buffer = pyav(), io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=LOUD, layout=layout, options=options)
+        stream = file.add_stream(codec, rate=rate, layout=layout, options=options)
         frame = av.AudioFrame.from_ndarray(channels.T.reshape(1, -1).copy(), format="s16", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = LOUD, 0, Fraction(1, LOUD)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         convert = av.AudioResampler(
-            format=stream.format, layout=layout, rate=LOUD, frame_size=stream.frame_size or 1024
+            format=stream.format, layout=layout, rate=rate, frame_size=stream.frame_size or 1024
         )
         for part in [*convert.resample(frame), *convert.resample(None), None]:
             file.mux(stream.encode(part))

@@ -158,7 +158,9 @@ def nan_weights(folder: Path) -> None:
     path = folder / "backbone.safetensors"
     with safe_open(path, "pt") as file:
         told = file.metadata()
-    save_file({name: value * float("nan") for name, value in load_file(path).items()}, path, told)
+    weights = load_file(path)
+    floats = {name: value * float("nan") for name, value in weights.items() if value.is_floating_point()}
+    save_file(weights | floats, path, told)
 
 
 LEVELS = [*zip("abcdefghijk", "bcdefghijkl", strict=True)]
@@ -418,6 +420,25 @@ def test_weights_of_another_kind_of_number_are_not_cast_in_silence(
         code, told = run(monkeypatch, *command), capsys.readouterr().err
         assert (code == 0) == dtype.is_floating_point, (command, told)
         assert dtype.is_floating_point or "kind of number" in told or "its optimiser keeps" in told
+
+
+def test_counts_that_are_held_as_floats_are_read(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a backbone whose tensors were all made float16; no count is half a batch, or of none."""
+    data, backbone = str(whole / "data.npz"), tmp_path / "run" / "backbone.safetensors"
+    shutil.copytree(whole / "run", tmp_path / "run")
+    with safe_open(backbone, "pt") as file:
+        metadata = file.metadata()
+    weights = {name: value.half() for name, value in load_file(backbone).items()}
+    monkeypatch.chdir(tmp_path)
+    for count, code in ((3.0, 0), (0.5, 2), (float("nan"), 2), (float("inf"), 2)):
+        counts = {
+            name: torch.full_like(weights[name], count) for name in weights if name.endswith("num_batches_tracked")
+        }
+        save_file(weights | counts, backbone, metadata)
+        assert counts and run(monkeypatch, "embed", str(backbone), "--data", data) == code
+        assert code == 0 or "num_batches_tracked of torch.float16" in capsys.readouterr().err
 
 
 PEAK = """

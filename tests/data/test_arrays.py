@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 from semblance.data import load
-from semblance.data.sources.npz import read_npz
-from semblance.data.splits import is_held_out
+from semblance.data.sources.arrays import load_npz
+from semblance.data.sources.npz import Npz
+from semblance.data.splits import LabelOptions, is_held_out
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
 
@@ -247,11 +249,38 @@ def test_each_part_has_its_own_bytes_and_floats_one_scale(tmp_path: Path) -> Non
 def test_arrays_of_an_archive_are_read_in_any_order(tmp_path: Path) -> None:
     x, path = np.random.default_rng(0).normal(size=(40, 5, 3)), tmp_path / "x.npz"
     np.savez_compressed(path, x=x, turned=np.asfortranarray(x), one=np.array(3), none=np.empty((0, 4)))
-    found = read_npz(path, Limits(1 << 20, 1), "")
+    found = Npz(path, Limits(1 << 20, 1), "")
     assert [*found] == ["x", "turned", "one", "none"] and found["one"].whole() == 3 and not found["none"].whole().size
     for rows in (slice(3, 9), slice(9, 12), slice(20, 21), slice(0, 2), slice(35, 99), slice(5, 5)):
         assert np.array_equal(found["x"][rows], x[rows]) and np.array_equal(found["turned"][rows], x[rows])
     assert np.array_equal(found["x"].whole(), x) and np.array_equal(found["turned"].whole(), x)
+
+
+def npy(array: np.ndarray) -> bytes:
+    np.save(file := BytesIO(), array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("labels", [npy(np.array([{}] * 50)), npy(np.arange(50))[:-9], b"?", b"", "encrypted", "large"])
+def test_of_an_archive_only_what_is_used_must_be_readable(tmp_path: Path, labels: bytes | str) -> None:
+    """Labels of objects, cut short, none at all, encrypted, and larger than memory."""
+    path, limits = tmp_path / "x.npz", Limits(1 << 20, 1)
+    for name in ("labels", "other"):
+        with ZipFile(path, "w", ZIP_DEFLATED) as file:
+            file.writestr("images.npy", npy(GREY))
+            file.writestr(f"{name}.npy", labels if isinstance(labels, bytes) else npy(np.zeros(1 << 18)))
+        if labels == "encrypted":
+            data = bytearray(path.read_bytes())
+            data[data.rfind(b"other.npy" if name == "other" else b"labels.npy") - 38] |= 1  # flags of its entry
+            path.write_bytes(data)
+        source = load_npz(path, 12, limits, LabelOptions(unlabelled=name == "labels"))
+        assert torch.equal(source.train.pixels[:, 0], torch.from_numpy(GREY))
+        assert f"Arrays that are not used: {name}." in source.notes
+    with ZipFile(path, "a") as file:
+        file.writestr("labels.npy", file.read("other.npy") if isinstance(labels, bytes) else npy(np.zeros(1 << 18)))
+    if labels != "encrypted":
+        with pytest.raises(UserError, match="labels.npy in .* cannot be read" if labels != "large" else "of memory"):
+            load_npz(path, 12, limits, LabelOptions())
 
 
 PEAK = """

@@ -201,6 +201,19 @@ def test_labels_of_arrays_are_as_those_of_pictures(tmp_path: Path) -> None:
     assert source.notes[-1].startswith("Understood: 3 classes (0 15, 1 15, 2 5; 5 without one) by the file")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, ">f4", ">i2"])
+def test_sounds_in_arrays_of_other_kinds_of_number_are_as_int16(tmp_path: Path, dtype: str) -> None:
+    """Full scale too, where float16 has no 32767; and what is not used need not be readable."""
+    x, values = np.zeros((40, 8, 8), np.uint8), np.array([-1, -0.5, 0, 0.25, 1])
+    wave = np.resize(values * (1 if "f" in np.dtype(dtype).kind else 32767), (40, RATE)).astype(dtype)
+    unread = np.array([{}] * 40)
+    np.savez(tmp_path / "pairs.npz", x_train=x, sound_train=wave, rate=RATE, y_train=unread, other=unread)
+    source = load(tmp_path / "pairs.npz", unlabelled=True)
+    expected = np.array([-32767, -16384, 0, 8192, 32767])
+    assert np.abs(source.train.sounds[0][:5].numpy() - expected).max() <= 1
+    assert "Arrays that are not used: y_train, other." in source.notes
+
+
 def test_arrays_of_pictures_and_sounds(tmp_path: Path) -> None:
     x = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8)
     sound = np.sin(2 * np.pi * 300 * np.arange(4000) / 4000)[None] * np.linspace(0, 1, 10)[:, None]

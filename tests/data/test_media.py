@@ -508,6 +508,52 @@ def test_an_mp3_behind_a_tag_or_of_unknown_length_is_read_and_one_that_is_cut_is
 
 
 @EITHER
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.3, 1])
+@pytest.mark.parametrize("options", [{"b": "16000"}, {"q": "0"}, {"abr": "1"}])
+def test_a_short_mp3_that_is_whole_is_not_told_as_cut(seconds: float, options: dict[str, str]) -> None:
+    """Whatever text lies in its tags."""
+    for spread in (30, 3000):
+        samples = np.random.default_rng(0).normal(0, spread, (1, round(48_000 * seconds))).astype(np.int16)
+        data = sound_track("mp3", "libmp3lame", "mono", samples, **options)
+        tag, text = b"ID3\4\0\0\0\0\0\x0c", b"Info\0\0\0\2\x7f\0\0\0"
+        for whole in (data, data + b"TAG" + bytes(125), tag + bytes(12) + tag + text + data):
+            decode_sound(whole, 8000, told := [])
+            assert SEEMS_CUT not in told
+
+
+@EITHER
+@pytest.mark.parametrize("picture", [0, 3000])
+def test_joined_mp3s_are_read_past_their_inner_tags(picture: int) -> None:
+    data = noise("mp3", "libmp3lame", 1)
+    tag = b"ID3\3\0\0" + struct.pack(">BBBB", 0, 0, picture >> 7, picture & 127) + bytes(picture)
+    one, two, three = (
+        len(decode_sound(x, 8000, [])) for x in (data, data + data, data + tag + tag + data + data + tag)
+    )
+    assert abs(two - 2 * one) < 1000 and abs(three - 3 * one) < 1500
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"I", b"ID3", b"ID3\4\0\0\0\0", b"\xff\xfb", b"ID3\4\0\0\x7f\x7f\x7f\x7f"])
+def test_a_few_bytes_of_an_mp3_are_damage(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode_sound(data, 8000)
+
+
+@EITHER
+def test_the_last_frame_of_alac_in_caf_may_be_short() -> None:
+    samples = np.random.default_rng(0).normal(0, 3000, (1, 4096 + 2048)).astype(np.int16)
+    assert len(decode_sound(sound_track("caf", "alac", "mono", samples, 8000), 8000, told := [])) >= 4096
+    assert not told
+
+
+def test_boxes_in_boxes_are_no_edit_list() -> None:
+    data = b""
+    for _ in range(3000):
+        data = struct.pack(">I", 8 + len(data)) + b"moov" + data
+    with pytest.raises(ValueError, match="damaged"):
+        decode_clip(struct.pack(">I", 16) + b"ftypisom" + bytes(4) + data, 16, 8.0, RATE)
+
+
+@EITHER
 @pytest.mark.parametrize(("rate", "version", "told"), [(2, 0, True), (0.5, 1, True), (1, 0, False), (1, 1, False)])
 def test_an_edit_list_of_another_speed_is_told(rate: float, version: int, told: bool) -> None:
     data = encode(*film(), fps=8, rate=RATE)

@@ -321,3 +321,23 @@ def test_an_archive_whose_download_did_not_end_is_told(tmp_path: Path) -> None:
     assert not [line for line in find_files(path, is_picture).left_out.lines() if "missing on the disk" in line]
     (told,) = [line for line in find_files(other, is_picture).left_out.lines() if "missing on the disk" in line]
     assert told.endswith("1 file, as b.tar.")
+
+
+def test_zeros_that_a_copy_leaves_out_are_not_missing(tmp_path: Path) -> None:
+    """Of pictures that are not packed, and of files that are not read; those that are packed have none."""
+    path, told = tmp_path / "a.tar", []
+    for name in ("black.bmp", "black.tif", "table.csv", "black.png"):
+        with tarfile.open(path, "w") as tar:
+            Image.fromarray(np.zeros((1200, 1200, 3), np.uint8)).save(tmp_path / "x.bmp")
+            tar.add(tmp_path / "x.bmp", name)
+            Image.effect_noise((40, 40), 9).save(tmp_path / "y.png")
+            tar.add(tmp_path / "y.png", "y.png")
+        data = path.read_bytes()
+        with path.open("wb") as file:  # as cp --sparse=always, rsync -S and disks that compress do
+            for at in range(0, len(data), 4096):
+                part = data[at : at + 4096]
+                file.write(part) if part.strip(b"\0") else file.seek(len(part), 1)
+            file.truncate(len(data))
+        assert path.read_bytes() == data and path.stat().st_blocks * 512 < len(data) // 2
+        told.append(any("missing on the disk" in line for line in find_files(path, is_picture).left_out.lines()))
+    assert told == [False, False, False, True]

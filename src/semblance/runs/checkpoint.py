@@ -56,14 +56,20 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def differing(own: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> list[str]:
-    """Names of a network's tensors that are not held, or in another shape or kind of number: copying would round
-    integers and flags to weights, and leave away what is imaginary. Floats may have more or fewer bits."""
+    """Names of a network's tensors that are not held, or in another shape or kind of number.
+
+    Copying would round integers and flags to weights, and leave away what is imaginary. Floats may have more or fewer
+    bits, and counts may be held as floats, as where all tensors of a file were made float16.
+    """
 
     def kind(tensor: Tensor) -> tuple[bool, bool, bool]:
         return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype == torch.bool
 
     def fits(name: str, value: Tensor) -> bool:
-        return name in held and held[name].shape == value.shape and kind(held[name]) == kind(value)
+        if name not in held or held[name].shape != value.shape:
+            return False
+        counts = kind(value) == (False, False, False) and held[name].is_floating_point()
+        return bool((held[name].double().frac() == 0).all()) if counts else kind(held[name]) == kind(value)
 
     return sorted(name for name, value in own.items() if not fits(name, value))
 

@@ -1,13 +1,17 @@
 """Whether a media file ends too early, or goes on behind its end: where FFmpeg takes what it finds for all."""
 
+import re
 from collections.abc import Callable, Iterator
+
+from semblance.data.clips.mp3 import is_mp3, tag_end
 
 SEEMS_CUT = "The file seems to be cut short, for its end is missing"
 MORE = "More follows where the file ends, as in joined recordings, and only what comes first is used"
 _TAIL = 4 << 20  # bytes at the end of a transport stream in which the last packets of its streams are looked for
 _UNKNOWN = 0x7FFF_F000  # sizes from here on are written by recorders that cannot go back
 _WHOLE = 0.9  # of the bytes that a file declares: one that has fewer is refused
-_FIRST_FRAME = 2048  # bytes in which the first frame of an MP3 says how long all is
+_FIRST_FRAME = 2048  # bytes behind the tag of an MP3 in which its first frame lies, which says how long all is
+_SAYING = re.compile(rb"\xff[\xe0-\xff]..(?:..)?\0{9,32}(Xing|Info|VBRI)", re.DOTALL)  # the beginning of that frame
 _PAGE = b"OggS\0"
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -167,22 +171,16 @@ def _stuffed(packet: bytes) -> bool:
 
 def _mp3(data: bytes) -> str:
     """MP3: a first frame without sound may say of how many bytes all are, as LAME and FFmpeg write it."""
-    at = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)) if _tagged(data) else 0
-    for mark in (b"Xing", b"Info", b"VBRI"):
-        said = data.find(mark, at, at + _FIRST_FRAME)
-        if said < 0:
-            continue
-        flags = data[said + 7 : said + 8] or b"\0"
-        if mark != b"VBRI" and not flags[0] & 2:
-            return "whole"
-        size = said + (10 if mark == b"VBRI" else 12 if flags[0] & 1 else 8)
-        count = int.from_bytes(data[size : size + 4], "big")
-        return "cut" if len(data) < said + _WHOLE * count else "perhaps" if len(data) < said + 0.99 * count else "whole"
-    return "whole"
-
-
-def _tagged(data: bytes) -> bool:
-    return data[:3] == b"ID3" and len(data) > 10
+    at = tag_end(data)
+    first = _SAYING.search(data, at, at + _FIRST_FRAME)
+    if first is None:
+        return "whole"
+    said, flags = first.end(), data[first.end() + 3 : first.end() + 4] or b"\0"
+    if first[1] != b"VBRI" and not flags[0] & 2:
+        return "whole"
+    size = said + (6 if first[1] == b"VBRI" else 8 if flags[0] & 1 else 4)
+    declared, held = int.from_bytes(data[size : size + 4], "big"), len(data) - first.start()
+    return "cut" if held < _WHOLE * declared else "perhaps" if held < 0.99 * declared else "whole"
 
 
 def _ts_packets(data: bytes) -> tuple[int, int]:
@@ -203,5 +201,5 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], str]], ...] 
     (lambda data: data[:16] == _ASF, _asf),
     (lambda data: data[:4] == b"\0\0\1\xba", _program_stream),
     (lambda data: _ts_packets(data)[0] > 0, _transport_stream),
-    (lambda data: _tagged(data) or (data[:1] == b"\xff" and data[1] & 0xE0 == 0xE0), _mp3),
+    (is_mp3, _mp3),
 )

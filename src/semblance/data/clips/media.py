@@ -11,6 +11,7 @@ from semblance.data.clips.bounds import Head
 from semblance.data.clips.cut_short import check_end
 from semblance.data.clips.edit_lists import speed_told
 from semblance.data.clips.even_frames import Clip
+from semblance.data.clips.mp3 import without_inner_tags
 from semblance.runtime.allocator import give_back_freed_memory
 
 VIDEOS = frozenset((
@@ -54,7 +55,7 @@ def decode_sound(data: bytes, rate: int, told: list[str] | None = None) -> Tenso
     What befell it is added to `told`, in words for a Tally.
     """
     words = _check(data)
-    wave, more = reader().read_sound(data, rate)
+    wave, more = reader().read_sound(without_inner_tags(data), rate)
     if told is not None:
         told += words + more
     return wave

@@ -180,8 +180,11 @@ def _declared(container: Any, video: Any) -> tuple[float | None, float | None]:
 
 def _lasts(container: Any, audio: Any) -> float | None:
     """Seconds of sound that the header declares; None where FFmpeg would guess, or the bytes tell (cut_short.py)."""
-    said = container.format.name in _SAYING and audio.duration is not None
-    return float(audio.duration * audio.time_base) if said else None
+    if container.format.name not in _SAYING or audio.duration is None:
+        return None
+    # FFmpeg takes away what the last frame of ALAC lacks, though that is shorter already
+    lost = audio.codec_context.frame_size / audio.rate if audio.codec_context.name == "alac" else 0.0
+    return max(0.0, float(audio.duration * audio.time_base) - lost)
 
 
 class _Upright:

@@ -16,7 +16,7 @@ from semblance.data.samples import Attribute, S, Skipped, Source
 from semblance.data.sources.array_labels import attributes_of
 from semblance.data.sources.array_pictures import ArrayPictures, on_one_scale
 from semblance.data.sources.npy import NpyFile
-from semblance.data.sources.npz import NpzArray, read_npz, unreadable_told
+from semblance.data.sources.npz import Npz, NpzArray, unreadable_told
 from semblance.data.split_folders import unmatched
 from semblance.data.splits import LabelOptions, hold_out_rows
 from semblance.data.understood import OF_ARRAYS, understood
@@ -56,28 +56,23 @@ def load_npz(
     `x_test` and `y_test` are held out. With labels but no `x_test`, a tenth of the rows is, by a hash of their index.
     What stands for no label is told in array_labels.attributes_of.
     """
-    found = read_npz(path, limits, "save the pictures as .npy, which can stay on disk")
+    found = Npz(path, limits, "save the pictures as .npy, which can stay on disk")
 
-    used = {"x_test", "y_test"} if "x_test" in found else set()
-
-    def first(*keys: str) -> NpzArray | None:
-        key = next((key for key in keys if key in found), None)
-        used.add(key or "")
-        return None if key is None else found[key]
+    def first(*keys: str) -> str:
+        return next((key for key in keys if key in found), "")
 
     pictures, labels = first("x", "images", "x_train"), first("y", "labels", "y_train")
-    if pictures is None:
+    if not pictures:
         raise UserError(f"{shown(path)} has no array named x, images or x_train; it has {', '.join(found) or 'none'}.")
-    test = (found["x_test"], _whole(found.get("y_test"))) if "x_test" in found else None
-    train = (pictures, _whole(labels))
+    test = (found["x_test"], _whole(found, "y_test", options)) if "x_test" in found else None
+    train = (found[pictures], _whole(found, labels, options))
     source = from_arrays(path.name, train, test, image_size, limits, options, by="by the file", grey_levels=grey_levels)
-    if unused := [key for key in found if key not in used]:
-        source.notes.insert(0, f"Arrays that are not used: {', '.join(map(shown, unused))}.")
+    source.notes[:0] = found.unused()
     return source
 
 
-def _whole(array: NpzArray | None) -> np.ndarray | None:
-    return None if array is None else array.whole()
+def _whole(found: Npz, labels: str, options: LabelOptions) -> np.ndarray | None:
+    return found[labels].whole() if labels in found and not options.unlabelled else None
 
 
 def from_arrays(

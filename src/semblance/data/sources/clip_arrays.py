@@ -14,7 +14,7 @@ from semblance.data.pictures.decode import resize
 from semblance.data.samples import Source
 from semblance.data.sources.array_labels import attributes_of
 from semblance.data.sources.arrays import divided
-from semblance.data.sources.npz import Npz, NpzArray, read_npz
+from semblance.data.sources.npz import Npz, NpzArray
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError
 from semblance.runtime.memory import Limits
@@ -35,7 +35,7 @@ def load_clip_npz(
     floats in [-1, 1], (N, L) at `rate` samples per second, resampled to sound.rate; with pictures it may be short.
     Labels (N,) for the evaluation: `y_train` and `y_test`, as array_labels.attributes_of takes them.
     """
-    found = read_npz(path, limits, "give fewer clips, or a folder of files")
+    found = Npz(path, limits, "give fewer clips, or a folder of files")
     missing = [key for key in ("x_train", "sound_train", "rate") if key not in found]
     if missing:
         raise UserError(
@@ -49,7 +49,7 @@ def load_clip_npz(
     names = [name for name in ("train", "test") if f"x_{name}" in found]
     told: list[str] = []
     parts = [_part(path, found, name, int(rate.item()), video, sound, told) for name in names]
-    given = [f"y_{name}" for name in names if f"y_{name}" in found]
+    given = [f"y_{name}" for name in names if f"y_{name}" in found and not options.unlabelled]
     if given:
         shapes = {name: found[f"y_{name}"].shape for name in names if f"y_{name}" in found}
         wrong = [f"y_{name}" for name in names if shapes.get(name) != (len(found[f"x_{name}"]),)]
@@ -58,10 +58,12 @@ def load_clip_npz(
                 f"{shown(path)}: {' and '.join(wrong)} must hold one label for each row, as every part or none."
             )
     labels = [found[f"y_{name}"].whole() if given else None for name in names]
-    kinds, notes = attributes_of([None] * len(names) if options.unlabelled else labels)
+    kinds, notes = attributes_of(labels)
     for part, attributes in zip(parts, kinds, strict=True):
         part.attributes.update(attributes)
-    notes += told + [note for part, name in zip(parts, names, strict=True) for note in _unequal(part, name)]
+    notes += (
+        found.unused() + told + [note for part, name in zip(parts, names, strict=True) for note in _unequal(part, name)]
+    )
     return divided(parts[0], parts[1] if len(parts) == 2 else None, options, "by the file", notes, clips=True)
 
 
@@ -84,7 +86,7 @@ def _part(path: Path, found: Npz, part: str, rate: int, video: ClipView, sound: 
         raise UserError(
             f"{shown(path)}: sound_{part} must hold a row of samples for each of the {len(x)} rows of x_{part}."
         )
-    if waves.dtype.kind != "f" and waves.dtype != np.int16:
+    if waves.dtype.kind != "f" and waves.dtype.newbyteorder("=") != np.int16:
         raise UserError(f"{shown(path)}: sound_{part} is {waves.dtype}; give int16, or floats in [-1, 1].")
     heard = _heard(path, waves, part, rate, sound, notes)
     count, (height, width) = (x.shape[1], x.shape[2:4]) if x.ndim == 5 else (1, x.shape[1:3])
@@ -109,14 +111,16 @@ def _heard(path: Path, waves: NpzArray, part: str, rate: int, sound: SoundView, 
     loud = silent = 0
     for begin in range(0, len(waves), _AT_ONCE):
         rows = waves[begin : begin + _AT_ONCE]
-        if rows.dtype != np.int16:
+        if rows.dtype.kind == "f":
             if not -_LOUDEST <= rows.min() <= rows.max() <= _LOUDEST:  # nor is NaN
                 raise UserError(
                     f"{shown(path)}: sound_{part} holds values from {rows.min():g} to {rows.max():g}; give floats "
                     "in [-1, 1]."
                 )
             loud += int((abs(rows) > 1).any(1).sum())
-            rows = (rows.clip(-1, 1) * 32767).round().astype(np.int16)
+            exact = np.promote_types(rows.dtype, np.float32)  # float16 has no 32767
+            rows = (rows.clip(-1, 1).astype(exact) * 32767).round()
+        rows = rows.astype(np.int16)
         silent += int(((rows >= -SILENT) & (rows <= SILENT)).all(1).sum())
         heard[begin : begin + len(rows)] = resample(torch.from_numpy(rows), rate, sound.rate)
     if loud:

@@ -1,11 +1,11 @@
 """Which files of a folder or archive belong to a set, and why the others are left out."""
 
+import errno
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from posixpath import dirname, split, splitext
@@ -26,6 +26,11 @@ _LARGEST_PICTURE, _LARGEST_MEDIA = 1 << 30, 16 << 30  # bytes; Pillow takes pict
 
 HOLES = "Partly missing on the disk, where zeros are read, as of a download that did not end (fetch it again)"
 _SOME_HOLES = 1 << 20  # bytes: copying may leave out zeros
+_PLAIN = frozenset((
+    ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".dds", ".im", ".sgi", ".wav",
+    ".aif", ".aiff", ".avi",
+))  # fmt: skip
+_PACKED = (VIDEOS | SOUNDS | formats.EXTENSIONS) - _PLAIN  # of which no good file has so many zeros in a row
 _ANY_HOLES = 16 << 20  # bytes of a file that may be of holes alone
 
 _TWINS = "differ only in case or in how accents are written (rename them if one is meant)"
@@ -105,22 +110,36 @@ def check_size(name: str, size: int, stored: int) -> None:
 
 def bytes_stored(file: int, size: int) -> int:
     """Bytes of a file that are no holes, as far as the disk tells."""
-    found = at = 0
-    with suppress(OSError):  # no more of them
+    return size - sum(end - begin for begin, end in _holes(file, size))
+
+
+def _holes(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """From which byte to which a file has holes; none where the disk does not tell."""
+    at = 0
+    try:
         while at < size:
             begin = os.lseek(file, at, os.SEEK_DATA)
+            yield at, begin
             at = os.lseek(file, begin, os.SEEK_HOLE)
-            found += at - begin
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # no more data
+            yield at, size
     os.lseek(file, 0, os.SEEK_SET)
-    return found
 
 
-def holes_told(path: Path, tally: Tally) -> None:
-    """Count an archive that the disk holds less of than its size."""
+def holes_told(path: Path, tally: Tally, members: Iterable[tuple[str, int, int]] = ()) -> None:
+    """Count an archive that the disk holds less of than its size. members: the name of each, the byte that its content
+    begins at, and its size: those of zeros may lie in holes, where copying or the disk leaves zeros out."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size - bytes_stored(file.fileno(), size) > _SOME_HOLES:
-            tally.add(HOLES, path.name)
+        holes = [hole for hole in _holes(file.fileno(), size) if hole[0] < hole[1]]
+    missing = sum(end - begin for begin, end in holes)
+    if missing > _SOME_HOLES:
+        for name, at, length in members:
+            if _extension(name) not in _PACKED:
+                missing -= sum(max(0, min(end, at + length) - max(begin, at)) for begin, end in holes)
+    if missing > _SOME_HOLES:
+        tally.add(HOLES, path.name)
 
 
 def folders_of(names: Iterable[str]) -> set[str]:

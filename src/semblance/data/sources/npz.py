@@ -19,7 +19,7 @@ _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.
 
 
 @contextmanager
-def unreadable_told(path: Path) -> Iterator[None]:
+def unreadable_told(path: Path, member: str = "") -> Iterator[None]:
     """Within, what broken and foreign files raise (RuntimeError, zlib.error, MemoryError, ...) becomes a UserError."""
     try:
         yield
@@ -27,38 +27,48 @@ def unreadable_told(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         told = " ".join(shown(error).split())[:200] or type(error).__name__
-        raise UserError(f"{shown(path)} cannot be read as plain NumPy arrays: {told}.") from error
-
-
-def read_npz(path: Path, limits: Limits, remedy: str) -> "Npz":
-    """The arrays of a .npz by name; a UserError where they are damaged or, unpacked, too large for memory."""
-    with unreadable_told(path):
-        npz = Npz(path)
-        size = sum(member.file_size for member in npz.file.infolist())
-        if size > limits.bytes:
-            raise too_large(path, size, limits, remedy)
-        return npz
+        where = f"{shown(member)} in {shown(path)}" if member else shown(path)
+        raise UserError(f"{where} cannot be read as plain NumPy arrays: {told}.") from error
 
 
 class Npz(Mapping[str, "NpzArray"]):
-    """The arrays of a .npz, none of which is read yet; what else is in it is no array of it."""
+    """The arrays of a .npz by name, each opened once it is asked for: what is not used may be of any kind, or broken.
 
-    def __init__(self, path: Path) -> None:
-        self.file = ZipFile(path)
-        self.arrays: dict[str, NpzArray] = {}
-        for member in self.file.namelist():
-            with self.file.open(member) as stream:
-                if stream.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
-                    self.arrays[member.removesuffix(".npy")] = NpzArray(path, self.file, member)
+    A UserError where one is damaged, or those asked for are too large for memory; remedy: what to do then.
+    """
+
+    def __init__(self, path: Path, limits: Limits, remedy: str) -> None:
+        self.path, self.limits, self.remedy = path, limits, remedy
+        with unreadable_told(path):
+            self.file = ZipFile(path)
+        names = [name for name in self.file.namelist() if not name.endswith("/")]
+        self.members = {name.removesuffix(".npy"): name for name in names if name.endswith(".npy")}
+        self.members |= {name: name for name in names if not name.endswith(".npy")}  # NumPy takes these first, too
+        self.opened: dict[str, NpzArray] = {}
 
     def __getitem__(self, name: str) -> "NpzArray":
-        return self.arrays[name]
+        member = self.members[name]
+        if name not in self.opened:
+            with unreadable_told(self.path, member):
+                self.opened[name] = NpzArray(self.path, self.file, member)
+            size = sum(array.nbytes for array in self.opened.values())
+            if size > self.limits.bytes:
+                raise too_large(self.path, size, self.limits, self.remedy)
+        return self.opened[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.members  # without opening it
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.arrays)
+        return iter(self.members)
 
     def __len__(self) -> int:
-        return len(self.arrays)
+        return len(self.members)
+
+    def unused(self) -> list[str]:
+        """A note on what was not asked for, if there is any."""
+        left = [name for name in self if name not in self.opened]
+        return [f"Arrays that are not used: {', '.join(map(shown, left))}."] if left else []
 
 
 class NpzArray:
@@ -75,9 +85,9 @@ class NpzArray:
         self.turned: np.ndarray | None = None
         held = file.getinfo(member).file_size - self.stream.tell()
         if self.dtype.hasobject:
-            raise ValueError(f"Object arrays cannot be loaded: {shown(member)}")
+            raise ValueError("it holds objects; save numbers or text, as by array.astype(str)")
         if min(self.shape, default=0) < 0 or self.nbytes > held:
-            raise ValueError(f"cut short: the header of {shown(member)} says {self.shape} of {self.dtype}")
+            raise ValueError(f"cut short: its header says {self.shape} of {self.dtype}")
 
     def _open(self) -> tuple[IO[bytes], tuple[int, ...], bool, np.dtype]:
         """What it is unpacked from, behind the header; what that says."""
@@ -107,7 +117,7 @@ class NpzArray:
             self.turned = self.whole() if self.turned is None else self.turned
             return self.turned[rows]
         start, stop, _ = rows.indices(len(self))
-        with self.lock, unreadable_told(self.path):
+        with self.lock, unreadable_told(self.path, self.member):
             if start < self.row:
                 self.stream, *_ = self._open()
                 self.row = 0
@@ -118,7 +128,7 @@ class NpzArray:
 
     def whole(self) -> np.ndarray:
         """All of it."""
-        with self.lock, unreadable_told(self.path):
+        with self.lock, unreadable_told(self.path, self.member):
             self.stream, *_ = self._open()
             self.row = 0
             found = np.empty(self.shape[::-1] if self.by_columns else self.shape, self.dtype)
@@ -132,7 +142,7 @@ class NpzArray:
         while left:
             piece = self.stream.read(min(_PIECE, left))
             if not piece:
-                raise ValueError(f"{shown(self.member)} is cut short")
+                raise ValueError("cut short")
             if goal is not None:
                 goal[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
             at, left = at + len(piece), left - len(piece)

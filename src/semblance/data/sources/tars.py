@@ -47,12 +47,14 @@ def find_in_tar(
     """
     path = path.resolve()
     sorter = Sorter(wanted, by_content)
-    holes_told(path, sorter.tally)
     found: Found = {}
     with damage_told(path, lambda: len(found)):
         if not is_compressed(path):
             _list(path, sorter.tally, found)
+            files = [file for file in found.values() if isinstance(file, Member) and file.parts is None]
+            holes_told(path, sorter.tally, ((file.name, file.offset, file.size) for file in files))
             return Files(path, _choose(found, sorter, _head), _read, left_out=sorter.tally)
+        holes_told(path, sorter.tally)
         held = _Held(path, limits, sorter)
         _list(path, sorter.tally, found, held.take)
         items = _choose(found, sorter, held.head)
