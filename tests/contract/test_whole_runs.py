@@ -117,7 +117,10 @@ def _words(flags: dict[str, str]) -> list[str]:
 
 
 TIMES = {"seconds", "training_seconds", "samples_per_second"}
-SENSITIVE = {"label_free"}  # numbers that take roots of eigenvalues, or divide by them, that may be 0 but for rounding
+SENSITIVE = {
+    "label_free",
+    "evidence",
+}  # numbers that take roots of eigenvalues, or divide by them, that may be 0 but for rounding
 
 
 def _measured(summary: dict[str, Any], chosen: set[str] | None = None) -> dict[str, Any]:
