@@ -17,8 +17,8 @@ from judging import condition_of, read
 from scipy.stats import spearmanr
 
 NUMBERS = (
-    "view_percentile", "view_first", "unit_deviation", "deviation", "rankme", "alignment", "uniformity", "two_nn",
-    "tree_dimension", "lidar",
+    "view_percentile", "view_first", "unit_deviation", "deviation", "rankme", "alignment", "repeatability",
+    "uniformity", "two_nn", "tree_dimension", "lidar",
 )  # fmt: skip
 FEWEST = 4  # evaluations of a run
 DRAWS = 1000

@@ -70,6 +70,13 @@ def test_features_that_fall_into_a_few_directions_have_collapsed() -> None:
     assert verdict(Run(log_lines, STEPS, 10.0)).state == "little"
 
 
+@pytest.mark.parametrize(("rank", "state"), [(12.0, "cannot-tell"), (6.0, "collapsed")])
+def test_embeddings_that_collapse_over_features_that_have_not(rank: float, state: str) -> None:
+    table = measured("pictures", {"view_percentile": 0.6, "rankme": 20.0}, {"view_percentile": 0.59, "rankme": rank})
+    found = verdict(Run(lines(loss=3.0, embedding_std=0.01), STEPS, 10.0, without=["centring"], rows=table))
+    assert found.state == state and ("12 directions, 20 before" in found.headline) == (state == "cannot-tell")
+
+
 def judged(first: float = 0.6, last: float = 0.6, steps: int = STEPS, levels: Any = None, **numbers: Any) -> Any:
     log_lines = lines(steps, **{"loss": 3.0, "embedding_std": 0.9} | numbers)
     return verdict(Run(log_lines, steps, steps / 40, levels or {}, rows=rows(first, last)))

@@ -10,6 +10,7 @@ NUMBERS = ("view_percentile", "repeatability", "rankme")
 GAIN = 0.06  # of the percentile at which the other view is found: learnt
 SOME = 0.03  # of it, where repeatability has gained too
 REPEATED = 0.1  # of repeatability
+HELD = 0.5  # of the rank before training is left where features have not collapsed
 
 
 @dataclass
@@ -28,6 +29,15 @@ class Gain:
     def learnt(self) -> bool:
         nearer = self.of("view_percentile")
         return nearer >= GAIN or (nearer >= SOME and self.of("repeatability") >= REPEATED)
+
+    @property
+    def held(self) -> Evidence | None:
+        """That features spread nearly as they did before training, where they do."""
+        before, after = (ends.get("rankme", 0.0) for ends in (self.first, self.last))
+        if self.stream == "between" or not before or after < HELD * before:
+            return None
+        told = f"the features of {self.stream} lie in {after:.0f} directions, {before:.0f} before training"
+        return Evidence(f"rankme of {self.stream}", after, before, told)
 
     @property
     def reads(self) -> str:

@@ -102,6 +102,9 @@ def _judged(run: Run) -> Verdict:
     if alike:
         told = f"Cannot tell: {alike.reads}, so there is nothing to learn."
         return Verdict("cannot-tell", told, [*evidence, alike], [run.advice.look()])
+    if alarms and (held := [gain.held for gain in found if gain.held]):
+        told = f"Cannot tell: {alarms[0].evidence.reads}, but {held[0].reads}."
+        return Verdict("cannot-tell", told, [*evidence, *held], run.advice.against_collapse(run.without))
     if alarms:
         first = min(alarms, key=lambda alarm: alarm.since)
         why = f" {off}." if off else ""
