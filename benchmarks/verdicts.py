@@ -95,7 +95,7 @@ def conditions(stage: str) -> Iterator[Condition]:
             ("swav", "temperature", 10.0),
         ):
             yield Condition(name, data(name, 0), seed, "temperature x100", [f"--hyper.{key}", str(value)])
-        yield Condition("swav", "shapes", seed, "prototypes frozen", ["--hyper.freeze-epochs", "1000"])
+        yield Condition("swav", "shapes", seed, "prototypes frozen", ["--hyper.freeze_epochs", "1000"])
         for name in ONE_OF_A_FAMILY[:-1]:
             for what in ("constant pictures", "every picture twice", "one class", "shuffled labels"):
                 yield Condition(name, what.replace(" ", "-"), seed, what)
