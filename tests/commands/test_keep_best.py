@@ -93,6 +93,15 @@ def test_a_run_goes_on_from_its_last(best: tuple[Path, dict], tmp_path: Path) ->
     assert longer["handed_out"] == "best" and RunFolder(run).best.read_bytes() == before
 
 
+def test_a_best_that_is_gone_is_told(best: tuple[Path, dict], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(best[0], tmp_path / "run"))
+    RunFolder(run).best.unlink()
+    with pytest.raises(sb.UserError, match=r"best\.ckpt is gone.*Put it back"):
+        sb.evaluate(run)
+    RunFolder(run).summary.unlink()
+    assert sb.evaluate(run)[-1]["encoder"] == "trained backbone"
+
+
 def test_doctor_and_evaluate_say_which(
     best: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

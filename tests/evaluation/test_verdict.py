@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from semblance.evaluation.ranking import ranking
 from semblance.evaluation.verdict import Live, Run, verdict
 from semblance.systems.method import Empty
 
@@ -46,6 +47,14 @@ def test_a_small_gain_counts_where_repeatability_has_gained(
         "pictures", *(dict(zip(("view_percentile", "repeatability"), row, strict=True)) for row in (first, last))
     )
     assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table)).state == state
+
+
+@pytest.mark.parametrize("odd", [None, [], ["much"], "3", [float("nan"), 0, 1]])
+def test_numbers_that_are_none_do_not_speak(odd: Any) -> None:
+    table = measured("pictures", {"view_percentile": 0.6}, {"view_percentile": 0.7})
+    table[0]["label_free"]["pictures"]["repeatability"] = table[1]["label_free"]["pictures"]["rankme"] = odd
+    assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table)).state == "learnt"
+    assert ranking({"step": 3, "pictures_view_percentile": odd}) is None
 
 
 def test_one_stream_that_learnt_is_enough() -> None:

@@ -143,6 +143,11 @@ def _handed_out(folder: RunFolder) -> tuple[dict[str, Any], int]:
     step, _ = checkpoint.progress(state, folder.checkpoint)
     if summary.get("handed_out", "last") == "last" or summary["steps"] != step:
         return state, step
+    if not folder.best.exists():
+        raise UserError(
+            f"{shown(folder.best)} is gone, which {shown(folder.summary)} says is handed out. Put it back, or name the "
+            "last network by taking summary.json away."
+        )
     kept = checkpoint.load(folder.best)
     if checkpoint.progress(kept, folder.best)[0] != summary["handed_out_step"] or kept.get("run") != state.get("run"):
         raise UserError(f"{shown(folder.best)} is not the network of {shown(folder.summary)}. Put its own back.")

@@ -22,8 +22,8 @@ class Gain:
     last: dict[str, float]
 
     def of(self, number: str) -> float:
-        """What it has gained; 0 where it was not measured."""
-        return self.last.get(number, 0.0) - self.first.get(number, 0.0)
+        """What it has gained; 0 where it was not measured at both."""
+        return self.last[number] - self.first[number] if number in self.first and number in self.last else 0.0
 
     @property
     def learnt(self) -> bool:
@@ -57,7 +57,7 @@ class Gain:
                 f"{name} of {self.stream}", self.last[name], self.first[name],
                 reads.format(100 * self.last[name], 100 * self.first[name]),
             )
-            for name, reads in told.items() if name in self.last
+            for name, reads in told.items() if name in self.first and name in self.last
         ]  # fmt: skip
 
 
@@ -66,12 +66,17 @@ def gains(rows: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]]) -> li
     lines are taken."""
     seen = [row["label_free"] for row in rows if row.get("label_free")]
     if len(seen) >= 2 and set(seen[-1]) == set(seen[-2]):
-        found = [Gain(stream, *({n: at[stream][n][0] for n in NUMBERS if n in at[stream]} for at in seen[-2:]))
-                 for stream in seen[-1]]  # fmt: skip
+        found = [Gain(stream, *(_values(row[stream]) for row in seen[-2:])) for stream in seen[-1]]
     else:
         found = _logged(lines)
-    whole = [gain for gain in found if gain.first.keys() == gain.last.keys() and NUMBERS[0] in gain.last]
+    whole = [gain for gain in found if NUMBERS[0] in gain.first and NUMBERS[0] in gain.last]
     return sorted(whole, key=lambda gain: (not gain.learnt, gain.stream != "between", -gain.of(NUMBERS[0])))
+
+
+def _values(numbers: dict[str, Any]) -> dict[str, float]:
+    """Of numbers with their intervals; what is none, in somebody's summary.json, is left out."""
+    found = {name: ends[0] for name in NUMBERS if isinstance(ends := numbers.get(name), list) and ends}
+    return {name: value for name, value in found.items() if finite(value)}
 
 
 def _logged(lines: Sequence[dict[str, Any]]) -> list[Gain]:

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from semblance.evaluation.evidence import finite
+
 RANKED_BY = "view_percentile"  # of the label-free numbers
 
 
 def ranking(line: Mapping[str, Any]) -> float | None:
     """The number of a line of the log by which networks are ranked, higher is better: of what two streams make of a
     sample where there is that, else the mean over streams; None where the line has none."""
-    found = {name: value for name, value in line.items() if name.endswith(RANKED_BY)}
+    found = {name: value for name, value in line.items() if name.endswith(RANKED_BY) and finite(value)}
     between = f"between_{RANKED_BY}"
     values = [found[between]] if between in found else list(found.values())
     return sum(values) / len(values) if values else None
