@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -64,6 +65,14 @@ def _tiny_hyper(method: str) -> dict[str, int]:
         elif type(default) is int and default > 16:
             hyper[name] = 16
     return hyper
+
+
+def striped_pictures(count: int) -> np.ndarray:
+    """Pictures of one colour each with a stripe, by which another view is found: uint8 (count, 16, 16, 3)."""
+    colours = np.random.default_rng(0).integers(0, 256, (count, 1, 1, 3)).astype(np.uint8)
+    pictures = np.broadcast_to(colours, (count, 16, 16, 3)).copy()
+    pictures[:, 6:9] = 255 - pictures[:, 6:9]
+    return pictures
 
 
 def tiny_images() -> Images:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import run as semblance
+from tiny import striped_pictures
 
 import semblance as sb
 from semblance.evaluation.advice import Advice
@@ -22,12 +23,9 @@ QUICK = {"backbone": "resnet10-w8-cifar", "image_size": 16, "batch_size": 16, "w
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Unlabelled pictures of one colour each with a stripe, so that another view is found by its colour."""
-    rng = np.random.default_rng(0)
-    pictures = np.repeat(np.repeat(rng.integers(0, 256, (200, 1, 1, 3)), 16, 1), 16, 2).astype(np.uint8)
-    pictures[:, 6:9] = 255 - pictures[:, 6:9]
+    """Unlabelled pictures."""
     path = tmp_path_factory.mktemp("data") / "stripes.npy"
-    np.save(path, pictures)
+    np.save(path, striped_pictures(200))
     return path
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import run as semblance
+from tiny import striped_pictures
 
 import semblance as sb
 from semblance.engine import loop
@@ -40,10 +41,8 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of one colour each with a stripe, so that another view is found by its colour; 12 steps an epoch."""
-    rng = np.random.default_rng(0)
-    pictures = np.repeat(np.repeat(rng.integers(0, 256, (240, 1, 1, 3)), 16, 1), 16, 2).astype(np.uint8)
-    pictures[:, 6:9] = 255 - pictures[:, 6:9]
+    """Labelled pictures; 12 steps an epoch."""
+    pictures = striped_pictures(240)
     path = tmp_path_factory.mktemp("data") / "stripes.npz"
     label = (pictures[:, 0, 0, 0] > 127).astype(int)
     np.savez(path, x_train=pictures[:200], y_train=label[:200], x_test=pictures[200:], y_test=label[200:])
