@@ -5,8 +5,8 @@
 Each run is a process of one thread on about a minute; those that FOLDER has are not repeated, so the command may be
 stopped at any time. SEMBLANCE_DATA names the data that spoken digits are made of. FOLDER/runs.jsonl is what verdicts
 are made of, with kNN on labels that neither run nor verdict saw. Sick is what came of a run: kNN above the first
-networks' by 5 points or more is learnt, by 2 or less is not. Of pictures whose own labels say nothing (JUDGED_ELSEWHERE)
-it is measured on drawn shapes. Which verdicts a condition allows stands in `allowed` and was written before any run.
+networks' by 5 points or more is learnt, by 2 or less is not. Where the run's own labels say nothing (JUDGED_ELSEWHERE),
+drawn shapes are judged by. Which verdicts a condition allows stands in `allowed` and was written before any run.
 """
 
 import argparse
