@@ -22,6 +22,7 @@ from semblance.runs.options import GROUPED, flag
         (("train", "--output", "x"), "The folder of the run is --out."),
         (("train", "--lr-scheduler", "step"), "by a cosine to --final-lr."),
         (("train", "--temperature", "1"), "--hyper.temperature."),
+        (("train", "swav", "--hyper.freeze-epochs", "-1"), "--hyper.freeze_epochs: Input should be greater than"),
         (("train", "--resume"), "--resume needs a folder: name the run to go on with, --resume RUN."),
         (("train", "--resume", "nowhere"), "No run in nowhere"),
         (("train", "--resume", "nowhere", "elsewhere"), "--resume takes one folder, not 2"),

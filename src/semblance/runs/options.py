@@ -281,6 +281,9 @@ class TrainOptions(Output, Hardware, Measuring, Time, Optimisation, ViewFields, 
         problems = [misnamed(name) for name in given if name not in cls.model_fields]
         flags = {name: value for name, value in given.items() if name in cls.model_fields and value is not None}
         file = _read(Path(flags["config"]), problems) if isinstance(flags.get("config"), str | PathLike) else {}
+        for part in (file, flags):
+            if isinstance(part.get("hyper"), dict):  # --hyper.freeze-epochs, as other flags are written
+                part["hyper"] = {str(name).replace("-", "_"): value for name, value in part["hyper"].items()}
         values = _beside(file, flags, problems) | flags
         try:
             options = cls.model_validate(values)

@@ -25,6 +25,7 @@ _FORMATS = (
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
 _SAYING = ("flac", "wv", "tta", "caf")  # formats of sound whose header says how long it is, in seconds alone
+_ALAC = 4096  # samples of its frames, as encoders make them; FFmpeg 7 does not say
 _PLANES = 7  # of sound that PyAV can take out of a frame; it reads beyond the list of more (14 to 19)
 
 
@@ -182,8 +183,8 @@ def _lasts(container: Any, audio: Any) -> float | None:
     """Seconds of sound that the header declares; None where FFmpeg would guess, or the bytes tell (cut_short.py)."""
     if container.format.name not in _SAYING or audio.duration is None:
         return None
-    # FFmpeg takes away what the last frame of ALAC lacks, though that is shorter already
-    lost = audio.codec_context.frame_size / audio.rate if audio.codec_context.name == "alac" else 0.0
+    # of ALAC, FFmpeg 7 counts the last frame as a whole one, and FFmpeg 8 takes away twice what it lacks
+    lost = (audio.codec_context.frame_size or _ALAC) / audio.rate if audio.codec_context.name == "alac" else 0.0
     return max(0.0, float(audio.duration * audio.time_base) - lost)
 
 
