@@ -1,6 +1,6 @@
 """What `semblance doctor` says of the runs of benchmarks/verdicts.py, beside what came of them.
 
-    python benchmarks/judging.py FOLDER/runs.jsonl [--data shapes bounce] [--keep RUNS.jsonl.gz] [--said 10]
+    python benchmarks/judging.py FOLDER/runs.jsonl [--stage develop|held-out] [--keep RUNS.jsonl.gz] [--said 10]
 
 Prints the verdicts of each condition, what a verdict should not have been, and some of them in full. --keep writes what
 CI judges again (tests/evaluation/test_recorded_verdicts.py).
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdicts import Condition
+from verdicts import Condition, conditions
 
 from semblance.evaluation.evidence import finite
 from semblance.evaluation.verdict import Run, Verdict, verdict
@@ -65,11 +65,14 @@ def compact(kept: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--data", nargs="*", help="sets, all by default")
+    parser.add_argument("--stage", choices=["develop", "held-out"], help="runs of one; default: all")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--said", type=int, default=0)
     asked = parser.parse_args()
-    runs = [kept for kept in read(asked.runs) if not asked.data or condition_of(kept).data in asked.data]
+    runs = list(read(asked.runs))
+    if asked.stage:
+        names = {condition.name for condition in conditions(asked.stage)}
+        runs = [kept for kept in runs if condition_of(kept).name in names]
     verdicts = [judged(kept) for kept in runs]
     if asked.keep:
         with asked.keep.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:  # the same bytes each time
