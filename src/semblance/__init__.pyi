@@ -24,6 +24,7 @@ def train(
     hyper: Mapping[str, float | str] | None = None,
     without: list[str] | None = None,
     from_run: str | PathLike[str] | None = None,
+    init: str | PathLike[str] | None = None,
     seed: int = 0,
     data: str | PathLike[str] | None = None,
     data_root: str | PathLike[str] = "data",
@@ -91,6 +92,10 @@ def train(
     from_run
         A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
         networks, windows and shared hyper-parameters are that run's by default.
+    init
+        Weights that the backbone starts with: a file of others (.safetensors, .pth, .npz, ...), of any usual
+        layout; a run of any method on any data; a folder for a hub; timm:NAME.TAG; or torchvision:NAME.TAG.
+        Default: random ones.
     seed
         Every random choice follows from it.
     data

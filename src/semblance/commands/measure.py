@@ -31,11 +31,11 @@ def first_row(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, *, leader: bool = True,
     keep: Path | None = None,
 ) -> Row:  # fmt: skip
-    """The networks before the first step: random ones whose batch norms know the data, or those of another run.
+    """The networks before the first step: random ones whose batch norms know the data, or those that were given.
 
     source: all samples. keep: the checkpoint that they are to be kept as.
     """
-    untrained = config.from_run is None
+    untrained = config.from_run is None and config.init is None
     name = modality.encoders[1] if untrained else f"{modality.encoders[1].removeprefix('untrained ')} it began with"
     measured = source.sampled(config.eval_samples)
     with status(f"Measuring the {name}", leader):

@@ -14,7 +14,7 @@ from semblance.runs.resolve import absolute, absolute_path
 from semblance.runtime import ranks
 from semblance.shown import shown
 
-FREE = MAY_CHANGE - {"from_run", "load_size"}  # what flags may give anew; config.yaml may be moved along with its data
+FREE = MAY_CHANGE - {"from_run", "init", "load_size"}  # what flags may give anew; config.yaml may move with its data
 
 
 def folder_to_resume(options: TrainOptions) -> RunFolder | None:

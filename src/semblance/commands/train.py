@@ -19,7 +19,7 @@ from semblance.data import Source
 from semblance.engine.loop import fit, run_length
 from semblance.errors import CannotWrite, Stopped
 from semblance.evaluation.verdict import Live
-from semblance.modalities.build import at_the_start
+from semblance.modalities.build import at_the_start, beginning
 from semblance.modalities.modality import Modality
 from semblance.nets.batchnorm import synchronise
 from semblance.runs import checkpoint
@@ -72,8 +72,8 @@ def train(options: TrainOptions) -> dict[str, Any]:
         with _resumable(folder, launch):
             if leader:
                 if old is None:
-                    if config.from_run is not None:
-                        checkpoint.save(folder.beginning, {"method": method.state_dict()})
+                    if config.from_run is not None or config.init is not None:
+                        checkpoint.save(folder.beginning, {"method": beginning(method, config)})
                     config.save(folder.config)
                 announce(config, source, modality, device)
             if config.compile:

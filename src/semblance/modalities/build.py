@@ -1,9 +1,10 @@
 """From a configuration to a method with its backbones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from semblance import systems
 from semblance.data import Source
@@ -13,14 +14,17 @@ from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.from_run import go_on_from
+from semblance.runs.init.start import start_with
 from semblance.shown import shown
 from semblance.systems import Method
 
+NAMES = ("backbone", "audio_backbone")  # of the networks of a method, in the order in which it takes them
 
-def build(config: TrainConfig, modality: Modality) -> Method:
-    """The method with random weights; modality: what its samples are."""
+
+def build(config: TrainConfig, modality: Modality, networks: Sequence[nn.Module] = ()) -> Method:
+    """The method with these networks, or with random ones; modality: what its samples are."""
     make: Callable[..., Method] = systems.get(config.method)  # methods differ in how many networks they take
-    return make(*modality.networks(config), without=config.without, **config.hyper)
+    return make(*(networks or modality.networks(config)), without=config.without, **config.hyper)
 
 
 def at_the_start(
@@ -29,7 +33,12 @@ def at_the_start(
     """The method before its first step, on the CPU: the same whenever it is asked for. folder: of the run, once it has
     begun, since a run that it began with may have gone on, or away."""
     torch.manual_seed(config.seed)
-    method = build(config, modality)
+    networks = modality.networks(config)
+    if config.init is not None and folder is not None:
+        _start_as_before(networks, folder)
+    elif config.init is not None:
+        source.notes += start_with(config.init, networks, [getattr(config, name) for name in NAMES[: len(networks)]])
+    method = build(config, modality, networks)
     method.prepare(len(source.train))
     modality.prepare(method, source, config)
     if config.precision == "64":
@@ -44,3 +53,21 @@ def at_the_start(
     elif config.from_run is not None:
         go_on_from(config.from_run, method, source.train)
     return method
+
+
+def _start_as_before(networks: Sequence[nn.Module], folder: RunFolder) -> None:
+    """With the weights that a run started with, whatever has become of where they were from."""
+    held = checkpoint.load(folder.beginning)["method"]
+    try:
+        for network, name in zip(networks, NAMES, strict=False):
+            own = {key.removeprefix(f"{name}."): value for key, value in held.items() if key.startswith(f"{name}.")}
+            checkpoint.check_networks(network.state_dict(), own)
+            network.load_state_dict(own)
+    except ValueError as error:
+        raise UserError(f"{shown(folder.beginning)} does not belong to this run: {error}") from error
+
+
+def beginning(method: Method, config: TrainConfig) -> dict[str, torch.Tensor]:
+    """What a run keeps of its start where that is not random: all, or the networks, where only they are not."""
+    whole = method.state_dict()
+    return {name: value for name, value in whole.items() if config.init is None or name.partition(".")[0] in NAMES}

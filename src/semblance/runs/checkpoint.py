@@ -3,6 +3,7 @@
 import math
 import pickletools
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -39,9 +40,10 @@ def load(path: Path) -> dict[str, Any]:
     what there should be, before any of it is copied.
     """
     try:
-        _check_contents(path)
+        check_size(path)
+        _check_calls(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        _check_tensors(state)
+        check_tensors(state)
         weights = state.get("method") if isinstance(state, dict) else None
         if not isinstance(weights, dict) or not all(
             isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
@@ -88,14 +90,18 @@ def progress(state: dict[str, Any], path: Path) -> tuple[int, float]:
     raise UserError(f"{shown(path)} does not belong to this run: step {brief(step)} after {brief(seconds)} s.")
 
 
-def _check_contents(path: Path) -> None:
-    """A ValueError for a file that would unpack to more than its size, or that calls more than checkpoints do."""
+def check_size(path: Path) -> None:
+    """A ValueError for a file that would unpack to more than its size; nothing of one that is no archive."""
+    with suppress(BadZipFile), ZipFile(path) as file:
+        if sum(max(m.file_size, m.compress_size) for m in file.infolist()) > path.stat().st_size:
+            raise ValueError("it unpacks to more than its size")
+
+
+def _check_calls(path: Path) -> None:
+    """A ValueError for a file that calls more than checkpoints do."""
     try:
         with ZipFile(path) as file:
-            members = file.infolist()
-            if sum(max(m.file_size, m.compress_size) for m in members) > path.stat().st_size:
-                raise ValueError("it unpacks to more than its size")
-            pickled = [file.read(m) for m in members if m.filename.endswith("/data.pkl")]
+            pickled = [file.read(m) for m in file.infolist() if m.filename.endswith("/data.pkl")]
     except BadZipFile:
         raise ValueError("it is damaged, or something else") from None
     for operation, argument, _ in (op for data in pickled for op in pickletools.genops(data)):
@@ -105,7 +111,7 @@ def _check_contents(path: Path) -> None:
                 raise ValueError(f"it calls {brief(argument)}")
 
 
-def _check_tensors(state: Any) -> None:
+def check_tensors(state: Any) -> None:
     """A ValueError for a tensor of more elements than are stored, which a copy would have to make up."""
     waiting, seen = [state], set()
     while waiting:

@@ -41,7 +41,7 @@ from semblance.views.view import View
 MAY_CHANGE = {  # in config.yaml of a run: what is not part of what a run is
     "data", "data_root", "download", "unlabelled", "labels", "split", "epochs", "max_steps", "eval_every",
     "devices", "shard", "workers", "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr",
-    "clip_grad", "eval_samples", "knn_k", "knn_temperature", "keep",
+    "clip_grad", "eval_samples", "knn_k", "knn_temperature", "keep", "init",
 }  # fmt: skip
 V = TypeVar("V", bound=AnyView)
 

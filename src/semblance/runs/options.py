@@ -44,10 +44,9 @@ SplitWords = Annotated[str, BeforeValidator(lambda given: _split(given))]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
 HABITS = {  # what people type by habit, and what there is instead
-    "pretrained": "--from RUN starts with the weights of a run; weights of others cannot be loaded yet.",
-    "weights": "--from RUN starts with the weights of a run; weights of others cannot be loaded yet.",
-    "init": "--from RUN starts with the weights of a run; weights of others cannot be loaded yet.",
-    "checkpoint": "--resume RUN goes on with a run, --from RUN starts a new one with its weights.",
+    "pretrained": "--init WEIGHTS starts with weights: a file, timm:NAME, torchvision:NAME, or a run.",
+    "weights": "--init WEIGHTS starts with weights: a file, timm:NAME, torchvision:NAME, or a run.",
+    "checkpoint": "--resume RUN goes on with a run, --init starts a new one with weights.",
     "output": "The folder of the run is --out.",
     "output_dir": "The folder of the run is --out.",
     "save_dir": "The folder of the run is --out.",
@@ -98,6 +97,9 @@ class What(Group):
     from_run: Name | None = None
     """A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
     networks, windows and shared hyper-parameters are that run's by default."""
+    init: Name | None = None
+    """Weights that the backbone starts with: a file of others (.safetensors, .pth, .npz, ...), of any usual layout; a
+    run of any method on any data; a folder for a hub; timm:NAME.TAG; or torchvision:NAME.TAG. Default: random ones."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     """Every random choice follows from it."""
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from semblance import systems
 from semblance.errors import UserError, unknown
 from semblance.runs.config import TrainConfig, check_hyper, check_weights, read_views
+from semblance.runs.init.start import TIMM, Start
 from semblance.runs.options import SAID, TrainOptions, ViewFields, flag, flag_problem
 from semblance.shown import shown
 from semblance.systems import AnyView, Method, Recipe
@@ -42,6 +43,7 @@ def resolve(
         given = options.given | {"method": method}
         if options.from_run is not None:
             given = _of_the_run(options.from_run, cls, given)
+        given = _with_the_start(given)
         data = absolute(given.get("data", cls.example))
         usual = ("quick", "small") if data in EMBEDDED else ("small", "quick")
         name = given.get("recipe") or next(recipe for recipe in (*usual, *cls.recipes) if recipe in cls.recipes)
@@ -87,6 +89,24 @@ def resolve(
     if problems:
         raise UserError(*dict.fromkeys(problems))
     return config
+
+
+def _with_the_start(given: dict[str, Any]) -> dict[str, Any]:
+    """What is given, and the networks that its weights are of; a tag in the name of a network asks for its weights."""
+    name = given.get("backbone", "")
+    if not name.startswith("torchvision/") and "." in name:
+        if "init" in given:
+            raise UserError(f"--backbone {shown(name)} asks for its weights, and --init for others: leave one out.")
+        given = given | {"init": f"{TIMM}{name}", "backbone": name.partition(".")[0]}
+    if "." in given.get("audio_backbone", ""):
+        raise UserError(f"--audio-backbone {shown(given['audio_backbone'])}: weights of pictures are not for sound.")
+    if "init" not in given:
+        return given
+    if "from_run" in given:
+        raise UserError("--from starts with the weights of a run, and --init with others: leave one out.")
+    start = Start.of(given["init"])
+    init = start.name if start.kind in ("timm", "torchvision") else absolute_path(start.name)
+    return start.networks() | given | {"init": given["init"] if init == start.name else init}
 
 
 def resized(views: tuple[AnyView, ...], ratio: float) -> tuple[AnyView, ...]:

@@ -1,0 +1,226 @@
+"""Names of tensors in files of others, told from the names of the network that is to have them.
+
+Prefixes are those of facebookresearch/{moco,moco-v3,swav,barlowtwins,vicreg,simsiam,dino,deepcluster,vissl},
+HobbitLong/PyContrast, vturrisi/solo-learn and lightly-ai/lightly; their loaders are named in docs/weights.md.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from semblance.errors import UserError
+from semblance.shown import shown
+
+Names = Mapping[str, str]  # of the network's tensors to the file's
+
+# In words; what stands before the names of an encoder; what else a file of this kind has. The first that fits is taken.
+LAYOUTS = (
+    ("MoCo v1 or v2, its query encoder", r"(state_dict\.)?(module\.)?encoder_q\.", r"encoder_k\.|queue"),
+    ("MoCo v3, its base encoder", r"(state_dict\.)?(module\.)?base_encoder\.", r"momentum_encoder\.|predictor\."),
+    ("VISSL, its trunk", r"(.*\.)?(trunk|base_model)\.(.*\.)?_feature_blocks\.", None),
+    ("PIRL of PyContrast, its encoder", r"model\.module\.encoder\.", r"head_jig\."),
+    ("DINO, its teacher", r"teacher\.(module\.)?backbone\.", None),
+    ("DINO, its student", r"student\.(module\.)?backbone\.", None),
+    ("a checkpoint of Semblance", r"method\.backbone\.", None),
+    ("SimSiam, its encoder", r"(state_dict\.)?module\.encoder\.", r"module\.predictor\."),
+    ("Barlow Twins or VICReg, its backbone", r"(model\.)?module\.backbone\.", r"module\.projector\."),
+    ("SwAV, SeLa-v2 or DeepCluster-v2", r"(state_dict\.)?module\.", r"module\.(prototypes|projection_head)\."),
+    ("DeepCluster", r"(state_dict\.)?", r"top_layer\."),
+    ("SeLa", r"(state_dict\.)?features\.", r"top_layer"),
+    ("Lightning, as of solo-learn and lightly", r"(state_dict\.)?(backbone|encoder)\.", None),
+    ("compiled", r"(.*\.)?_orig_mod\.", None),
+    ("DataParallel", r"(.*\.)?module\.", None),
+    ("plain names", r"((state_dict|model|model_state|net|weights)\.)?", None),
+)
+_SLOW = re.compile(r"(momentum|ema|target|teacher|key)(_|\.|$)|_(k|ema|momentum|teacher)\.")  # copies, taken last
+_BLOCK = re.compile(r"\.\d+\.")
+_WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and of torch.compile, in the midst of names
+_CLASSIFIER = 2  # tensors at the end of a file that names tell nothing of: weight and bias
+_FEWEST = 20  # tensors whose order and shapes are no chance
+
+
+@dataclass
+class Recognised:
+    """layout: in words. tensors: by the network's names, of its shapes. left: the file's names that were not taken.
+    notes: what was changed."""
+
+    layout: str
+    tensors: dict[str, Tensor]
+    left: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def recognise(held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
+    """The tensors of a file that are a network's. A UserError, which says how near it came, where it is not whole."""
+    own = {name: value for name, value in network.state_dict().items() if not _counts(name)}
+    misfits: list[_Match] = []
+    for layout, names in _readings(held, network, own):
+        match = _Match.of(layout, names, held, own, network)
+        if not match.missing and not match.misshapen and not match.beyond:
+            return match.taken(held, network)
+        misfits.append(match)
+    best = max(misfits, key=lambda match: len(own) - len(match.missing) - len(match.misshapen), default=None)
+    if best is None or len(best.missing) == len(own):
+        raise UserError(f"none of its {len(held)} tensors has a name of the network's, as {shown(next(iter(own)))}")
+    raise UserError(best.told(held, own))
+
+
+def _readings(held: Mapping[str, Tensor], network: nn.Module, own: Mapping[str, Tensor]) -> Iterator[tuple[str, Names]]:
+    """Ways to read a file, the likeliest first, and at last the nearest that is not whole."""
+    counted = [
+        (prefix, {name: prefix + name for name in own if prefix + name in held}) for prefix in _before(held, own)
+    ]
+    whole = [(prefix, names) for prefix, names in counted if len(names) == len(own)]
+    for prefix, names in sorted(whole, key=lambda found: _place(found[0], held)):
+        yield _words(prefix, held), names
+    plain = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in held}
+    for prefix in _before(plain, own):
+        if all(prefix + name in plain for name in own):
+            yield _words(prefix, plain), {name: plain[prefix + name] for name in own}
+    yield from _children_in_order(held, network, own)
+    yield from _by_order(held, own)
+    for prefix, names in sorted(counted, key=lambda found: -len(found[1]))[:1]:
+        yield _words(prefix, held), names
+
+
+def _before(held: Iterable[str], own: Mapping[str, Tensor]) -> list[str]:
+    """What stands in a file before names of the network's, "" or "module.encoder_q."."""
+    found = dict[str, None]()
+    for name in held:
+        parts = name.split(".")
+        for i in range(len(parts)):
+            if ".".join(parts[i:]) in own:
+                found[".".join([*parts[:i], ""])] = None
+    return list(found)
+
+
+def _place(prefix: str, held: Iterable[str]) -> tuple[bool, int, str]:
+    """Where a prefix stands among others of the same file; copies that follow slowly come last, but a teacher that DINO
+    hands out."""
+    number = next((i for i, row in enumerate(LAYOUTS) if _is(row, prefix, held)), len(LAYOUTS))
+    return bool(_SLOW.search(prefix)) and number == len(LAYOUTS), number, prefix
+
+
+def _words(prefix: str, held: Iterable[str]) -> str:
+    return next((row[0] for row in LAYOUTS if _is(row, prefix, held)), f"names behind {shown(prefix)}")
+
+
+def _is(row: tuple[str, str, str | None], prefix: str, held: Iterable[str]) -> bool:
+    _, before, beside = row
+    return bool(re.fullmatch(before, prefix)) and (beside is None or any(re.search(beside, name) for name in held))
+
+
+def _children_in_order(
+    held: Mapping[str, Tensor], network: nn.Module, own: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Names]]:
+    """Networks that were put into a Sequential, whose parts are numbers: features.4.0.conv1.weight."""
+    children = list(dict.fromkeys(name.split(".")[0] for name in own))
+    numbers: dict[str, set[int]] = {}
+    for name in held:
+        parts = name.split(".")
+        for i, part in enumerate(parts[:-1]):
+            if part.isdecimal():
+                numbers.setdefault(".".join([*parts[:i], ""]), set()).add(int(part))
+    for prefix, found in numbers.items():
+        if len(found) >= len(children) > 1:
+            place = dict(zip(children, sorted(found), strict=False))
+            names = {}
+            for name in own:
+                child, _, rest = name.partition(".")
+                names[name] = f"{prefix}{place[child]}.{rest}"
+            if all(name in held for name in names.values()):
+                words = _words(prefix, held)
+                yield f"{words}, a Sequential of the network's parts", names
+
+
+def _by_order(held: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[tuple[str, Names]]:
+    """Files of other names, whose tensors agree with the network's one after the other in kind and shape."""
+    wanted = [(name.rpartition(".")[2], value.shape) for name, value in own.items()]
+    for prefix in dict.fromkeys(["", *(f"{name.partition('.')[0]}." for name in held)]):
+        names = [name for name in held if name.startswith(prefix) and not _counts(name)]
+        kinds = [(name.rpartition(".")[2], held[name].shape) for name in names]
+        if len(wanted) >= _FEWEST and kinds[: len(wanted)] == wanted and len(kinds) <= len(wanted) + _CLASSIFIER:
+            yield "other names, of the same kinds and shapes in the same order", dict(zip(own, names, strict=False))
+
+
+@dataclass
+class _Match:
+    """One way to read a file. missing: names of the network's. misshapen: those whose tensors have other shapes.
+    beyond: names of the file for blocks that the network has not."""
+
+    layout: str
+    names: Names
+    missing: list[str]
+    misshapen: list[str]
+    beyond: list[str]
+
+    @classmethod
+    def of(
+        cls, layout: str, names: Names, held: Mapping[str, Tensor], own: Mapping[str, Tensor], network: nn.Module
+    ) -> "_Match":
+        found = {name: held[names[name]] for name in own if name in names}
+        misshapen = [
+            name for name, value in found.items()
+            if value.shape != own[name].shape and not _grid(name, value, own[name], network)
+        ]  # fmt: skip
+        stems = {theirs.removesuffix(name) for name, theirs in names.items() if theirs.endswith(name)}
+        parts = tuple(f"{stem}{name.partition('.')[0]}." for stem in stems for name in own if "." in name)
+        taken = set(names.values())
+        blocks = [name for name in held if name not in taken and name.startswith(parts) and _BLOCK.search(name)]
+        beyond = [name for name in blocks if not _counts(name)]
+        return cls(layout, names, [name for name in own if name not in names], misshapen, beyond)
+
+    def taken(self, held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
+        own, notes, tensors = network.state_dict(), [], {}
+        for name, theirs in self.names.items():
+            value = held[theirs]
+            if value.shape != own[name].shape:
+                value = _resampled(value, network)
+                sides = tuple(round(count**0.5) for count in (held[theirs].shape[1], own[name].shape[1]))
+                notes.append(f"Positions of {sides[0]} x {sides[0]} patches are resampled to {sides[1]} x {sides[1]}.")
+            tensors[name] = value
+        counts = {name: theirs for name in own if _counts(name) and (theirs := self._count_beside(name)) in held}
+        tensors |= {name: held[theirs] for name, theirs in counts.items()}
+        taken = {*self.names.values(), *counts.values()}
+        return Recognised(self.layout, tensors, [name for name in held if name not in taken], notes)
+
+    def _count_beside(self, name: str) -> str:
+        """Where a file has the count of batches of a norm, beside its mean."""
+        mean = self.names.get(f"{name.rpartition('.')[0]}.running_mean", "")
+        return f"{mean.rpartition('.')[0]}.num_batches_tracked"
+
+    def told(self, held: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+        """What is wrong."""
+        parts = []
+        if self.missing:
+            parts.append(f"{len(self.missing)} are missing, as {shown(self.missing[0])}")
+        if self.misshapen:
+            name = self.misshapen[0]
+            theirs, wanted = tuple(held[self.names[name]].shape), tuple(own[name].shape)
+            parts.append(f"{len(self.misshapen)} have another shape, as {shown(name)} of {theirs} for {wanted}")
+        if self.beyond:
+            parts.append(f"{len(self.beyond)} of the file are beyond it, as {shown(self.beyond[0])}")
+        return f"of the {len(own)} tensors of the network {' and '.join(parts)} ({self.layout})"
+
+
+def _counts(name: str) -> bool:
+    """Whether it is a count of batches, which older files lack and no norm with momentum needs."""
+    return name.endswith("num_batches_tracked")
+
+
+def _grid(name: str, value: Tensor, own: Tensor, network: nn.Module) -> bool:
+    """Whether a tensor has the positions of another grid of patches."""
+    prefix = getattr(network, "num_prefix_tokens", 0)
+    side = max(0, value.shape[1] - prefix) ** 0.5 if value.ndim == 3 else 0.5
+    return name == "pos_embed" and value.shape[::2] == own.shape[::2] and side >= 1 and side % 1 == 0
+
+
+def _resampled(value: Tensor, network: nn.Module) -> Tensor:
+    from timm.layers import resample_abs_pos_embed
+
+    vit: Any = network
+    grid, prefix = list(vit.patch_embed.grid_size), vit.num_prefix_tokens
+    return resample_abs_pos_embed(value.float(), new_size=grid, num_prefix_tokens=prefix)

