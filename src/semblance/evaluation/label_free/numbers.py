@@ -25,7 +25,7 @@ def where_found(pairs: Tensor) -> dict[str, list[float]]:
 
 def numbers(pairs: Tensor, many: Tensor | None = None) -> dict[str, Any]:
     """The same, and how the features spread, each as [value, low, high], but for what so few rows do not give;
-    "spectrum" are the shares of the first singular values. pairs: float (N, 2, D), N >= 2. many: (n, V, D) of more
+    "spectrum" are the shares of the first singular values. pairs: float (N, 2, D), N >= 4. many: (n, V, D) of more
     views of each, for `lidar`."""
     one, other = pairs[:, 0], pairs[:, 1]
     between = distances(one)
