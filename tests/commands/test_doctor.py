@@ -49,7 +49,11 @@ def test_a_collapse_is_the_first_thing_said(
     )
     assert semblance(monkeypatch, "doctor", str(run)) == 3
     told = capsys.readouterr().out
-    assert told.startswith(found["headline"]) and f"semblance train --config {run} --without none" in told and "deviation" in told
+    assert (
+        told.startswith(found["headline"])
+        and f"semblance train --config {run} --without none" in told
+        and "deviation" in told
+    )
     assert semblance(monkeypatch, "doctor", str(run), "--json") == 3
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
 
