@@ -36,7 +36,7 @@ class Gain:
         before, after = (ends.get("rankme", 0.0) for ends in (self.first, self.last))
         if self.stream == "between" or not before or after < HELD * before:
             return None
-        told = f"the features of {self.stream} lie in {after:.3g} directions, {before:.3g} before training"
+        told = f"the features of {self.stream} lie in {after:.1f} directions, {before:.1f} before training"
         return Evidence(f"rankme of {self.stream}", after, before, told)
 
     @property

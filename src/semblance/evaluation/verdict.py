@@ -193,7 +193,7 @@ def bands(name: str, levels: dict[str, float], start: float | None = None) -> li
         return [((LARGEST, math.inf), "one cluster holds {:.0%} of all")]
     if name.endswith("_rankme") and start is not None and not name.startswith("between"):
         of = _in_format(name.removesuffix("_rankme"))
-        told = f"the features of {of} lie in {{:.3g}} directions, {start:.3g} before training"
+        told = f"the features of {of} lie in {{:.1f}} directions, {start:.1f} before training"
         return [((-math.inf, RANK * start), told)]
     if name != "loss":
         return []
