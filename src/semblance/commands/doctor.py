@@ -33,15 +33,15 @@ def doctor(run: str | Path) -> Verdict:
     if not lines and not folder.diverged.exists():
         told = "no line that can be read" if folder.metrics.exists() else "not been written yet"
         raise UserError(f"{shown(run)}: metrics.jsonl has {told}, so there is nothing to judge. Let the run train.")
-    summary, missing = folder.read_summary(), []
+    summary, why = folder.read_summary(), ""
     if not summary:
-        what = "cannot be read" if folder.summary.exists() else "is not there, as the run has not ended"
-        missing = [f"summary.json {what}: what was learnt is judged by metrics.jsonl alone."]
+        why = "cannot be read" if folder.summary.exists() else "is not there, as the run has not ended"
     elif (last := _steps(lines)) > summary["steps"]:
-        what = f"is of step {summary['steps']:,}, and the run has gone on to step {last:,}"
-        summary, missing = {}, [f"summary.json {what}: what was learnt is judged by metrics.jsonl alone."]
+        why = f"is of step {summary['steps']:,}, and the run has gone on to step {last:,}"
+        summary = {}
     found = judge(folder, config, lines, summary, levels_of(config, lines))
-    found.missing = missing
+    if why:
+        found.missing.append(f"summary.json {why}: what was learnt is judged by metrics.jsonl alone.")
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semblance.evaluation.evidence import finite
-from semblance.evaluation.verdict import RANK
+from semblance.evaluation.verdict import bands
 
 RANKED_BY = "view_percentile"  # of the label-free numbers
 
@@ -19,10 +19,11 @@ def ranking(line: Mapping[str, Any]) -> float | None:
 
 
 def collapsed(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether features lie in a fifth of the directions that they had at the start of a log."""
+    """Whether features lie in so few of the directions that they had at the start of a log that the verdict calls it
+    a collapse."""
     first = next((one for one in lines if one["step"] == 0), {})
-    ranks = [name for name in line if name.endswith("_rankme") and not name.startswith("between")]
-    return any(finite(line[name]) and finite(first.get(name)) and line[name] <= RANK * first[name] for name in ranks)
+    ranks = [name for name in line if name.endswith("_rankme") and finite(line[name]) and finite(first.get(name))]
+    return any(low <= line[name] <= high for name in ranks for (low, high), _ in bands(name, {}, first[name]))
 
 
 def best_step(lines: Sequence[Mapping[str, Any]], above: float | None) -> int | None:
