@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from verdicts import Condition, conditions
 
+from semblance import systems
+from semblance.evaluation.advice import Advice
 from semblance.evaluation.evidence import finite
 from semblance.evaluation.verdict import Run, Verdict, verdict
 from semblance.systems.method import Empty
@@ -47,7 +49,10 @@ def judged(kept: dict[str, Any]) -> Verdict:
     lines = kept["lines"]
     epochs = max((line["epoch"] for line in lines if finite(line.get("epoch"))), default=0.0)
     levels = {name: Empty(value) if empty else value for name, (value, empty) in kept["levels"].items()}
-    return verdict(Run(lines, kept["steps"], epochs, levels, kept["without"], kept["rows"], kept["diverged"]))
+    recipe = systems.get(condition_of(kept).method).recipes["quick"]
+    advice = Advice("RUN", recipe.lr * recipe.batch_size / 256, recipe.epochs, kept["steps"])
+    diverged, without, rows = kept["diverged"], kept["without"], kept["rows"]
+    return verdict(Run(lines, kept["steps"], epochs, levels, without, rows, diverged, advice=advice))
 
 
 def compact(kept: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def train(
     hyper
         Hyper-parameters of the method by name, e.g. --hyper.temperature 0.2.
     without
-        Guards against collapse to switch off, to watch what they prevent.
+        Guards against collapse to switch off, to watch what they prevent; none: all are on, whatever a --config
+        says.
     from_run
         A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
         networks, windows and shared hyper-parameters are that run's by default.

@@ -8,7 +8,16 @@ from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token, UnknownOptionError, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    Token,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from semblance import __version__, api
 from semblance.errors import UserError
@@ -85,6 +94,8 @@ def _told(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         hint = " Data is named by --data." if error.command_chain == ("train",) else ""
         return f"Not understood: {' '.join(error.unused_tokens or [])}.{hint}"
+    if isinstance(error, MissingArgumentError) and error.argument and error.argument.name == "--run":
+        return f"semblance {' '.join(error.command_chain or ())} needs a run: the folder that train printed."
     return " ".join(str(error).split())
 
 

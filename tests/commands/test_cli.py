@@ -18,6 +18,7 @@ from semblance.runs.options import GROUPED, flag
     [
         (("train", "simcrl"), "Did you mean 'simclr'?"),
         (("train", "--epoch", "3"), "Did you mean --epochs?"),
+        (("doctor",), "semblance doctor needs a run: the folder that train printed."),
         (("train", "--pretrained"), "There is no --pretrained. --from RUN starts with the weights of a run"),
         (("train", "--output", "x"), "The folder of the run is --out."),
         (("train", "--lr-scheduler", "step"), "by a cosine to --final-lr."),
@@ -34,7 +35,7 @@ from semblance.runs.options import GROUPED, flag
         (("train", "--without", "negative"), "Did you mean 'negatives'?"),
         (("train", "--backbone", "resnet81", "--data", "digits"), "resnet"),
         (("trian",), "semblance: Unknown command"),
-        (("evaluate",), "semblance: Command"),
+        (("evaluate",), "semblance evaluate needs a run"),
         (("evaluate", "x", "y"), "semblance: Not understood: y."),
         (("methods", "--jsonn"), "Did you mean --json?"),
         (("train", "--ep\x1b[31mochs\udce9"), "There is no --ep\\x1b[31mochs\\xe9."),

@@ -49,7 +49,11 @@ def test_a_collapse_is_the_first_thing_said(
     )
     assert semblance(monkeypatch, "doctor", str(run)) == 3
     told = capsys.readouterr().out
-    assert told.startswith(found["headline"]) and "semblance train vicreg --data" in told and "deviation" in told
+    assert (
+        told.startswith(found["headline"])
+        and f"semblance train --config {run} --without none" in told
+        and "deviation" in told
+    )
     assert semblance(monkeypatch, "doctor", str(run), "--json") == 3
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
 
@@ -59,7 +63,7 @@ def test_advice_is_a_command_that_runs(
 ) -> None:
     run, summary, _ = collapsed
     config = TrainConfig.load(run / "config.yaml")
-    own = Advice(str(run), "semblance train", config.lr, config.epochs, config.max_steps)
+    own = Advice(str(run), config.lr, config.epochs, config.max_steps)
     given = [*summary["verdict"]["advice"], own.longer(), *own.other_rates(), own.lower_rate()]
     commands = [shlex.split(told[told.index("semblance train") :])[1:] for told in given]
     assert len(commands) == 5
@@ -68,6 +72,7 @@ def test_advice_is_a_command_that_runs(
         assert semblance(monkeypatch, *command, "--dry-run") == 0
         told = capsys.readouterr().out
         assert all(value in told for flag, value in pairwise(command) if flag in ("--lr", "--epochs")), told
+        assert "batch_size: 16" in told and ("without: []" in told) == ("--without" in command)
 
 
 def test_a_collapse_is_told_while_it_runs(collapsed: tuple[Path, dict, str]) -> None:
@@ -107,7 +112,63 @@ def test_a_folder_with_its_log_alone_is_judged_by_that(
     for name in ("config.yaml", "metrics.jsonl"):
         shutil.copy(collapsed[0] / name, tmp_path / name)
     assert semblance(monkeypatch, "doctor", str(tmp_path)) == 3
-    assert "collapsed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "collapsed" in told and "summary.json is not there" in told
+    (tmp_path / "summary.json").write_text("{")
+    semblance(monkeypatch, "doctor", str(tmp_path))
+    assert "summary.json cannot be read" in capsys.readouterr().out
+
+
+def test_a_summary_from_before_a_run_went_on_is_not_believed(
+    collapsed: tuple[Path, dict, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for name in ("config.yaml", "metrics.jsonl", "summary.json"):
+        shutil.copy(collapsed[0] / name, tmp_path / name)
+    steps = json.loads((tmp_path / "summary.json").read_text())["steps"]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        for step in range(steps + 10, 3 * steps, 10):
+            file.write(json.dumps({"step": step, "epoch": step / 5, "loss": 3.0, "deviation": 0.9}) + "\n")
+    semblance(monkeypatch, "doctor", str(tmp_path))
+    told = capsys.readouterr().out
+    assert f"summary.json is of step {steps}" in told and "It collapsed" not in told
+    (tmp_path / "diverged.json").write_text(json.dumps({"step": 3 * steps + 2, "loss": "nan", "weights": []}))
+    assert semblance(monkeypatch, "doctor", str(tmp_path)) == 3
+    assert f"It diverged at step {3 * steps + 2}" in capsys.readouterr().out
+    (tmp_path / "diverged.json").write_text(json.dumps({"step": 2, "loss": "nan", "weights": []}))  # it came by
+    semblance(monkeypatch, "doctor", str(tmp_path))
+    assert "diverged" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.jsonl", json.dumps({"step": 200, "epoch": 10, "loss": 1, "{x}_in_use": 1, "{a}_embedding_std": 0.1})),
+        ("metrics.jsonl", "\n".join(json.dumps({"step": s, "epoch": 1, "{a}_rankme": 20 - s}) for s in (0, 19))),
+        ("diverged.json", json.dumps({"step": "x", "loss": 1})),
+        ("diverged.json", json.dumps({"step": 10**6, "loss": "nan", "weights": {"a": 1}})),
+        ("diverged.json", "[]"),
+    ],
+)
+def test_what_nobody_of_ours_has_written_is_no_traceback(
+    name: str, text: str, collapsed: tuple[Path, dict, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("config.yaml", "metrics.jsonl"):
+        shutil.copy(collapsed[0] / file, tmp_path / file)
+    (tmp_path / name).write_text(text)
+    assert semblance(monkeypatch, "doctor", str(tmp_path)) in (3, 4)
+
+
+def test_a_log_without_a_line_and_a_backbone_alone_are_told(
+    collapsed: tuple[Path, dict, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copy(collapsed[0] / "config.yaml", tmp_path / "config.yaml")
+    (tmp_path / "metrics.jsonl").write_text('garbage\n{"step": -3}\n')
+    assert semblance(monkeypatch, "doctor", str(tmp_path)) == 2
+    assert "metrics.jsonl has no line that can be read" in capsys.readouterr().err
+    assert semblance(monkeypatch, "doctor", str(collapsed[0] / "backbone.safetensors")) == 2
+    assert "name the folder of its run" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_diverged_is_told_with_its_step(
@@ -115,8 +176,12 @@ def test_what_diverged_is_told_with_its_step(
 ) -> None:
     with pytest.raises(sb.UserError, match="step"):
         sb.train(data=data, out=tmp_path / "run", max_steps=30, lr=1e12, optimizer="sgd", **QUICK)
+    told = capsys.readouterr().out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["verdict"]["state"] == "diverged" and summary["table"][0]["encoder"] == "untrained backbone"
+    assert told.startswith(summary["verdict"]["headline"]) and "It diverged at step" in told
     assert semblance(monkeypatch, "doctor", str(tmp_path / "run")) == 3
-    assert "It diverged at step" in capsys.readouterr().out
+    assert told.splitlines()[0] == capsys.readouterr().out.splitlines()[0]
 
 
 def test_blank_pictures_are_the_cause(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tiny import striped_pictures
 
 import semblance as sb
 from semblance.engine import loop
+from semblance.evaluation.ranking import best_step
 from semblance.runs import checkpoint, weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
@@ -82,6 +83,13 @@ def test_the_best_is_handed_out_everywhere(best: tuple[Path, dict], monkeypatch:
     RunFolder(run).report.unlink()
     assert semblance(monkeypatch, "report", str(run)) == 0
     assert name in RunFolder(run).report.read_text()
+
+
+def test_features_that_have_collapsed_are_not_the_best() -> None:
+    """Few samples may rank them first by chance."""
+    ends = ((0, 20.0, 0.54), (36, 1.4, 0.6), (60, 10.0, 0.57), (72, 12.0, 0.5))
+    lines = [{"step": step, "pictures_rankme": rank, "pictures_view_percentile": p} for step, rank, p in ends]
+    assert best_step(lines, above=0.52) == 60 and best_step([lines[1]], above=0.52) == 36
 
 
 def test_a_run_goes_on_from_its_last(best: tuple[Path, dict], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from semblance.errors import UserError
 from semblance.evaluation.label_free import spread
 from semblance.evaluation.label_free.dimension import distances, tree_dimension, tree_length, two_nn
 from semblance.evaluation.label_free.interval import interval
-from semblance.evaluation.label_free.lidar import DELTA, lidar
+from semblance.evaluation.label_free.lidar import lidar
 from semblance.evaluation.label_free.two_views import alignment, find_other_view, repeatability, uniformity
 
 
@@ -25,6 +25,10 @@ def test_deviation_of_a_known_spread() -> None:
     z = normal(20000, 4) * torch.tensor([1.0, 2.0, 3.0, 4.0]) + 100
     assert spread.deviation(z) == pytest.approx(2.5, rel=0.01)
     assert spread.deviation(torch.ones(5, 3)) == 0
+
+
+def test_deviation_is_of_a_sample() -> None:
+    assert spread.deviation(torch.tensor([[0.0], [1.0], [5.0]])) == pytest.approx(np.std([0, 1, 5], ddof=0))
 
 
 def test_unit_deviation_is_1_on_the_sphere_and_0_where_all_are_one_direction() -> None:
@@ -62,7 +66,7 @@ def test_lidar_is_that_of_its_definition() -> None:
     means = views.mean(1)
     centred = means - means.mean(0)
     between = centred.T @ centred / len(means)
-    within = torch.stack([torch.cov(v.T, correction=0) for v in views]).mean(0) + DELTA * torch.eye(6)
+    within = torch.stack([torch.cov(v.T, correction=0) for v in views]).mean(0) + 1e-4 * torch.eye(6)
     values, vectors = np.linalg.eigh(within.numpy())
     root = vectors @ np.diag(values**-0.5) @ vectors.T
     shares = np.linalg.eigvalsh(root @ between.numpy() @ root)

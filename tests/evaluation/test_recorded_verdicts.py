@@ -13,6 +13,8 @@ KNOWN = {  # what a verdict should not have been, and is (docs/verdicts.md)
     "pirl-shapes-without negatives-0": "collapsed",
     "lejepa-shapes-healthy-0": "little",
     "dino-shapes-without sharpening-1": "collapsed",
+    "npid-shapes-healthy-2": "little",
+    "avid-cma-spoken-digits-healthy-1": "little",
 }
 
 
@@ -32,4 +34,4 @@ def test_no_sick_run_is_praised_and_no_healthy_one_is_called_sick() -> None:
     sick = ("collapsed", "diverged")
     slandered = [name for name, (of, gained, state) in states.items()
                  if of.what == "healthy" and gained >= 5 and state in sick]  # fmt: skip
-    assert len(states) >= 148 and praised == slandered == []
+    assert len(states) == 256 and praised == slandered == []

@@ -74,7 +74,7 @@ def test_features_that_fall_into_a_few_directions_have_collapsed() -> None:
         for step, rank in ((200, 3.0), (390, 2.0))
     ]
     found = verdict(Run(log_lines, STEPS, 10.0))
-    assert (found.state, found.since) == ("collapsed", 200) and "2 directions, 20 before training" in found.headline
+    assert (found.state, found.since) == ("collapsed", 200) and "2.0 directions, 20.0 before training" in found.headline
     log_lines[-1]["pictures_rankme"] = 5.0
     assert verdict(Run(log_lines, STEPS, 10.0)).state == "little"
 
@@ -83,7 +83,7 @@ def test_features_that_fall_into_a_few_directions_have_collapsed() -> None:
 def test_embeddings_that_collapse_over_features_that_have_not(rank: float, state: str) -> None:
     table = measured("pictures", {"view_percentile": 0.6, "rankme": 20.0}, {"view_percentile": 0.59, "rankme": rank})
     found = verdict(Run(lines(loss=3.0, embedding_std=0.01), STEPS, 10.0, without=["centring"], rows=table))
-    assert found.state == state and ("12 directions, 20 before" in found.headline) == (state == "cannot-tell")
+    assert found.state == state and ("12.0 directions, 20.0 before" in found.headline) == (state == "cannot-tell")
 
 
 def judged(first: float = 0.6, last: float = 0.6, steps: int = STEPS, levels: Any = None, **numbers: Any) -> Any:

@@ -16,6 +16,7 @@ from semblance.modalities.build import build
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
 from semblance.runs.folder import RunFolder
+from semblance.runs.summary import Diverged
 from semblance.runtime.bounded_text import read_text
 from semblance.shown import quoted, shown
 
@@ -25,11 +26,23 @@ EXIT = {"learnt": 0, "little": 0, "collapsed": 3, "diverged": 3, "too-short": 4,
 def doctor(run: str | Path) -> Verdict:
     """The verdict on a run folder, finished or not; UserError where there is no run. Nothing is measured for it."""
     folder = RunFolder(Path(run))
+    if folder.path.is_file():
+        raise UserError(f"{shown(run)} is a file: name the folder of its run, which holds what there is to judge.")
     config = TrainConfig.load(folder.config)
     lines = folder.read_metrics()
     if not lines and not folder.diverged.exists():
-        raise UserError(f"{shown(run)} has no metrics.jsonl yet: there is nothing to judge. Let it train first.")
-    return judge(folder, config, lines, folder.read_summary(), levels_of(config, lines))
+        told = "no line that can be read" if folder.metrics.exists() else "not been written yet"
+        raise UserError(f"{shown(run)}: metrics.jsonl has {told}, so there is nothing to judge. Let the run train.")
+    summary, why = folder.read_summary(), ""
+    if not summary:
+        why = "cannot be read" if folder.summary.exists() else "is not there, as the run has not ended"
+    elif (last := _steps(lines)) > summary["steps"]:
+        why = f"is of step {summary['steps']:,}, and the run has gone on to step {last:,}"
+        summary = {}
+    found = judge(folder, config, lines, summary, levels_of(config, lines))
+    if why:
+        found.missing.append(f"summary.json {why}: what was learnt is judged by metrics.jsonl alone.")
+    return found
 
 
 def judge(
@@ -37,18 +50,25 @@ def judge(
     levels: dict[str, float],
 ) -> Verdict:  # fmt: skip
     """The same of what is at hand. lines: of the log. summary: {} of a run that was stopped."""
-    last = lines[-1] if lines else {"step": 0}
-    steps = summary.get("steps", last["step"])
-    diverged = None
-    if not summary:
-        with suppress(OSError, ValueError):
-            found = read_json(read_text(folder.diverged))
-            diverged = found if isinstance(found, dict) else None
+    steps = max(_steps(lines), summary.get("steps", 0))
+    diverged = _diverged(folder, steps)
     epochs = max((line["epoch"] for line in lines if finite(line.get("epoch"))), default=0.0)
     kept = summary["handed_out_step"] if summary.get("handed_out", "last") != "last" else None
-    anew = f"semblance train {quoted(config.method)} --data {quoted(config.data)} --recipe {config.recipe}"
-    advice = Advice(quoted(folder.path), anew, config.lr, config.epochs, config.max_steps)
+    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps)
     return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged, kept, advice))
+
+
+def _steps(lines: list[dict[str, Any]]) -> int:
+    """Steps that were taken, by a log."""
+    return lines[-1]["step"] if lines else 0
+
+
+def _diverged(folder: RunFolder, steps: int) -> dict[str, Any] | None:
+    """What diverged.json says, of a run that has not come by that step since."""
+    with suppress(OSError, ValueError):
+        found = Diverged.model_validate(read_json(read_text(folder.diverged)))
+        return found.model_dump() if found.step >= steps else None
+    return None
 
 
 def levels_of(config: TrainConfig, lines: list[dict[str, Any]]) -> dict[str, float]:
@@ -76,3 +96,5 @@ def tell_all(found: Verdict) -> None:
     for evidence in found.evidence:
         against = "" if evidence.reference is None else f" (against {evidence.reference:.4g})"
         say(f"  {evidence.name}: {evidence.value:.4g}{against}: {evidence.reads}", result=True)
+    for missing in found.missing:
+        say(missing, result=True)

@@ -54,6 +54,26 @@ def measured_summary(
 ) -> tuple[dict[str, Any], Parts | None]:  # fmt: skip
     """What summary.json holds, and what the trained networks make of both parts; None where nothing is measured."""
     rows, parts = table(method, source, config, modality, first, handed.earlier, leader=leader)
+    about = _described(method, source, config, modality, trained, handed)
+    return about | {"table": rows} | modality.numbers(method, source, config, rows, parts), parts
+
+
+def conclude_diverged(
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, trained: Trained,
+    first: Row,
+) -> None:  # fmt: skip
+    """Say that a run diverged, and leave it in summary.json: of its networks nothing can be measured any more."""
+    handed = HandedOut("last", trained.step)
+    summary = _described(method, source, config, modality, trained, handed) | {"table": [first]}
+    found = judge(folder, config, folder.read_metrics(), summary, method.constants(config.batch_size))
+    folder.write(folder.summary, summary | {"verdict": found.as_json()})
+    tell(found)
+
+
+def _described(
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, trained: Trained, handed: HandedOut
+) -> dict[str, Any]:
+    """What was trained on what, and how long."""
     measured = source.sampled(config.eval_samples)
     cls, key, test = type(method), modality.key, source.test
     return {
@@ -64,9 +84,9 @@ def measured_summary(
         "measured": {"train": len(measured.train.readable), "test": len(measured.held_out.readable) if test else 0},
         "handed_out": handed.network, "handed_out_step": handed.step,
         "steps": trained.step, "total_steps": trained.total, "epochs": config.epochs, "max_steps": config.max_steps,
-        "table": rows, "samples_per_second": trained.samples_per_second(config.batch_size),
+        "samples_per_second": trained.samples_per_second(config.batch_size),
         "training_seconds": trained.seconds, "skipped": [(shown(name), shown(why)) for name, why in source.skipped],
-    } | modality.numbers(method, source, config, rows, parts), parts  # fmt: skip
+    }  # fmt: skip
 
 
 def draw(

@@ -8,7 +8,7 @@ from semblance.commands.measure import FEWEST, Row, logged
 from semblance.commands.printing import say
 from semblance.data import Source
 from semblance.evaluation.label_free.numbers import where_found
-from semblance.evaluation.ranking import RANKED_BY, best_step, ranking
+from semblance.evaluation.ranking import RANKED_BY, best_step, collapsed, ranking
 from semblance.modalities.looked_at import looked_at
 from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint
@@ -35,9 +35,10 @@ def keeper(folder: RunFolder) -> Callable[[dict[str, float]], bool]:
     """What `fit` asks whether to keep networks: whether they rank above all of the log's. For all ranks."""
 
     def better(numbers: dict[str, float]) -> bool:
-        if (found := ranking(numbers)) is None:
+        lines = folder.read_metrics()
+        if (found := ranking(numbers)) is None or collapsed(numbers, lines):
             return False
-        earlier = [ranking(line) for line in folder.read_metrics()]
+        earlier = [ranking(line) for line in lines if not collapsed(line, lines)]
         return ranks.broadcast(all(value is None or value < found for value in earlier))
 
     return better

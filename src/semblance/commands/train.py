@@ -10,13 +10,14 @@ import torch
 from semblance import modalities, systems
 from semblance.commands import begin
 from semblance.commands.dry_run import tell
-from semblance.commands.finish import finish
+from semblance.commands.finish import conclude_diverged, finish
 from semblance.commands.handed_out import keeper, note_what_is_kept
 from semblance.commands.measure import first_row, logged, watch
 from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
-from semblance.engine.loop import fit, run_length
+from semblance.engine.divergence import Diverged
+from semblance.engine.loop import Trained, fit, run_length
 from semblance.errors import CannotWrite, Stopped
 from semblance.evaluation.verdict import Live
 from semblance.modalities.build import at_the_start, beginning
@@ -94,18 +95,15 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 if told := live.note(line):
                     say(f"{told} Ctrl-C stops the run; semblance doctor {quoted(folder.path)} says more.")
 
-            trained = fit(
-                method,
-                source.train,
-                config,
-                folder,
-                device,
-                resume=old is not None,
-                evaluate=evaluate,
-                on_log=on_log,
-                keep=keeper(folder) if kept else None,
-                first=logged(first),
-            )
+            try:
+                trained = fit(
+                    method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate,
+                    on_log=on_log, keep=keeper(folder) if kept else None, first=logged(first),
+                )  # fmt: skip
+            except Diverged as error:
+                if leader:
+                    conclude_diverged(method, source, config, modality, folder, Trained(error.step, total, 0.0), first)
+                raise
             if leader and old is not None and trained.began == trained.step:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
             if not trained.finished:

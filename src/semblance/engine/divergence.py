@@ -11,6 +11,14 @@ from semblance.shown import shown
 from semblance.systems import Method
 
 
+class Diverged(UserError):
+    """Loss or weights are no longer finite; step: since when."""
+
+    def __init__(self, step: int, told: str) -> None:
+        super().__init__(told)
+        self.step = step
+
+
 class Divergence:
     """Steps since the last check, each with its loss, whether loss and weights were finite, and its samples."""
 
@@ -25,7 +33,7 @@ class Divergence:
         self.steps.append((step, loss, loss.isfinite() & largest.isfinite(), index))
 
     def check(self) -> None:
-        """Wait for the steps noted, on all ranks; raise UserError for the first that is not finite, its samples listed
+        """Wait for the steps noted, on all ranks; raise Diverged for the first that is not finite, its samples listed
         in diverged.json."""
         if not self.steps:
             return
@@ -36,7 +44,7 @@ class Divergence:
             first = bad.index(True)
             raise self._error(steps[first], float(losses[first]), samples[first])
 
-    def _error(self, step: int, loss: float, index: Tensor) -> UserError:
+    def _error(self, step: int, loss: float, index: Tensor) -> Diverged:
         weights = [
             name for name, p in fsdp.full(dict(self.method.named_parameters())).items() if not p.isfinite().all()
         ]
@@ -47,7 +55,8 @@ class Divergence:
             self.folder.write(self.folder.diverged, about)
         again = "The last checkpoint is from before: --resume takes the same steps again. "
         again = again if self.folder.checkpoint.exists() else ""
-        return UserError(
+        return Diverged(
+            step,
             f"{what} at step {step}; the samples of its batch are listed in {shown(self.folder.diverged)}. {again}In a "
-            "new run, lower --lr, set --clip-grad 1, or try --precision 32."
+            "new run, lower --lr, set --clip-grad 1, or try --precision 32.",
         )

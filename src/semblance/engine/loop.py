@@ -88,6 +88,7 @@ def fit(
             trained = _restore(folder, method, optimizer, config, samples.name, fingerprint, total)
         if leader:
             folder.rewind(trained.step or -1)  # step 0 is logged with the first
+            folder.diverged.unlink(missing_ok=True)
             config.save(folder.config)  # what was given anew, once the checkpoint has proved to be of this run
     trained.began = trained.step
 

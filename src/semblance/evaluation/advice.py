@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Advice:
-    """The run as a person would name it: its folder, as a word for a shell, and the command that would begin it anew
-    with all guards on. epochs, max_steps: asked for."""
+    """The run as a person would name it: its folder, as a word for a shell. epochs, max_steps: asked for."""
 
     run: str = "RUN"
-    anew: str = "semblance train METHOD --data DATA"
     lr: float = 0.0
     epochs: int = 1
     max_steps: int | None = None
@@ -28,14 +26,14 @@ class Advice:
 
     def against_collapse(self, without: Sequence[str]) -> list[str]:
         if without:
-            return [f"Train with {' and '.join(without)} on: {self.anew}"]
+            return [f"Train with {' and '.join(without)} on: semblance train --config {self.run} --without none"]
         return [
             f"Try a third of the rate: semblance train --config {self.run} --lr {self.lr / 3:.2g}",
-            "Or another method: semblance methods lists them.",
+            "Or another method, of those that are listed by: semblance methods",
         ]
 
     def measure(self) -> str:
-        return f"Let the run end, semblance train --resume {self.run}, or measure it: semblance report {self.run}"
+        return f"Measure it as it stands: semblance report {self.run}"
 
     def look(self) -> str:
-        return "Look at the pictures: are they all alike, or blank?"
+        return "Look at the pictures, whether they are all alike, or blank."

@@ -36,7 +36,7 @@ class Gain:
         before, after = (ends.get("rankme", 0.0) for ends in (self.first, self.last))
         if self.stream == "between" or not before or after < HELD * before:
             return None
-        told = f"the features of {self.stream} lie in {after:.0f} directions, {before:.0f} before training"
+        told = f"the features of {self.stream} lie in {after:.1f} directions, {before:.1f} before training"
         return Evidence(f"rankme of {self.stream}", after, before, told)
 
     @property
@@ -55,7 +55,7 @@ class Gain:
         return [
             Evidence(
                 f"{name} of {self.stream}", self.last[name], self.first[name],
-                reads.format(100 * self.last[name], 100 * self.first[name]),
+                reads.format(*(100 * max(0.0, ends[name]) for ends in (self.last, self.first))),
             )
             for name, reads in told.items() if name in self.first and name in self.last
         ]  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semblance.evaluation.evidence import finite
+from semblance.evaluation.verdict import bands
 
 RANKED_BY = "view_percentile"  # of the label-free numbers
 
@@ -17,9 +18,18 @@ def ranking(line: Mapping[str, Any]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def collapsed(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether features lie in so few of the directions that they had at the start of a log that the verdict calls it
+    a collapse."""
+    first = next((one for one in lines if one["step"] == 0), {})
+    ranks = [name for name in line if name.endswith("_rankme") and finite(line[name]) and finite(first.get(name))]
+    return any(low <= line[name] <= high for name in ranks for (low, high), _ in bands(name, {}, first[name]))
+
+
 def best_step(lines: Sequence[Mapping[str, Any]], above: float | None) -> int | None:
-    """The step of the highest, the first of equals, where that is above a number; None where there is none. Step 0 is
-    the start."""
-    ranked = [(value, -line["step"]) for line in lines if (value := ranking(line)) is not None]
+    """The step of the highest, the first of equals, where that is above a number; None where there is none, and never
+    that of features which have collapsed. Step 0 is the start."""
+    whole = [line for line in lines if not collapsed(line, lines)]
+    ranked = [(value, -line["step"]) for line in whole if (value := ranking(line)) is not None]
     value, step = max(ranked, default=(0.0, 0))
     return -step if ranked and above is not None and value > above else None

@@ -26,13 +26,15 @@ FEW_STEPS, FEW_EPOCHS = 50, 1.0  # less of both is no time to learn
 
 @dataclass
 class Verdict:
-    """state: in a word. since: the step from which it was so, where the log tells. advice: what to do next."""
+    """state: in a word. since: the step from which it was so, where the log tells. advice: what to do next. missing:
+    what would have been looked at, and is not there."""
 
     state: State
     headline: str
     evidence: list[Evidence] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     since: int | None = None
+    missing: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,6 +70,13 @@ class Alarm:
 def verdict(run: Run) -> Verdict:
     """The state of a run, and why; of the network that is handed out where an earlier one is. Pure: the same numbers
     give the same words."""
+    found = _of_what_is_handed_out(run)
+    if run.without and "OFF" not in found.headline:
+        found.headline += f" {_off(run)}."
+    return found
+
+
+def _of_what_is_handed_out(run: Run) -> Verdict:
     if run.kept is None:
         return _judged(run)
     if run.kept == 0:
@@ -87,11 +96,12 @@ def _judged(run: Run) -> Verdict:
     found = gains(run.rows, run.lines)
     alarms = collapses(run.lines, run.levels)
     evidence = [*(evidence for gain in found for evidence in gain.evidence), *(alarm.evidence for alarm in alarms)]
-    off = f"{' and '.join(run.without)} {'is' if len(run.without) == 1 else 'are'} OFF" if run.without else ""
+    off = _off(run)
     alike = _alike(run.rows)
     if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
         told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."
-        return Verdict("too-short", told, evidence, [run.advice.longer()])
+        advice = run.advice.against_collapse(run.without) if off else [run.advice.longer()]
+        return Verdict("too-short", told, evidence, advice)
     learnt = bool(found) and found[0].learnt
     spread = [alarm for alarm in alarms if not alarm.evidence.name.startswith("loss")]
     if learnt and not spread:
@@ -118,6 +128,11 @@ def _judged(run: Run) -> Verdict:
         return Verdict("cannot-tell", told, evidence, run.advice.against_collapse(run.without))
     advice = [run.advice.longer(), *run.advice.other_rates()]
     return Verdict("little", f"It learnt little: {found[0].reads}.", evidence, advice)
+
+
+def _off(run: Run) -> str:
+    """Which guards are off, in words."""
+    return f"{' and '.join(run.without)} {'is' if len(run.without) == 1 else 'are'} OFF" if run.without else ""
 
 
 def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
@@ -167,17 +182,18 @@ def bands(name: str, levels: dict[str, float], start: float | None = None) -> li
     levels: of the loss; those that are Empty count. start: the number before training, where that is known.
     """
     if name.endswith("embedding_std"):
-        of = name.removesuffix("embedding_std").rstrip("_")
+        of = _in_format(name.removesuffix("embedding_std").rstrip("_"))
         whose = f"embeddings of {of}" if of else "embeddings"
         return [((-math.inf, UNIT_DEVIATION), f"the {whose} point one way (deviation {{:.2g}}, 1 on a full sphere)")]
     if name == "deviation":
         return [((-math.inf, DEVIATION), "the embeddings hardly differ (deviation {:.2g}, 1 is asked for)")]
     if name.endswith("_in_use"):
-        return [((-math.inf, GROUPS), f"{name.removesuffix('_in_use')} in use: {{:.0f}}")]
+        return [((-math.inf, GROUPS), f"{_in_format(name.removesuffix('_in_use'))} in use: {{:.0f}}")]
     if name == "largest_cluster":
         return [((LARGEST, math.inf), "one cluster holds {:.0%} of all")]
     if name.endswith("_rankme") and start is not None and not name.startswith("between"):
-        told = f"the features of {name.removesuffix('_rankme')} lie in {{:.0f}} directions, {start:.0f} before training"
+        of = _in_format(name.removesuffix("_rankme"))
+        told = f"the features of {of} lie in {{:.1f}} directions, {start:.1f} before training"
         return [((-math.inf, RANK * start), told)]
     if name != "loss":
         return []
@@ -190,7 +206,12 @@ def bands(name: str, levels: dict[str, float], start: float | None = None) -> li
 
 def _meaning(level: str) -> str:
     """Of "2 ln(2N - 1): all embeddings equal", what is behind the colon."""
-    return level.rpartition(": ")[2].replace("{", "{{").replace("}", "}}")
+    return _in_format(level.rpartition(": ")[2])
+
+
+def _in_format(text: str) -> str:
+    """Text as a part of what is formatted."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _since(series: list[tuple[int, float]], band: Band) -> int | None:

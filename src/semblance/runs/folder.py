@@ -112,7 +112,8 @@ class RunFolder:
         for line in text.splitlines():
             with suppress(ValueError):
                 lines.append(read_json(line))
-        return [line for line in lines if isinstance(line, dict) and type(line.get("step")) is int]
+        lines = [line for line in lines if isinstance(line, dict) and type(line.get("step")) is int]
+        return [line for line in lines if line["step"] >= 0]
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after the checkpoint of `step`."""

@@ -22,6 +22,7 @@ Precision = Annotated[
     Literal["auto", "32", "bf16", "64"], BeforeValidator(lambda given: str(given) if type(given) is int else given)
 ]
 Hyper = dict[str, float | str]
+Guards = Annotated[list[str], BeforeValidator(lambda given: [] if given in ("none", ["none"]) else given)]
 NotNegative = Annotated[float, Field(ge=0, le=1e12)]
 Many = Annotated[int, Field(gt=0, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=10**9)]
@@ -92,8 +93,8 @@ class What(Group):
     default otherwise) or imagenet (as published)."""
     hyper: Hyper | None = None
     """Hyper-parameters of the method by name, e.g. --hyper.temperature 0.2."""
-    without: list[str] | None = None
-    """Guards against collapse to switch off, to watch what they prevent."""
+    without: Guards | None = None
+    """Guards against collapse to switch off, to watch what they prevent; none: all are on, whatever a --config says."""
     from_run: Name | None = None
     """A run whose weights, banks and constants this one starts with, e.g. avid-cma from one of avid. Data, recipe,
     networks, windows and shared hyper-parameters are that run's by default."""

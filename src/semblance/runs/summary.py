@@ -70,6 +70,15 @@ class Summary(BaseModel):
     test_images: Counted | None = None
 
 
+class Diverged(BaseModel):
+    """What diverged.json holds, as far as a verdict is made of it."""
+
+    model_config = ConfigDict(strict=True)
+    step: Counted
+    loss: str = "no number"
+    weights: list[str] = []
+
+
 def is_whole(values: Any) -> bool:
     """Whether values are those of a summary."""
     try:

@@ -20,12 +20,13 @@ def where_found(pairs: Tensor) -> dict[str, list[float]]:
     """Of features of two views of each sample (N, 2, D): `view_percentile` and `view_first`, each with its interval."""
     found = find_other_view(pairs[:, 0], pairs[:, 1])
     names = {"view_percentile": found.percentile, "view_first": found.first}
-    return {name: list(interval(_mean, both.view(2, -1).T)) for name, both in names.items()}
+    ends = {name: interval(_mean, both.view(2, -1).T) for name, both in names.items()}
+    return {name: [min(1.0, max(0.0, end)) for end in three] for name, three in ends.items()}  # shares
 
 
 def numbers(pairs: Tensor, many: Tensor | None = None) -> dict[str, Any]:
     """The same, and how the features spread, each as [value, low, high], but for what so few rows do not give;
-    "spectrum" are the shares of the first singular values. pairs: float (N, 2, D), N >= 2. many: (n, V, D) of more
+    "spectrum" are the shares of the first singular values. pairs: float (N, 2, D), N >= 4. many: (n, V, D) of more
     views of each, for `lidar`."""
     one, other = pairs[:, 0], pairs[:, 1]
     between = distances(one)
