@@ -118,7 +118,8 @@ def test_every_title_is_a_name() -> None:
 def test_what_is_typed_by_habit_is_pointed_to_what_there_is() -> None:
     assert not HABITS.keys() & TrainOptions.model_fields.keys()
     for name, said in (
-        ("pretrained", "--from RUN"), ("weights", "--from RUN"), ("output", "--out"), ("lr_scheduler", "cosine"),
+        ("pretrained", "--init WEIGHTS"), ("weights", "--init WEIGHTS"), ("output", "--out"),
+        ("lr_scheduler", "cosine"),
         ("temperature", "--hyper.temperature"), ("num-workers", "--workers"), ("batchsize", "mean --batch-size?"),
     ):  # fmt: skip
         assert said in misnamed(name)

@@ -105,8 +105,8 @@ def _with_the_start(given: dict[str, Any]) -> dict[str, Any]:
     if "from_run" in given:
         raise UserError("--from starts with the weights of a run, and --init with others: leave one out.")
     start = Start.of(given["init"])
-    init = start.name if start.kind in ("timm", "torchvision") else absolute_path(start.name)
-    return start.networks() | given | {"init": given["init"] if init == start.name else init}
+    init = given["init"] if start.kind in ("timm", "torchvision") else absolute_path(start.name)
+    return start.networks() | given | {"init": init}
 
 
 def resized(views: tuple[AnyView, ...], ratio: float) -> tuple[AnyView, ...]:
