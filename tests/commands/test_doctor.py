@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 from contextlib import redirect_stderr
+from html import unescape
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -180,6 +181,7 @@ def test_what_diverged_is_told_with_its_step(
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["verdict"]["state"] == "diverged" and summary["table"][0]["encoder"] == "untrained backbone"
     assert told.startswith(summary["verdict"]["headline"]) and "It diverged at step" in told
+    assert summary["verdict"]["headline"] in unescape((tmp_path / "run" / "report.html").read_text())
     assert semblance(monkeypatch, "doctor", str(tmp_path / "run")) == 3
     assert told.splitlines()[0] == capsys.readouterr().out.splitlines()[0]
 

@@ -94,7 +94,7 @@ def tell_all(found: Verdict) -> None:
     """With its evidence."""
     tell(found)
     for evidence in found.evidence:
-        against = "" if evidence.reference is None else f" (against {evidence.reference:.4g})"
+        against = "" if evidence.reference is None else f" ({evidence.against}: {evidence.reference:.4g})"
         say(f"  {evidence.name}: {evidence.value:.4g}{against}: {evidence.reads}", result=True)
     for missing in found.missing:
         say(missing, result=True)

@@ -9,7 +9,7 @@ from semblance.commands.measure import Row, extent, logged, table
 from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.data import Source
 from semblance.engine.loop import Trained
-from semblance.modalities.modality import Modality, Parts
+from semblance.modalities.modality import Figures, Modality, Parts
 from semblance.report.page import write_report
 from semblance.report.tables import without_labels
 from semblance.runs.config import TrainConfig
@@ -62,11 +62,14 @@ def conclude_diverged(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, trained: Trained,
     first: Row,
 ) -> None:  # fmt: skip
-    """Say that a run diverged, and leave it in summary.json: of its networks nothing can be measured any more."""
+    """Say that a run diverged, and leave it in summary.json and a report: of its networks nothing can be measured any
+    more."""
     handed = HandedOut("last", trained.step)
     summary = _described(method, source, config, modality, trained, handed) | {"table": [first]}
     found = judge(folder, config, folder.read_metrics(), summary, method.constants(config.batch_size))
-    folder.write(folder.summary, summary | {"verdict": found.as_json()})
+    summary["verdict"] = found.as_json()
+    _write_page(method, config, folder, summary, Figures(), [])
+    folder.write(folder.summary, summary)
     tell(found)
 
 
@@ -100,16 +103,24 @@ def draw(
             step = summary.get("handed_out_step", summary["steps"])
             rows = summary["table"]
             last = (logged(rows[-1]) if rows else {}) | figures.last
-            run = ["import semblance as sb", f"run = {str(folder.path.resolve())!r}"]
-            write_report(
-                folder.report,
-                config=config.model_dump(),
-                metrics=[*folder.read_metrics(), {"step": step} | last],
-                summary=summary,
-                constants=method.constants(config.batch_size),
-                groups=method.group_count,
-                views=figures.views,
-                gallery=figures.gallery,
-                clips=figures.clips,
-                usage=[*run, *figures.usage] if figures.usage else [],
-            )
+            _write_page(method, config, folder, summary, figures, [{"step": step} | last])
+
+
+def _write_page(
+    method: Method, config: TrainConfig, folder: RunFolder, summary: dict[str, Any], figures: Figures,
+    last: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    """last: lines that the log lacks, of the networks that are handed out."""
+    run = ["import semblance as sb", f"run = {str(folder.path.resolve())!r}"]
+    write_report(
+        folder.report,
+        config=config.model_dump(),
+        metrics=[*folder.read_metrics(), *last],
+        summary=summary,
+        constants=method.constants(config.batch_size),
+        groups=method.group_count,
+        views=figures.views,
+        gallery=figures.gallery,
+        clips=figures.clips,
+        usage=[*run, *figures.usage] if figures.usage else [],
+    )

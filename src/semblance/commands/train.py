@@ -102,7 +102,8 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 )  # fmt: skip
             except Diverged as error:
                 if leader:
-                    conclude_diverged(method, source, config, modality, folder, Trained(error.step, total, 0.0), first)
+                    ended = Trained(error.step, total, error.seconds)
+                    conclude_diverged(method, source, config, modality, folder, ended, first)
                 raise
             if leader and old is not None and trained.began == trained.step:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")

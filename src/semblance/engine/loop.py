@@ -127,12 +127,12 @@ def fit(
             batch = next(stream)  # after start_step, which the order of an epoch may depend on
             loss, numbers = step(method, optimizer, batch, config, clock_at(trained.step), device)
             trained.step += 1
-            divergence.note(trained.step, loss, batch[-1])
+            trained.seconds = time.perf_counter() - started
+            divergence.note(trained.step, trained.seconds, loss, batch[-1])
             logged = trained.step % LOG_EVERY == 0 or trained.step in (1, total)
             watched = evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch)
             if logged or watched:
                 divergence.check()
-            trained.seconds = time.perf_counter() - started
             epoch = trained.step / per_epoch
             if leader and logged:
                 progress.loss = float(loss)

@@ -6,12 +6,13 @@ from typing import Any
 
 @dataclass
 class Evidence:
-    """A number, what it is held against, and how that reads."""
+    """A number, what it is held against, how that reads, and what the reference is in words."""
 
     name: str
     value: float
     reference: float | None
     reads: str
+    against: str = "before training"
 
 
 def finite(value: Any) -> bool:

@@ -117,8 +117,7 @@ def _judged(run: Run) -> Verdict:
         return Verdict("cannot-tell", told, [*evidence, *held], run.advice.against_collapse(run.without))
     if alarms:
         first = min(alarms, key=lambda alarm: alarm.since)
-        why = f" {off}." if off else ""
-        told = f"It collapsed, since step {first.since:,}: {first.evidence.reads}.{why}"
+        told = f"It collapsed, since step {first.since:,}: {first.evidence.reads}."
         return Verdict("collapsed", told, evidence, run.advice.against_collapse(run.without), first.since)
     if not found:
         told = "Cannot tell: no sign of a collapse in the log, and no numbers of what was learnt."
@@ -144,7 +143,7 @@ def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
         for band, told in bands(name, levels, start):
             if (since := _since(series, band)) is not None:
                 value = _end(series)
-                found.append(Alarm(Evidence(name, value, band[1], told.format(value)), since))
+                found.append(Alarm(Evidence(name, value, _edge(band), told.format(value), "a collapse"), since))
     return found
 
 
@@ -204,6 +203,12 @@ def bands(name: str, levels: dict[str, float], start: float | None = None) -> li
     ]
 
 
+def _edge(band: Band) -> float:
+    """Where a band begins, seen from healthy numbers: its finite end, or the middle of two."""
+    ends = [end for end in band if math.isfinite(end)]
+    return sum(ends) / len(ends)
+
+
 def _meaning(level: str) -> str:
     """Of "2 ln(2N - 1): all embeddings equal", what is behind the colon."""
     return _in_format(level.rpartition(": ")[2])
@@ -239,7 +244,9 @@ def _alike(rows: Sequence[dict[str, Any]]) -> Evidence | None:
     share = next((row["telling"] for row in rows if "telling" in row), 1.0)
     if share > TELLING:
         return None
-    return Evidence("telling", share, TELLING, f"{share:.0%} of the pictures hold anything that others have not")
+    return Evidence(
+        "telling", share, TELLING, f"{share:.0%} of the pictures hold anything that others have not", "too little"
+    )
 
 
 def _diverged(run: Run) -> Verdict:

@@ -64,7 +64,9 @@ def warnings(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str
     done, total = (summary.get(name) or 0 for name in ("steps", "total_steps"))
     told = []
     if done < total:
-        told = [f"Stopped after step {done:,} of {total:,}: all of this is of that step."]
+        diverged = (summary.get("verdict") or {}).get("state") == "diverged"
+        measured = "accuracies are of the networks before training" if diverged else "all of this is of that step"
+        told = [f"Stopped after step {done:,} of {total:,}: {measured}."]
     if not lost:
         return told
     return [

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 
+from semblance.data.clips.edit_lists import FIRST_BOXES
 from semblance.data.clips.mp3 import is_mp3, tag_end
 
 SEEMS_CUT = "The file seems to be cut short, for its end is missing"
@@ -195,7 +196,7 @@ _CONTAINERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], str]], ...] 
     (lambda data: data[:4] == b"RIFF", _riff),
     (lambda data: data[:4] == b"FORM", _aiff),
     (lambda data: data[:4] == b"OggS", _ogg),
-    (lambda data: data[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"), _mp4),
+    (lambda data: data[4:8] in FIRST_BOXES, _mp4),
     (lambda data: data[:4] == _EBML, _matroska),
     (lambda data: data[:3] == b"FLV", _flv),
     (lambda data: data[:16] == _ASF, _asf),

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 
 SPEED = "An edit list asks for another speed, and what it names is played at the usual one"
 _USUAL = (0x10000, 0)  # 1, and 0, which no player heeds in sound
+FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide")  # of a file, in bytes 4 to 8
 _AROUND = (b"moov", b"trak", b"edts")  # the boxes that an edit list lies in, each in the one before it
 
 
 def speed_told(data: bytes) -> list[str]:
     """What a Tally is to say of a file."""
-    if data[4:8] not in (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"):
+    if data[4:8] not in FIRST_BOXES:
         return []
     return [SPEED] if any(rate not in _USUAL for rate in _rates(data, 0, len(data), _AROUND)) else []
 
