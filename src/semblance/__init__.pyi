@@ -49,6 +49,9 @@ def train(
     optimizer: str | None = None,
     lr: float | None = None,
     bias_lr: float | None = None,
+    backbone_lr: float | None = None,
+    layer_decay: float | None = None,
+    head_epochs: float | None = None,
     final_lr: float | None = None,
     warmup_epochs: float | None = None,
     weight_decay: float | None = None,
@@ -158,6 +161,13 @@ def train(
         Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256.
     bias_lr
         The same of biases and norms. Default: lr, or in the recipe's proportion to it.
+    backbone_lr
+        The same of the last block of the backbone. Default: lr.
+    layer_decay
+        The part of a block's rate that the block before it takes: below 1, the first ones hardly leave their start.
+        Default: 1.
+    head_epochs
+        Epochs in which the heads learn alone, before the backbone does. Default: 0.
     final_lr
         Share of the peak that the rate ends at, by a cosine. Default: the recipe's.
     warmup_epochs

@@ -10,15 +10,16 @@ import torch
 from tiny import gradients_of, tiny_config, tiny_method, train
 
 from semblance.engine import gradients, loop
+from semblance.systems import Clock
 
 
 def test_weight_decay_goes_from_the_first_to_the_last_by_a_cosine(tmp_path: Path) -> None:
     config = tiny_config("dino", weight_decay=0.04).model_copy(update={"final_weight_decay": 0.4})
     seen, set_lr = [], loop.set_lr
 
-    def note(optimizer, lr, fixed_lr):  # called before the weight decay of a step is set
+    def note(optimizer, *rates, **shares):  # called before the weight decay of a step is set
         seen.append([group["weight_decay"] for group in optimizer.param_groups])
-        set_lr(optimizer, lr, fixed_lr)
+        set_lr(optimizer, *rates, **shares)
 
     with mock.patch.object(loop, "set_lr", note):
         train(tiny_method(config), config, tmp_path)
@@ -94,3 +95,48 @@ def test_the_target_follows_what_the_step_made(tmp_path: Path) -> None:
     for old, new, own in zip(before.parameters(), method.target.parameters(), online, strict=True):
         torch.testing.assert_close(new, m * old + (1 - m) * own.detach(), rtol=1e-12, atol=1e-12)
     assert any((old - own).abs().max() > 1e-3 for old, own in zip(before.parameters(), online, strict=True))
+
+
+def rates(config, method, step: int) -> dict[str, float]:
+    """The rate of every tensor at a step."""
+    optimizer = loop.optimizer_of(config, method)
+    loop.set_schedule(optimizer, config, Clock(step, 100, 10, 0))
+    names = {id(p): name for name, p in method.named_parameters()}
+    return {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+
+def test_a_backbone_takes_its_share_of_the_rate_and_its_first_blocks_the_least() -> None:
+    config = tiny_config("simclr", lr=0.1, bias_lr=0.1).model_copy(update={"backbone_lr": 0.01, "layer_decay": 0.5})
+    method = tiny_method(config)
+    plain = rates(config.model_copy(update={"backbone_lr": None, "layer_decay": 1.0}), method, 50)
+    found = {name: rate / plain[name] for name, rate in rates(config, method, 50).items()}
+    blocks = {}
+    for name, share in found.items():
+        if name.startswith("backbone."):
+            blocks.setdefault(layer_rates_block(name), set()).add(round(share, 9))
+        else:
+            assert share == 1, name
+    assert all(len(shares) == 1 for shares in blocks.values())
+    assert [min(shares) for shares in blocks.values()] == pytest.approx(
+        [0.1 * 0.5**i for i in reversed(range(len(blocks)))]
+    )
+
+
+def layer_rates_block(name: str) -> str:
+    """backbone.layer1.0 of backbone.layer1.0.conv1.weight; backbone.bn1 of backbone.bn1.weight."""
+    parts = name.split(".")
+    return ".".join(parts[:3] if parts[2].isdecimal() else parts[:2])
+
+
+def test_heads_learn_alone_at_first(tmp_path: Path) -> None:
+    config = tiny_config("byol", lr=0.1).model_copy(update={"head_epochs": 2.0, "warmup_epochs": 0.5})
+    method = tiny_method(config)
+    for step, share in ((0, 0.0), (19, 0.0), (20, 0.2), (22, 0.6), (24, 1.0), (90, 1.0)):
+        full = rates(config.model_copy(update={"head_epochs": 0.0}), method, step)
+        for name, rate in rates(config, method, step).items():
+            expected = full[name] * (share if name.startswith("backbone.") else 1)
+            assert rate == pytest.approx(expected), (step, name)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    train(method, config.model_copy(update={"head_epochs": 99.0, "weight_decay": 0.1}), tmp_path)
+    moved = {name for name, p in method.named_parameters() if not torch.equal(p, before[name])}
+    assert moved and not any(name.startswith("backbone.") for name in moved)

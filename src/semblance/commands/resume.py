@@ -14,7 +14,9 @@ from semblance.runs.resolve import absolute, absolute_path
 from semblance.runtime import ranks
 from semblance.shown import shown
 
-FREE = MAY_CHANGE - {"from_run", "init", "load_size"}  # what flags may give anew; config.yaml may move with its data
+FREE = MAY_CHANGE - {  # what flags may give anew; config.yaml may move with its data
+    "from_run", "init", "load_size", "backbone_lr", "layer_decay", "head_epochs",
+}  # fmt: skip
 
 
 def folder_to_resume(options: TrainOptions) -> RunFolder | None:

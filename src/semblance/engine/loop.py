@@ -17,6 +17,7 @@ from semblance.data.samples import Samples
 from semblance.engine import training_step
 from semblance.engine.batches import Batch, batches
 from semblance.engine.divergence import Divergence
+from semblance.engine.layer_rates import layer_rates
 from semblance.engine.optimizers import check_state, cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
 from semblance.engine.whole_set import WholeSet
 from semblance.errors import UserError
@@ -180,8 +181,16 @@ def optimizer_of(config: TrainConfig, method: Method) -> torch.optim.Optimizer:
     return make_optimizer(
         config.optimizer, method, weight_decay=config.weight_decay, decay_1d=config.decay_1d,
         bias_lr_ratio=config.bias_lr / config.lr if config.lr else 1.0, fixed_lr=method.fixed_lr,
-        no_momentum=method.no_momentum,
+        no_momentum=method.no_momentum, shares=_shares(config, method),
     )  # fmt: skip
+
+
+def _shares(config: TrainConfig, method: Method) -> dict[str, float] | None:
+    """Of the rate, by name of a tensor; None where the backbone takes the same as the heads from the first step."""
+    if config.backbone_lr is None and config.layer_decay == 1 and not config.head_epochs:
+        return None
+    share = 1.0 if config.backbone_lr is None or not config.lr else config.backbone_lr / config.lr
+    return layer_rates((name for name, _ in method.named_parameters()), share, config.layer_decay)
 
 
 def step(
@@ -207,7 +216,9 @@ def set_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, clock: C
     """Set the learning rates and weight decay of a step; returns the rate of what follows the schedule."""
     warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 10)
     lr = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, config.final_lr)
-    set_lr(optimizer, lr, fixed_lr=config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, final=1.0))
+    fixed = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, final=1.0)
+    taken = clock.step + 1 - round(config.head_epochs * clock.steps_per_epoch)  # steps of the backbone
+    set_lr(optimizer, lr, fixed, held_back=min(1.0, max(0, taken) / max(1, warmup)) if config.head_epochs else 1.0)
     if config.final_weight_decay is not None:
         set_weight_decay(optimizer, cosine(config.weight_decay, config.final_weight_decay, clock.progress))
     return lr

@@ -1,6 +1,6 @@
 """Optimisers by name, among them the variants of LARS that the papers used, which are not interchangeable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
 from typing import Any
 
@@ -134,30 +134,33 @@ STATE: dict[type[Optimizer], set[str]] = {  # what is kept of each parameter
 
 def make_optimizer(
     name: str, module: nn.Module, *, weight_decay: float, bias_lr_ratio: float = 1.0, decay_1d: bool = False,
-    fixed_lr: Sequence[str] = (), no_momentum: Sequence[str] = (),
+    fixed_lr: Sequence[str] = (), no_momentum: Sequence[str] = (), shares: Mapping[str, float] | None = None,
 ) -> Optimizer:  # fmt: skip
     """An optimiser over the trainable parameters, in groups: matrices and kernels, and 1-D tensors (biases, norms).
 
     The groups' "peak" multiplies the learning rate; 1-D tensors get no decay or LARS adaptation unless decay_1d.
     fixed_lr: parts of the module whose learning rate `set_lr` leaves at its peak, in groups of their own.
-    no_momentum: parts trained without momentum.
+    no_momentum: parts trained without momentum. shares: of the rate, by name, of tensors that `set_lr` may hold back.
     """
     groups: list[dict] = []
-    parts: dict[tuple[bool, bool], list[Tensor]] = {}
+    shares = shares or {}
+    parts: dict[tuple[bool, bool, bool, float], list[Tensor]] = {}
     for n, p in module.named_parameters():
         if p.requires_grad:
             part = n.split(".")[0]
-            parts.setdefault((part in fixed_lr, part in no_momentum), []).append(p)
+            kind = (part in fixed_lr, part in no_momentum, n in shares, shares.get(n, 1.0))
+            parts.setdefault(kind, []).append(p)
     foreach = False if any(is_sharded(p) for p in module.parameters()) else None  # it cannot mix sharded and whole
-    for fixed, forgetful in sorted(parts):
-        chosen = parts[fixed, forgetful]
+    for kind in sorted(parts):
+        chosen, (fixed, forgetful, held_back, share) = parts[kind], kind
         momentum = 0.0 if forgetful else 0.9  # of the keys below, each optimiser uses its own
-        common = {"fixed": fixed, "momentum": momentum, "betas": (momentum, 0.999), "foreach": foreach}
+        common = {"fixed": fixed, "held_back": held_back, "momentum": momentum, "betas": (momentum, 0.999)}
+        common |= {"foreach": foreach}
         deep, flat = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
         flat_decay = weight_decay if decay_1d else 0.0
         groups += [
-            {"params": deep, "weight_decay": weight_decay, "peak": 1.0, **common},
-            {"params": flat, "weight_decay": flat_decay, "peak": bias_lr_ratio, "adapt": decay_1d, **common},
+            {"params": deep, "weight_decay": weight_decay, "peak": share, **common},
+            {"params": flat, "weight_decay": flat_decay, "peak": share * bias_lr_ratio, "adapt": decay_1d, **common},
         ]
     groups = [group for group in groups if group["params"]]
     plain: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "muon": Muon}
@@ -199,10 +202,12 @@ def cosine(first: float, final: float, progress: float) -> float:
     return final + (first - final) * (1 + cos(pi * progress)) / 2
 
 
-def set_lr(optimizer: Optimizer, lr: float, fixed_lr: float) -> None:
-    """Set the learning rates of this step, in proportion to each group's "peak"."""
+def set_lr(optimizer: Optimizer, lr: float, fixed_lr: float, held_back: float = 1.0) -> None:
+    """Set the learning rates of this step, in proportion to each group's "peak"; held_back: the part of theirs that
+    tensors with shares take."""
     for group in optimizer.param_groups:
-        group["lr"] = (fixed_lr if group["fixed"] else lr) * group["peak"]
+        rate = (fixed_lr if group["fixed"] else lr) * group["peak"]
+        group["lr"] = rate * held_back if group["held_back"] else rate
 
 
 def set_weight_decay(optimizer: Optimizer, decay: float) -> None:

@@ -187,6 +187,13 @@ class Optimisation(Group):
     """Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256."""
     bias_lr: NotNegative | None = None
     """The same of biases and norms. Default: lr, or in the recipe's proportion to it."""
+    backbone_lr: NotNegative | None = None
+    """The same of the last block of the backbone. Default: lr."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The part of a block's rate that the block before it takes: below 1, the first ones hardly leave their start.
+    Default: 1."""
+    head_epochs: NotNegative | None = None
+    """Epochs in which the heads learn alone, before the backbone does. Default: 0."""
     final_lr: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the peak that the rate ends at, by a cosine. Default: the recipe's."""
     warmup_epochs: NotNegative | None = None
