@@ -52,6 +52,7 @@ def train(
     backbone_lr: float | None = None,
     layer_decay: float | None = None,
     head_epochs: float | None = None,
+    hold_norms: bool | None = None,
     final_lr: float | None = None,
     warmup_epochs: float | None = None,
     weight_decay: float | None = None,
@@ -168,6 +169,9 @@ def train(
         Default: 1.
     head_epochs
         Epochs in which the heads learn alone, before the backbone does. Default: 0.
+    hold_norms
+        Batch norms of the backbone keep the statistics that they start with: those of crops are others than those
+        of whole pictures. Default: where it starts with weights.
     final_lr
         Share of the peak that the rate ends at, by a cosine. Default: the recipe's.
     warmup_epochs

@@ -323,3 +323,15 @@ def test_the_networks_a_run_began_with_outlive_a_stop(avid: tuple[Path, dict], f
         state, undisturbed = (checkpoint.load(RunFolder(tmp_path / n).checkpoint)["method"] for n in (name, "whole"))
         for key, value in state.items():
             assert torch.equal(value, undisturbed[key])
+
+
+def test_networks_of_clips_start_with_those_of_a_run(
+    films: Path, avid: tuple[Path, dict], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = FAST | {"data": str(films), "lr": 0.0, "weight_decay": 0.0}
+    summary = sb.train("avid-cma", init=str(avid[0]), out=str(tmp_path / "two"), **given)
+    assert summary["table"][1]["encoder"].endswith("began with")
+    for file in ("video_backbone.safetensors", "audio_backbone.safetensors"):
+        theirs, own = (sb.load_backbone(folder / file).state_dict() for folder in (avid[0], tmp_path / "two"))
+        assert all(torch.equal(own[key], value) for key, value in theirs.items())
+    assert capsys.readouterr().err.count("starts with") == 2

@@ -15,7 +15,7 @@ from semblance.runtime import ranks
 from semblance.shown import shown
 
 FREE = MAY_CHANGE - {  # what flags may give anew; config.yaml may move with its data
-    "from_run", "init", "load_size", "backbone_lr", "layer_decay", "head_epochs",
+    "from_run", "init", "load_size", "backbone_lr", "layer_decay", "head_epochs", "hold_norms",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from semblance import systems
 from semblance.data import Source
 from semblance.errors import UserError
 from semblance.modalities.modality import Modality
+from semblance.nets.batchnorm import hold_statistics
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
@@ -38,6 +39,9 @@ def at_the_start(
         _start_as_before(networks, folder)
     elif config.init is not None:
         source.notes += start_with(config.init, networks, [getattr(config, name) for name in NAMES[: len(networks)]])
+    if config.hold_norms:
+        for network in networks:
+            hold_statistics(network)
     method = build(config, modality, networks)
     method.prepare(len(source.train))
     modality.prepare(method, source, config)

@@ -1,4 +1,4 @@
-"""Batch norm over the batch of all ranks, on any device (torch's SyncBatchNorm refuses CPUs), and over groups of it."""
+"""Batch norm over the batch of all ranks, on any device (SyncBatchNorm refuses CPUs), over groups of it, or held."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,6 +142,13 @@ class GroupedBatchNorm(GlobalBatchNorm):
         return y
 
 
+class HeldBatchNorm(GlobalBatchNorm):
+    """Normalises by the statistics that it has, in training too."""
+
+    def train(self, mode: bool = True) -> "HeldBatchNorm":
+        return super().train(False)
+
+
 class _Activated:
     """timm's batch norms include the dropout and the activation that follow."""
 
@@ -160,6 +167,10 @@ class GroupedBatchNormAct(_Activated, GroupedBatchNorm):
     """GroupedBatchNorm, then timm's activation."""
 
 
+class HeldBatchNormAct(_Activated, HeldBatchNorm):
+    """HeldBatchNorm, then timm's activation."""
+
+
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -174,6 +185,13 @@ def group_statistics(module: nn.Module, groups: int, by: Literal["blocks", "resi
     for norm in _norms(module):
         norm.__class__ = GroupedBatchNorm if type(norm) in _PLAIN else GroupedBatchNormAct
         norm.groups, norm.by = groups, by
+
+
+def hold_statistics(module: nn.Module) -> None:
+    """Turn every batch norm of a module into one that keeps its statistics, its parameters and buffers kept."""
+    for norm in _norms(module):
+        norm.__class__ = HeldBatchNorm if type(norm) in _PLAIN else HeldBatchNormAct
+        norm.eval()
 
 
 def _norms(module: nn.Module) -> list[Any]:

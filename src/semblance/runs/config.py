@@ -41,7 +41,7 @@ from semblance.views.view import View
 MAY_CHANGE = {  # in config.yaml of a run: what is not part of what a run is
     "data", "data_root", "download", "unlabelled", "labels", "split", "epochs", "max_steps", "eval_every",
     "devices", "shard", "workers", "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr",
-    "backbone_lr", "layer_decay", "head_epochs",
+    "backbone_lr", "layer_decay", "head_epochs", "hold_norms",
     "clip_grad", "eval_samples", "knn_k", "knn_temperature", "keep", "init",
 }  # fmt: skip
 V = TypeVar("V", bound=AnyView)
@@ -65,6 +65,7 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
     bias_lr: NotNegative
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     head_epochs: NotNegative = 0.0
+    hold_norms: bool = False
     final_lr: Annotated[float, Field(ge=0, le=1)]
     warmup_epochs: NotNegative
     weight_decay: NotNegative

@@ -194,6 +194,9 @@ class Optimisation(Group):
     Default: 1."""
     head_epochs: NotNegative | None = None
     """Epochs in which the heads learn alone, before the backbone does. Default: 0."""
+    hold_norms: bool | None = None
+    """Batch norms of the backbone keep the statistics that they start with: those of crops are others than those of
+    whole pictures. Default: where it starts with weights."""
     final_lr: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the peak that the rate ends at, by a cosine. Default: the recipe's."""
     warmup_epochs: NotNegative | None = None

@@ -23,6 +23,7 @@ LAYOUTS = (
     ("VISSL, its trunk", r"(.*\.)?(trunk|base_model)\.(.*\.)?_feature_blocks\.", None),
     ("PIRL of PyContrast, its encoder", r"model\.module\.encoder\.", r"head_jig\."),
     ("DINO, its teacher", r"teacher\.(module\.)?backbone\.", None),
+    ("DINO of lightly, its teacher", r"(state_dict\.)?teacher_backbone\.", r"student_backbone\."),
     ("DINO, its student", r"student\.(module\.)?backbone\.", None),
     ("a checkpoint of Semblance", r"method\.backbone\.", None),
     ("SimSiam, its encoder", r"(state_dict\.)?module\.encoder\.", r"module\.predictor\."),
@@ -124,7 +125,8 @@ def _children_in_order(
         for i, part in enumerate(parts[:-1]):
             if part.isdecimal():
                 numbers.setdefault(".".join([*parts[:i], ""]), set()).add(int(part))
-    for prefix, found in numbers.items():
+    for prefix in sorted(numbers, key=lambda prefix: _place(prefix, held)):
+        found = numbers[prefix]
         if len(found) >= len(children) > 1:
             place = dict(zip(children, sorted(found), strict=False))
             names = {}
