@@ -45,14 +45,18 @@ def points(kept: dict[str, Any]) -> float:
     return 100 * float(np.mean([last[name] - first[name] for name in names])) if names else float("nan")
 
 
-def judged(kept: dict[str, Any]) -> Verdict:
-    lines = kept["lines"]
+def judged(kept: dict[str, Any], share: float = 1.0) -> Verdict:
+    """The verdict on a run; share: of its steps, after which it was looked at while it went on."""
+    steps = round(share * kept["steps"])
+    lines = [line for line in kept["lines"] if line["step"] <= steps]
     epochs = max((line["epoch"] for line in lines if finite(line.get("epoch"))), default=0.0)
     levels = {name: Empty(value) if empty else value for name, (value, empty) in kept["levels"].items()}
     recipe = systems.get(condition_of(kept).method).recipes["quick"]
     advice = Advice("RUN", recipe.lr * recipe.batch_size / 256, recipe.epochs, kept["steps"])
-    diverged, without, rows = kept["diverged"], kept["without"], kept["rows"]
-    return verdict(Run(lines, kept["steps"], epochs, levels, without, rows, diverged, advice=advice))
+    diverged, rows = (kept["diverged"], kept["rows"]) if share == 1 else (None, [])
+    return verdict(
+        Run(lines, steps, epochs, levels, kept["without"], rows, diverged, advice=advice, total=kept["steps"])
+    )
 
 
 def compact(kept: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from semblance.systems.method import Empty
 
 STEPS, CLIP_STEPS = 240, 150
 CARRIES_OFF = {  # without one of these there is nothing against the trivial solution
-    "negatives", "sinkhorn", "stop_gradient", "variance", "balance", "decorrelation", "centring", "gaussian",
+    "negatives", "sinkhorn", "stop_gradient", "variance", "variance and covariance", "balance", "decorrelation",
+    "centring", "gaussian",
 }  # fmt: skip
 ONE_OF_A_FAMILY = ("simclr", "swav", "byol", "vicreg", "avid")
 JUDGED_ELSEWHERE = ("every picture twice", "one class", "shuffled labels")
@@ -88,6 +89,8 @@ def conditions(stage: str) -> Iterator[Condition]:
         for name in methods:
             for guard in systems.get(name).guards:
                 yield Condition(name, data(name, 0), seed, f"without {guard}", ["--without", guard])
+        both = ["variance", "covariance"]
+        yield Condition("vicreg", "shapes", seed, f"without {' and '.join(both)}", ["--without", *both])
         for name in ONE_OF_A_FAMILY:
             lr = systems.get(name).recipes["quick"].lr
             yield Condition(name, data(name, 0), seed, "rate x100", ["--lr", str(100 * lr)])
@@ -209,6 +212,15 @@ def evaluated(run: Path, data: str) -> list[dict[str, Any]]:
     return json.loads(done.stderr.splitlines()[-1])
 
 
+def whole_rows(kept: Path) -> list[dict[str, Any]]:
+    """The runs that a file holds; a last line that was cut is taken out of it."""
+    lines = kept.read_text().splitlines(keepends=True) if kept.exists() else []
+    if lines and not lines[-1].endswith("\n"):
+        kept.write_text("".join(lines[:-1]))
+        lines.pop()
+    return [json.loads(line) for line in lines]
+
+
 def rounded(value: Any) -> Any:
     """Numbers to five digits, what they need to be judged again."""
     if isinstance(value, dict):
@@ -226,10 +238,11 @@ def main() -> None:
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     kept = asked.folder / "runs.jsonl"
-    have = {Condition(**json.loads(line)["condition"]).name for line in kept.open()} if kept.exists() else set()
+    have = {Condition(**row["condition"]).name for row in whole_rows(kept)}
     missing = [condition for condition in conditions(asked.stage) if condition.name not in have]
     with ThreadPoolExecutor(asked.at_once) as pool, kept.open("a") as file:
-        for number, row in enumerate(pool.map(lambda c: made(c, asked.folder), missing), 1):
+        running = [pool.submit(made, condition, asked.folder) for condition in missing]
+        for number, row in enumerate((done.result() for done in as_completed(running)), 1):
             file.write(json.dumps(row) + "\n")
             file.flush()
             print(f"{number} of {len(missing)}: {Condition(**row['condition']).name}", flush=True)

@@ -18,6 +18,8 @@ import semblance as sb
 from semblance.cli import app
 from semblance.commands import finish
 from semblance.commands import train as train_command
+from semblance.commands.doctor import doctor
+from semblance.commands.report import report
 from semblance.errors import UserError
 from semblance.evaluation import batch_norms
 from semblance.evaluation.batch_norms import batch_norms_of_the_data
@@ -159,7 +161,7 @@ def test_a_stopped_run_is_measured_embedded_and_drawn(
     app(["report", str(run)])
     page = (run / "report.html").read_text()
     assert "Stopped after step 2 of 5" in page and "untrained backbone" in page
-    assert not (run / "summary.json").exists()
+    assert json.loads((run / "summary.json").read_text())["verdict"]["headline"] == doctor(run).headline
     whole = sb.train(resume=run)  # is not taken for finished
     assert whole["steps"] == 5 and sb.evaluate(run) == whole["table"]
     (run / "report.html").unlink()
@@ -305,6 +307,25 @@ def test_a_finished_run_is_measured_anew_where_that_is_asked_for(
     assert sb.evaluate(run) == again["table"]
     rows = sb.evaluate(run / "backbone.safetensors"), again["table"]
     assert accuracies(rows[0])[-1] == accuracies(rows[1])[-1]  # which says how kNN voted
+
+
+def test_the_report_of_a_run_from_before_there_were_numbers_without_labels_measures_and_keeps_them(
+    finished: tuple[Path, dict], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished[0], run := tmp_path / "run")
+    old = json.loads((run / "summary.json").read_text())
+    for row in old["table"]:
+        row.pop("label_free", None)
+    (run / "summary.json").write_text(json.dumps(old))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    plain = [{name: value for name, value in line.items() if not name.startswith("pictures_")} for line in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in plain))
+    assert any("no numbers that need no labels" in missing for missing in doctor(run).missing)
+    report(str(run))
+    told = capsys.readouterr().out
+    found = json.loads((run / "summary.json").read_text())
+    assert all("label_free" in row for row in found["table"]) and doctor(run).headline in told
+    assert not doctor(run).missing and found["verdict"]["headline"] == doctor(run).headline
 
 
 def test_the_report_is_of_the_runs_own_numbers(textures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from semblance.evaluation.advice import Advice
 from semblance.evaluation.ranking import ranking
 from semblance.evaluation.verdict import Live, Run, verdict
 from semblance.systems.method import Empty
@@ -198,3 +199,90 @@ def test_of_an_earlier_network_that_is_handed_out() -> None:
     assert found.state == "learnt" and "step 200 of 400, the best; at the end the embeddings point" in found.headline
     found = verdict(Run(log_lines, STEPS, 10.0, rows=rows(0.6, 0.6), kept=0))
     assert found.state == "collapsed" and "it began with" in found.headline
+
+
+@pytest.mark.parametrize(
+    ("name", "within", "outside"),
+    [
+        ("embedding_std", 0.2, 0.21), ("deviation", 0.05, 0.06), ("prototypes_in_use", 2.0, 3.0),
+        ("largest_cluster", 0.9, 0.89), ("loss", 3.0 + 0.03, 3.0 + 0.04), ("loss", 3.0 - 0.03, 3.0 - 0.04),
+    ],
+)  # fmt: skip
+def test_where_a_collapse_begins(name: str, within: float, outside: float) -> None:
+    levels = {"all equal": Empty(3.0)}
+    for value, state in ((within, "collapsed"), (outside, "little")):
+        assert judged(levels=levels, **{"loss": 9.0, name: value}).state == state, value
+
+
+@pytest.mark.parametrize(("of_its_end", "state"), [(0.1, "collapsed"), (0.09, "little")])
+def test_what_counts_is_the_last_tenth_of_a_run(of_its_end: float, state: str) -> None:
+    found = judged(steps=1000, embedding_std=lambda step: 0.01 if step > 1000 * (1 - of_its_end) else 0.9)
+    assert found.state == state
+
+
+@pytest.mark.parametrize(("steps", "per_epoch", "state"), [
+    (49, 10, "too-short"), (50, 50, "little"), (50, 51, "too-short"), (199, 1000, "too-short"), (200, 1000, "little"),
+])  # fmt: skip
+def test_how_long_is_long_enough(steps: int, per_epoch: int, state: str) -> None:
+    assert verdict(Run(lines(loss=3.0), steps, steps / per_epoch, rows=rows(0.6, 0.6))).state == state
+
+
+@pytest.mark.parametrize(("telling", "state"), [(0.1, "cannot-tell"), (0.11, "little")])
+def test_how_many_pictures_are_to_be_told_apart(telling: float, state: str) -> None:
+    assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=rows(0.5, 0.5, telling=telling))).state == state
+
+
+@pytest.mark.parametrize(("gained", "repeated", "state"), [
+    (0.06, 0.0, "learnt"), (0.059, 0.0, "little"), (0.0301, 0.101, "learnt"), (0.029, 0.2, "little"),
+    (0.0301, 0.09, "little"),
+])  # fmt: skip
+def test_what_counts_as_learnt(gained: float, repeated: float, state: str) -> None:
+    before, after = (
+        {"view_percentile": 0.5, "repeatability": 0.25},
+        {"view_percentile": 0.5 + gained, "repeatability": 0.25 + repeated},
+    )
+    assert verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=measured("pictures", before, after))).state == state
+
+
+def test_constant_pictures_are_the_cause_of_a_short_run_too() -> None:
+    found = verdict(Run(lines(30, loss=3.0), 30, 10.0, rows=rows(0.5, 0.5, telling=0.0)))
+    assert found.state == "cannot-tell" and "Look at the pictures" in found.advice[0]
+
+
+def test_labels_that_do_not_bear_it_out_are_told_and_change_no_state() -> None:
+    for last, told in ((0.11, True), (0.13, False)):
+        table = rows(0.6, 0.75)
+        table[1]["knn_top1"], table[2]["knn_top1"] = 0.1, last
+        found = verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table))
+        assert found.state == "learnt" and ("Yet by its labels" in found.headline) == told
+
+
+def unfinished(steps: int, **numbers: Any) -> Any:
+    start = {"step": 0, "epoch": 0.0, "pictures_view_percentile": 0.6}
+    levels = {"all equal": Empty(3.0)}
+    return verdict(Run([start, *lines(steps, **{"loss": 3.0} | numbers)], steps, steps / 40, levels, total=1000))
+
+
+def test_a_run_that_goes_on_is_called_collapsed_only_for_what_has_lasted() -> None:
+    """Some pass through a collapse and recover, and at first every loss stands at its empty level."""
+    assert unfinished(300).state != "collapsed"
+    collapse = {"embedding_std": lambda step: 0.9 if step < 100 else 0.01}
+    assert [unfinished(steps, **collapse).state for steps in (290, 300)] == ["cannot-tell", "collapsed"]
+    assert unfinished(300, pictures_view_percentile=0.61).headline.startswith("It learnt little so far")
+    found = unfinished(300, pictures_view_percentile=0.9)
+    assert found.headline.startswith("It learnt so far") and found.state == "learnt"
+
+
+def test_advice_is_to_go_on_or_long_enough() -> None:
+    assert unfinished(30).advice == ["Train on: semblance train --resume RUN"]
+    run = Run(lines(4, loss=3.0), 4, 2.0, advice=Advice(epochs=2), total=4)
+    assert verdict(run).advice == ["Train on: semblance train --resume RUN --epochs 100"]  # 200 steps
+    for found in (judged(0.6, 0.8, embedding_std=0.01), judged(), judged(embedding_std=0.01)):
+        assert found.state != "learnt" and found.advice
+
+
+def test_names_of_strangers_are_text() -> None:
+    table = measured("{0}", {"view_percentile": 0.5}, {"view_percentile": 0.9})
+    assert "its other {0}" in verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table)).headline
+    found = verdict(Run(lines(70, loss=1.0), 70, 2.0, diverged={"step": 73, "weights": ["a\nb"]}))
+    assert "\n" not in found.headline

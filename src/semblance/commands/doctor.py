@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from semblance import modalities
+from semblance.commands.measure import FEWEST
 from semblance.commands.printing import say
 from semblance.errors import UserError
 from semblance.evaluation.advice import Advice
@@ -40,6 +41,8 @@ def doctor(run: str | Path) -> Verdict:
         why = f"is of step {summary['steps']:,}, and the run has gone on to step {last:,}"
         summary = {}
     found = judge(folder, config, lines, summary, levels_of(config, lines))
+    if summary and not any(row.get("label_free") for row in summary["table"]):
+        found.missing.append("summary.json holds no numbers that need no labels, which say what was learnt.")
     if why:
         found.missing.append(f"summary.json {why}: what was learnt is judged by metrics.jsonl alone.")
     return found
@@ -54,8 +57,18 @@ def judge(
     diverged = _diverged(folder, steps)
     epochs = max((line["epoch"] for line in lines if finite(line.get("epoch"))), default=0.0)
     kept = summary["handed_out_step"] if summary.get("handed_out", "last") != "last" else None
-    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps)
-    return verdict(Run(lines, steps, epochs, levels, config.without, summary.get("table", []), diverged, kept, advice))
+    measured = summary.get("measured", {"train": FEWEST})
+    held_out = (measured.get("test") or measured.get("train", 0)) >= FEWEST
+    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out)
+    rows, total = summary.get("table", []), summary.get("total_steps") or _total(config, lines)
+    return verdict(Run(lines, steps, epochs, levels, config.without, rows, diverged, kept, advice, total))
+
+
+def _total(config: TrainConfig, lines: list[dict[str, Any]]) -> int:
+    """Steps that were asked for, as far as a log tells."""
+    seen = [line["step"] / line["epoch"] for line in lines if finite(line.get("epoch")) and line["epoch"] > 0]
+    asked = [*(round(min(config.epochs * per_epoch, 1e9)) for per_epoch in seen[-1:]), config.max_steps]
+    return min((steps for steps in asked if steps), default=0)
 
 
 def _steps(lines: list[dict[str, Any]]) -> int:

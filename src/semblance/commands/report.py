@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from semblance.commands import begin
-from semblance.commands.doctor import judge
+from semblance.commands.doctor import judge, tell
 from semblance.commands.evaluate import first_row_of, note_where_it_stands
 from semblance.commands.finish import draw, measured_summary
 from semblance.commands.handed_out import HandedOut
@@ -20,7 +20,8 @@ from semblance.shown import shown
 
 @told_when_short()
 def report(run: str, data: str | None = None) -> Path:
-    """Draw report.html of a run anew, or for the first time; what is measured for it is returned by `evaluate` too."""
+    """Draw report.html of a run anew, or for the first time; what is measured for it is kept in summary.json, and
+    returned by `evaluate` too."""
     opened = Opened.of(run, data=data, moved=True)
     modality, folder = opened.modality, opened.folder
     if folder is None or not opened.state:
@@ -39,7 +40,8 @@ def report(run: str, data: str | None = None) -> Path:
     trained = Trained(opened.step, total, seconds)
     measured = source.sampled(config.eval_samples)
     summary: dict[str, Any] = folder.read_summary()
-    if summary.get("steps") == opened.step:
+    seen = any(row.get("label_free") for row in summary.get("table", []))
+    if summary.get("steps") == opened.step and seen:
         summary["total_steps"] = total  # it may have been prolonged since
         parts = modality.embed(method, measured, config) if measurable(source, modality) else None
     else:
@@ -47,8 +49,11 @@ def report(run: str, data: str | None = None) -> Path:
         handed = HandedOut("last", opened.step)
         summary, parts = measured_summary(method, source, config, modality, trained, first, handed)
     levels = method.constants(config.batch_size)
-    summary["verdict"] = judge(folder, config, folder.read_metrics(), summary, levels).as_json()
+    found = judge(folder, config, folder.read_metrics(), summary, levels)
+    summary["verdict"] = found.as_json()
+    folder.write(folder.summary, summary)
     draw(method, source, config, modality, folder, summary, parts)
+    tell(found)
     for note in [*source.notes, *opened.notes]:
         say(note)
     print_skipped(source.skipped)

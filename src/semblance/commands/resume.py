@@ -71,7 +71,8 @@ def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
             "from."
         )
     backbones = len(list(folder.path.glob("*backbone.safetensors")))
-    complete = folder.report.exists() and backbones == len(systems.get(config.method).streams)
+    complete = summary and summary["steps"] >= summary["total_steps"]
+    complete = complete and folder.report.exists() and backbones == len(systems.get(config.method).streams)
     if not complete or any(summary.get(name, 0) != getattr(config, name) for name in ("epochs", "max_steps")):
         return None
     saved = TrainConfig.load(folder.config)

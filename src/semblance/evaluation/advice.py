@@ -6,16 +6,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Advice:
-    """The run as a person would name it: its folder, as a word for a shell. epochs, max_steps: asked for."""
+    """The run as a person would name it: its folder, as a word for a shell. epochs, max_steps: asked for.
+    held_out: whether enough samples are held out for numbers that need no labels."""
 
     run: str = "RUN"
     lr: float = 0.0
     epochs: int = 1
     max_steps: int | None = None
+    held_out: bool = True
 
-    def longer(self) -> str:
-        steps = "" if self.max_steps is None else f" --max-steps {max(4 * self.max_steps, 400)}"
-        return f"Train on: semblance train --resume {self.run} --epochs {max(2 * self.epochs, 10)}{steps}"
+    def longer(self, times: int = 2, *, unfinished: bool = False) -> str:
+        """times: as long, at least, where it has come to its end."""
+        if unfinished:
+            return f"Train on: semblance train --resume {self.run}"
+        epochs = max(times * self.epochs, 10)
+        limit = "" if self.max_steps is None else f" --max-steps {max(4 * self.max_steps, 400)}"
+        return f"Train on: semblance train --resume {self.run} --epochs {epochs}{limit}"
 
     def other_rates(self) -> list[str]:
         rates = ((3 * self.lr, "a higher rate"), (self.lr / 3, "a lower one"))
@@ -33,6 +39,8 @@ class Advice:
         ]
 
     def measure(self) -> str:
+        if not self.held_out:
+            return f"Hold out more samples: semblance train --config {self.run} --split 0.5"
         return f"Measure it as it stands: semblance report {self.run}"
 
     def look(self) -> str:

@@ -15,6 +15,11 @@ class Evidence:
     against: str = "before training"
 
 
+def in_format(text: str) -> str:
+    """Text as a part of what is formatted."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def finite(value: Any) -> bool:
     """Whether a value of a log is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

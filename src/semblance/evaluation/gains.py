@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semblance.evaluation.evidence import Evidence, finite
+from semblance.evaluation.evidence import Evidence, finite, in_format
 
 NUMBERS = ("view_percentile", "repeatability", "rankme")
 GAIN = 0.06  # of the percentile at which the other view is found: learnt
@@ -45,7 +45,9 @@ class Gain:
 
     @property
     def evidence(self) -> list[Evidence]:
-        of = {"pictures": "its other view", "between": "its own sound"}.get(self.stream, f"its other {self.stream}")
+        of = {"pictures": "its other view", "between": "its own sound"}.get(
+            self.stream, f"its other {in_format(self.stream)}"
+        )
         what = "a picture" if self.stream == "pictures" else "a clip"
         nearer = "is nearer than {:.0f} % of those of others, {:.0f} % before training and 50 % by chance"
         told = {

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from semblance.evaluation.advice import Advice
-from semblance.evaluation.evidence import Evidence, finite
+from semblance.evaluation.evidence import Evidence, finite, in_format
 from semblance.evaluation.gains import gains
+from semblance.shown import shown
 from semblance.systems.method import Empty
 
 State = Literal["learnt", "little", "collapsed", "diverged", "too-short", "cannot-tell"]
@@ -22,6 +23,7 @@ NEAR = 0.01  # of an empty level, as a share of it
 LAST = 0.1  # of the steps are the end of a run
 TELLING = 0.1  # of the pictures are not blank and no copies, at least
 FEW_STEPS, FEW_EPOCHS = 50, 1.0  # less of both is no time to learn
+ON_LABELS = 0.02  # of kNN, below which labels do not bear out what was learnt
 
 
 @dataclass
@@ -46,7 +48,8 @@ class Run:
 
     lines: of metrics.jsonl. steps, epochs: done. levels: of the loss (Method.constants). without: guards that are off.
     rows: of the table, with "label_free" numbers: raw input, the first networks, the trained ones. diverged: what
-    diverged.json holds. kept: the step of the network that is handed out, where that is not the last.
+    diverged.json holds. kept: the step of the network that is handed out, where that is not the last. total: steps
+    that were asked for.
     advice: what to do next, of this run.
     """
 
@@ -59,6 +62,11 @@ class Run:
     diverged: dict[str, Any] | None = None
     kept: int | None = None
     advice: Advice = Advice()
+    total: int = 0
+
+    @property
+    def unfinished(self) -> bool:
+        return self.steps < self.total
 
 
 @dataclass
@@ -66,13 +74,18 @@ class Alarm:
     evidence: Evidence
     since: int
 
+    @property
+    def of_embeddings(self) -> bool:
+        """And not of the loss, which alone is no reason."""
+        return not self.evidence.name.startswith("loss")
+
 
 def verdict(run: Run) -> Verdict:
     """The state of a run, and why; of the network that is handed out where an earlier one is. Pure: the same numbers
     give the same words."""
     found = _of_what_is_handed_out(run)
-    if run.without and "OFF" not in found.headline:
-        found.headline += f" {_off(run)}."
+    if run.without:
+        found.headline += f" {_off(run)}: this run is meant to fail."
     return found
 
 
@@ -95,43 +108,54 @@ def _judged(run: Run) -> Verdict:
         return _diverged(run)
     found = gains(run.rows, run.lines)
     alarms = collapses(run.lines, run.levels)
+    if run.unfinished:
+        alarms = [alarm for alarm in alarms if alarm.of_embeddings and run.steps - alarm.since >= _lasting(run.total)]
     evidence = [*(evidence for gain in found for evidence in gain.evidence), *(alarm.evidence for alarm in alarms)]
-    off = _off(run)
-    alike = _alike(run.rows)
-    if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
-        told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."
-        advice = run.advice.against_collapse(run.without) if off else [run.advice.longer()]
-        return Verdict("too-short", told, evidence, advice)
+    so_far = " so far" if run.unfinished else ""
     learnt = bool(found) and found[0].learnt
-    spread = [alarm for alarm in alarms if not alarm.evidence.name.startswith("loss")]
-    if learnt and not spread:
-        return Verdict("learnt", f"It learnt: {found[0].reads}.", evidence)
-    if learnt:
-        told = f"Cannot tell: {found[0].reads}, but {spread[0].evidence.reads}."
-        return Verdict("cannot-tell", told, evidence, since=spread[0].since)
-    if alike:
+    alike = _alike(run.rows)
+    against_collapse = run.advice.against_collapse(run.without)
+    if alike and not learnt:
         told = f"Cannot tell: {alike.reads}, so there is nothing to learn."
         return Verdict("cannot-tell", told, [*evidence, alike], [run.advice.look()])
+    if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
+        told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."
+        on = run.advice.longer(max(2, math.ceil(4 * FEW_STEPS / max(1, run.steps))), unfinished=run.unfinished)
+        return Verdict("too-short", told, evidence, against_collapse if run.without else [on])
+    spread = [alarm for alarm in alarms if alarm.of_embeddings]
+    if learnt and not spread:
+        return Verdict("learnt", f"It learnt{so_far}: {found[0].reads}.{_but_on_labels(run.rows)}", evidence)
+    if learnt:
+        told = f"Cannot tell: {found[0].reads}, but {spread[0].evidence.reads}."
+        return Verdict("cannot-tell", told, evidence, against_collapse, spread[0].since)
     if alarms and (held := [gain.held for gain in found if gain.held]):
         told = f"Cannot tell: {alarms[0].evidence.reads}, but {held[0].reads}."
-        return Verdict("cannot-tell", told, [*evidence, *held], run.advice.against_collapse(run.without))
+        return Verdict("cannot-tell", told, [*evidence, *held], against_collapse)
     if alarms:
         first = min(alarms, key=lambda alarm: alarm.since)
         told = f"It collapsed, since step {first.since:,}: {first.evidence.reads}."
-        return Verdict("collapsed", told, evidence, run.advice.against_collapse(run.without), first.since)
+        return Verdict("collapsed", told, evidence, against_collapse, first.since)
     if not found:
         told = "Cannot tell: no sign of a collapse in the log, and no numbers of what was learnt."
         return Verdict("cannot-tell", told, evidence, [run.advice.measure()])
-    if off:
-        told = f"Cannot tell: {found[0].reads}; {off}, so the loss says nothing."
-        return Verdict("cannot-tell", told, evidence, run.advice.against_collapse(run.without))
-    advice = [run.advice.longer(), *run.advice.other_rates()]
-    return Verdict("little", f"It learnt little: {found[0].reads}.", evidence, advice)
+    if run.without:
+        told = f"Cannot tell: {found[0].reads}, and without its guard a loss says nothing."
+        return Verdict("cannot-tell", told, evidence, against_collapse)
+    advice = [run.advice.longer(unfinished=run.unfinished), *([] if run.unfinished else run.advice.other_rates())]
+    return Verdict("little", f"It learnt little{so_far}: {found[0].reads}.", evidence, advice)
+
+
+def _but_on_labels(rows: Sequence[dict[str, Any]]) -> str:
+    """What kNN says where labels do not bear out what was learnt; they may be of something else."""
+    first, last = (row.get("knn_top1", math.nan) for row in [{}, {}, *rows][-2:])
+    if not (finite(first) and finite(last) and last - first < ON_LABELS):
+        return ""
+    return f" Yet by its labels nothing was gained: kNN finds {last:.1%}, {first:.1%} before training."
 
 
 def _off(run: Run) -> str:
     """Which guards are off, in words."""
-    return f"{' and '.join(run.without)} {'is' if len(run.without) == 1 else 'are'} OFF" if run.without else ""
+    return f"{' and '.join(run.without)} {'is' if len(run.without) == 1 else 'are'} OFF"
 
 
 def collapses(lines: Sequence[Line], levels: dict[str, float]) -> list[Alarm]:
@@ -155,7 +179,7 @@ class Live:
     """
 
     def __init__(self, total: int) -> None:
-        self.lasting = max(100, total // 5)
+        self.lasting = _lasting(total)
         self.lines: list[Line] = []
         self.told = False
 
@@ -172,6 +196,11 @@ class Live:
         return ""
 
 
+def _lasting(total: int) -> int:
+    """Steps for which a collapse is to last before it is told of a run that goes on."""
+    return max(100, total // 5)
+
+
 Band = tuple[float, float]
 
 
@@ -181,23 +210,26 @@ def bands(name: str, levels: dict[str, float], start: float | None = None) -> li
     levels: of the loss; those that are Empty count. start: the number before training, where that is known.
     """
     if name.endswith("embedding_std"):
-        of = _in_format(name.removesuffix("embedding_std").rstrip("_"))
+        of = in_format(name.removesuffix("embedding_std").rstrip("_"))
         whose = f"embeddings of {of}" if of else "embeddings"
         return [((-math.inf, UNIT_DEVIATION), f"the {whose} point one way (deviation {{:.2g}}, 1 on a full sphere)")]
     if name == "deviation":
         return [((-math.inf, DEVIATION), "the embeddings hardly differ (deviation {:.2g}, 1 is asked for)")]
     if name.endswith("_in_use"):
-        return [((-math.inf, GROUPS), f"{_in_format(name.removesuffix('_in_use'))} in use: {{:.0f}}")]
+        return [((-math.inf, GROUPS), f"{in_format(name.removesuffix('_in_use'))} in use: {{:.0f}}")]
     if name == "largest_cluster":
         return [((LARGEST, math.inf), "one cluster holds {:.0%} of all")]
     if name.endswith("_rankme") and start is not None and not name.startswith("between"):
-        of = _in_format(name.removesuffix("_rankme"))
+        of = in_format(name.removesuffix("_rankme"))
         told = f"the features of {of} lie in {{:.1f}} directions, {start:.1f} before training"
         return [((-math.inf, RANK * start), told)]
     if name != "loss":
         return []
     return [
-        ((level - NEAR * abs(level), level + NEAR * abs(level)), f"the loss stands at {{:.4g}}, where {_meaning(told)}")
+        (
+            (level - NEAR * abs(level), level + NEAR * abs(level)),
+            f'the loss stands at {{:.4g}}, its level for "{_meaning(told)}"',
+        )
         for told, level in levels.items()
         if isinstance(level, Empty)
     ]
@@ -211,12 +243,7 @@ def _edge(band: Band) -> float:
 
 def _meaning(level: str) -> str:
     """Of "2 ln(2N - 1): all embeddings equal", what is behind the colon."""
-    return _in_format(level.rpartition(": ")[2])
-
-
-def _in_format(text: str) -> str:
-    """Text as a part of what is formatted."""
-    return text.replace("{", "{{").replace("}", "}}")
+    return in_format(level.rpartition(": ")[2])
 
 
 def _since(series: list[tuple[int, float]], band: Band) -> int | None:
@@ -252,5 +279,5 @@ def _alike(rows: Sequence[dict[str, Any]]) -> Evidence | None:
 def _diverged(run: Run) -> Verdict:
     about = run.diverged or {}
     step, lost = about.get("step", 0), about.get("weights") or []
-    what = f"{lost[0]} is no longer a finite number" if lost else f"the loss is {about.get('loss')}"
+    what = f"{shown(lost[0])} is no longer a finite number" if lost else f"the loss is {about.get('loss')}"
     return Verdict("diverged", f"It diverged at step {step:,}: {what}.", [], [run.advice.lower_rate()], step)

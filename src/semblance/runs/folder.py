@@ -113,7 +113,7 @@ class RunFolder:
             with suppress(ValueError):
                 lines.append(read_json(line))
         lines = [line for line in lines if isinstance(line, dict) and type(line.get("step")) is int]
-        return [line for line in lines if line["step"] >= 0]
+        return [line for line in lines if 0 <= line["step"] < 2**53]
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after the checkpoint of `step`."""

@@ -21,7 +21,7 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="allow")
     encoder: str
     label_free: dict[str, LabelFree] | None = None
-    telling: float = 1.0
+    telling: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 class Found(BaseModel):

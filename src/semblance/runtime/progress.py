@@ -73,7 +73,8 @@ class Progress:
             self.seen.popleft()
         if speed := self.speed(step):
             left = duration((self.total - step) * self.batch_size / speed)
-            state = f"loss {self.loss:.3f}  {speed:,.0f} samples/s  {left} left"
+            loss = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}  "
+            state = f"{loss}{speed:,.0f} samples/s  {left} left"
             self.bar.update(self.task, completed=step, state=state)
             self.lines.say(f"step {step:,} of {self.total:,}  {state}")
 
