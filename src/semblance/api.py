@@ -1,5 +1,7 @@
 """The public functions; their keyword arguments are the flags of the command line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from textwrap import fill, indent
@@ -14,12 +16,29 @@ Network = Literal["student", "teacher"]
 def train(method: str | None = None, **options: Any) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
 
+    From Python, parts of your own may be objects (docs/own_parts.md): method a class derived from Method; backbone a
+    torch.nn.Module that maps (N, 3, H, W) to features (N, D), which starts with its own weights and stays as it is,
+    since a copy is trained; data a uint8 array or tensor (N, H, W), (N, H, W, 3) or (N, 3, H, W), or a map-style
+    Dataset of pictures or of (picture, label); views View objects, or dataclasses with count, scaled and make.
+
     Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
     """
     getting_ready()
     from semblance.commands import train as command
 
-    return command.train(TrainOptions.of({"method": method} | options))
+    with _parts({"method": method} | options) as given:
+        return command.train(TrainOptions.of(given))
+
+
+@contextmanager
+def _parts(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Within, objects among some arguments go by the names that they have here."""
+    from semblance.runs.own_parts import named_parts
+    from semblance.runtime.named import handed_over
+
+    options, objects = named_parts(given)
+    with handed_over(objects):
+        yield options
 
 
 def _signature() -> Signature:
@@ -79,11 +98,12 @@ def evaluate(
     getting_ready()
     from semblance.commands import evaluate as command
 
-    return command.evaluate(
-        run, network=network, data=data, data_root=data_root, download=download, unlabelled=unlabelled or None,
-        labels=labels, split=split, knn_k=knn_k, knn_temperature=knn_temperature, eval_samples=eval_samples,
-        devices=devices,
-    )  # fmt: skip
+    with _parts({"data": data}) as given:
+        return command.evaluate(
+            run, network=network, data_root=data_root, download=download, unlabelled=unlabelled or None,
+            labels=labels, split=split, knn_k=knn_k, knn_temperature=knn_temperature, eval_samples=eval_samples,
+            devices=devices, **given,
+        )  # fmt: skip
 
 
 def embed(
@@ -120,7 +140,8 @@ def embed(
     getting_ready()
     from semblance.commands import embed as command
 
-    return command.embed(
-        run, data=data, out=Path(out) if out else None, data_root=data_root, download=download, network=network,
-        unlabelled=unlabelled or None, labels=labels, split=split,
-    )  # fmt: skip
+    with _parts({"data": data}) as given:
+        return command.embed(
+            run, out=Path(out) if out else None, data_root=data_root, download=download, network=network,
+            unlabelled=unlabelled or None, labels=labels, split=split, **given,
+        )  # fmt: skip

@@ -18,6 +18,7 @@ from semblance.nets.video import video_backbone
 from semblance.runs.checkpoint import differing
 from semblance.runs.documents import brief, read_json
 from semblance.runs.folder import RunFolder
+from semblance.runtime import named
 from semblance.runtime.atomic_files import write_atomically
 from semblance.runtime.fsdp import full
 from semblance.runtime.ranks import world
@@ -71,9 +72,12 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     with safe_open(path, "pt") as file:
         held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dict
         try:
-            with torch.device("meta"):  # a name of some bytes may stand for a network of gigabytes
-                _check_shapes(path, KINDS[kind](about), held)
+            if not named.is_own(about[kind], named.BACKBONES):  # a name of some bytes may stand for gigabytes
+                with torch.device("meta"):
+                    _check_shapes(path, KINDS[kind](about), held)
             model = KINDS[kind](about)
+            if not hasattr(model, "num_features"):  # of somebody's own
+                model.num_features = int(about["features"])  # type: ignore[assignment]
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
