@@ -94,10 +94,7 @@ def named_data(data: str | Sequence[str]) -> Any:
     found = parts.load(data, parts.DATA)
     if not isinstance(found, type) and (hasattr(found, "__getitem__") or not callable(found)):
         return found
-    try:
-        return found()
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{shown(data)} fails, called without arguments: {type(error).__name__}: {error}.") from error
+    return parts.called(found, data, parts.DATA)
 
 
 def is_paths(given: Any) -> bool:

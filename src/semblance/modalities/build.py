@@ -36,9 +36,11 @@ def at_the_start(
     begun, since a run that it began with may have gone on, or away."""
     torch.manual_seed(config.seed)
     networks = modality.networks(config)
+    if named.is_own(config.backbone, named.BACKBONES) or named.is_handed_over(config.init or ""):
+        torch.manual_seed(config.seed)  # heads are the same, whether a module was copied or had to be made
     if config.from_run is None and folder is not None and folder.beginning.exists():
         _start_as_before(networks, folder)
-    elif config.init is not None and not named.is_handed_over(config.init):  # a module has its own weights
+    elif config.init is not None and not named.is_handed_over(config.init):  # else a module has its own
         source.notes += start_with(config.init, networks, [getattr(config, name) for name in NAMES[: len(networks)]])
     method = build(config, modality, networks)
     method.prepare(len(source.train))

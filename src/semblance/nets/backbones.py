@@ -49,13 +49,7 @@ def backbone(name: str) -> nn.Module:
 def _own(name: str) -> nn.Module:
     """A module of somebody's own, without dropout; one that was handed over is copied, and stays as it is."""
     given = named.load(name, named.BACKBONES)
-    try:
-        model = deepcopy(given) if isinstance(given, nn.Module) else given()
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"Backbone {shown(name)} fails, called without arguments ({type(error).__name__}: {error}): give a "
-            "function that needs none and returns the module."
-        ) from error
+    model = deepcopy(given) if isinstance(given, nn.Module) else named.called(given, name, named.BACKBONES)
     if not isinstance(model, nn.Module):
         raise UserError(f"Backbone {shown(name)} is a {type(model).__name__}: a torch.nn.Module is wanted.")
     if not any(p.requires_grad for p in model.parameters()):

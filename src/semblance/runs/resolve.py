@@ -105,6 +105,7 @@ def _with_the_start(given: dict[str, Any]) -> dict[str, Any]:
     name = given.get("backbone", "")
     if named.is_own(name, named.BACKBONES):
         given = given | {"backbone": named.canonical(name)}
+        named.load(given["backbone"], named.BACKBONES)  # a typo costs no reading
     elif not name.startswith("torchvision/") and "." in name:
         if "init" in given:
             raise UserError(f"--backbone {shown(name)} asks for its weights, and --init for others: leave one out.")

@@ -77,6 +77,21 @@ def load(text: str, group: str, known: Iterable[str] = ()) -> Any:
         ) from error
 
 
+def called(make: Any, text: str, group: str) -> Any:
+    """What a class or function of somebody's own returns; a UserError that names the line where it fails."""
+    try:
+        return make()
+    except UserError:
+        raise
+    except Exception as error:  # whatever is wrong with it
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        line = f" (line {where.lineno} of {shown(where.filename)})" if where.filename != __file__ else ""
+        raise UserError(
+            f"The {_KINDS[group]} {shown(text)} fails, called without arguments: {type(error).__name__}: {error}{line}. "
+            "Give a function that needs none."
+        ) from error
+
+
 def name_of(thing: Any) -> str | None:
     """FILE.py:NAME of a class or function that a file holds by that name; None where nothing names it: a lambda, what
     is made within a function, what was typed into a shell or a notebook."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def _item(dataset: Any, row: _Row) -> tuple[np.ndarray, int | float | str | None
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if (made := _pixels(picture)) is None:
         raise UserError(f"Item {row.index} of {type(dataset).__name__} is {_described(found)}: {_WANTED}.")
-    if isinstance(label, Tensor | np.ndarray | np.generic) and np.size(label) == 1:
+    if isinstance(label, Tensor | np.ndarray | np.generic) and prod(label.shape) == 1:
         label = label.item()
     if not (label is None or isinstance(label, int | float | str)):
         raise UserError(
@@ -171,8 +172,8 @@ def _described(found: Any) -> str:
         return f"a picture of mode {found.mode}"
     if isinstance(found, Tensor | np.ndarray):
         values = f", from {float(found.min()):.3g} to {float(found.max()):.3g}" if found.shape and len(found) else ""
-        kind = "tensor" if isinstance(found, Tensor) else "array"
-        return f"a {kind} of {str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}{values}"
+        kind = "a tensor" if isinstance(found, Tensor) else "an array"
+        return f"{kind} of {str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}{values}"
     keys = f" with {', '.join(map(str, list(found)[:4]))}" if isinstance(found, Mapping) else ""
     return f"a {type(found).__name__}{keys}"
 
