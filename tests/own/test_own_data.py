@@ -104,6 +104,13 @@ def test_a_set_that_memory_does_not_hold_is_the_same_set() -> None:
     assert held.fingerprint() == left.fingerprint()
 
 
+def test_where_processes_do_not_fork_a_set_that_cannot_be_pickled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = loaded(mine.Stripes(), memory_fraction=1e-12, split="none").train
+    monkeypatch.setattr("semblance.data.loader.START", "spawn")
+    with pytest.raises(UserError, match="cannot be handed to worker processes .*: --workers 0 reads them in this one"):
+        next(read_ahead(left, [(torch.arange(40), None)], workers=1))
+
+
 class Endless(IterableDataset):
     def __iter__(self) -> Any:
         return iter(())

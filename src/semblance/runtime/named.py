@@ -87,8 +87,8 @@ def called(make: Any, text: str, group: str) -> Any:
         where = traceback.extract_tb(error.__traceback__)[-1]
         line = f" (line {where.lineno} of {shown(where.filename)})" if where.filename != __file__ else ""
         raise UserError(
-            f"The {_KINDS[group]} {shown(text)} fails, called without arguments: {type(error).__name__}: {error}{line}. "
-            "Give a function that needs none."
+            f"The {_KINDS[group]} {shown(text)} fails, called without arguments: {type(error).__name__}: {error}{line}."
+            " Give a function that needs none."
         ) from error
 
 
