@@ -57,7 +57,7 @@ train.__doc__ = f"{cleandoc(str(train.__doc__))}\n\nParameters\n----------\n" + 
 
 
 def evaluate(
-    run: str, *, data: str | None = None, data_root: str | None = None, download: bool = False,
+    run: str, *, data: Any = None, data_root: str | None = None, download: bool = False,
     unlabelled: bool = False, labels: str | None = None, split: str | None = None,
     network: Network | None = None, knn_k: int | None = None, knn_temperature: float | None = None,
     eval_samples: int | None = None, devices: int = 1,
@@ -72,7 +72,7 @@ def evaluate(
         A run folder, or its backbone.safetensors.
     data
         Labelled pictures, or clips, as for train; for a run on clips, a folder of sounds classifies those, fold by
-        fold: named as ESC's are, or in a folder for each class. Default: those of the run.
+        fold: named as ESC's are, or in a folder for each class. Default: those of the run. From Python also an object.
     data_root
         Folder in which torchvision's sets are looked for. Default: that of the run.
     download
@@ -107,7 +107,7 @@ def evaluate(
 
 
 def embed(
-    run: str, *, data: str | None = None, out: str | None = None, data_root: str = "data", download: bool = False,
+    run: str, *, data: Any = None, out: str | None = None, data_root: str = "data", download: bool = False,
     unlabelled: bool = False, labels: str | None = None, split: str | None = None, network: Network | None = None,
 ) -> Any:  # fmt: skip
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
@@ -120,7 +120,7 @@ def embed(
     run
         A run folder, or its backbone.safetensors.
     data
-        Pictures, or for a run on clips clips, as for train. Default: the run's own.
+        Pictures, or for a run on clips clips, as for train, from Python also an object. Default: the run's own.
     out
         A .npz to write: features, or of clips video and audio; names; and for each thing that all samples are labelled
         by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as labels.

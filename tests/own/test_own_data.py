@@ -1,6 +1,7 @@
 """Arrays, Datasets, several paths and functions as pictures: the same whichever way they are given."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,10 @@ def test_labels_are_numbers_or_text_and_a_tenth_is_held_out_as_of_arrays(tmp_pat
 def test_names_are_those_of_the_dataset() -> None:
     named = Pictures(list(PICTURES))
     named.names = [f"cell {i:02}" for i in range(30)]  # type: ignore[attr-defined]
-    found = loaded(named, split="0.2")
-    assert found.test is not None and {str(item) for item in found.test.items} < set(named.names)
+    held = {str(item) for item in loaded(named, split="0.2").held_out.items}
+    other = Pictures(named.items[::-1])
+    other.names = named.names[::-1]  # type: ignore[attr-defined]
+    assert held < set(named.names) and held == {str(item) for item in loaded(other, split="0.2").held_out.items}
     named.names = ["one"] * 30
     with pytest.raises(UserError, match="Two rows of Pictures have the name one"):
         loaded(named)
@@ -111,6 +114,34 @@ def test_where_processes_do_not_fork_a_set_that_cannot_be_pickled_is_refused(mon
         next(read_ahead(left, [(torch.arange(40), None)], workers=1))
 
 
+class OneAtATime(Pictures):
+    """As of one open file."""
+
+    busy = False
+
+    def __getitem__(self, i: int) -> Any:
+        assert not self.busy
+        self.busy = True
+        time.sleep(0.002)
+        self.busy = False
+        return self.items[i]
+
+
+def test_a_dataset_is_read_one_item_at_a_time() -> None:
+    assert not loaded(OneAtATime(list(PICTURES)), workers=4).skipped
+
+
+def test_an_item_of_another_kind_is_no_unreadable_one_whenever_it_is_met() -> None:
+    pictures = [*np.repeat(PICTURES, 5, 0), "x"]  # of which every second is looked at
+    with pytest.raises(UserError, match="Item 150 of Pictures is a str"):
+        loaded(Pictures([*pictures[:150], "x", pictures[0]]))
+    left = loaded(Pictures([*pictures[:149], "x"]), memory_fraction=1e-12, unlabelled=True).train
+    with pytest.raises(UserError, match="Item 149 of Pictures is a str"):
+        left.read([149])
+    with pytest.raises(UserError, match="Item 149 of Pictures is a str"):
+        next(read_ahead(left, [(torch.tensor([149]), None)], workers=1))
+
+
 class Endless(IterableDataset):
     def __iter__(self) -> Any:
         return iter(())
@@ -124,8 +155,8 @@ class Shaken(Pictures):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (Endless(), "can only be iterated over.*map-style"),
-        ((picture for picture in PICTURES), "generator can only be iterated over"),
+        (Endless(), "Endless is no map-style Dataset"),
+        ((picture for picture in PICTURES), "generator is no map-style Dataset.* list.dataset. is one"),
         (DataLoader(Pictures(list(PICTURES))), "of a DataLoader, its .dataset"),
         (Pictures([]), "is empty"),
         (Shaken(list(PICTURES)), "Item 0 of Shaken is another picture each time"),
@@ -137,7 +168,7 @@ class Shaken(Pictures):
         (Pictures([(PICTURES[0], PICTURES[1])]), "The label of item 0 of Pictures is an array of uint8"),
         (Pictures([(PICTURES[0], {"box": 1})]), "The label of item 0 of Pictures is a dict with box"),
         (lambda: 1 / 0, "fails, called without arguments: ZeroDivisionError: division by zero .line"),
-        (3, "int can only be iterated over"),
+        (3, "int is no map-style"),
     ],
 )
 def test_what_is_no_set_of_pictures_is_told(given: Any, said: str) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 import semblance as sb
 from semblance.errors import UserError
+from semblance.evaluation.batch_norms import never_trained
 from semblance.runs import checkpoint
 
 FILE = mine.__file__
@@ -234,3 +235,10 @@ def test_a_script_that_trains_as_it_is_imported_is_refused(tmp_path: Path) -> No
     (tmp_path / "script.py").write_text(text)
     with pytest.raises(UserError, match='put that call under if __name__ == "__main__":'):
         sb.train(f"{tmp_path}/script.py:Mine", data="digits")
+
+
+def test_batch_norms_tell_a_new_module_from_a_trained_one() -> None:
+    module = mine.Net()
+    assert never_trained(module)
+    module(torch.randn(4, 3, 16, 16))
+    assert not never_trained(module) and not never_trained(nn.Linear(2, 2))

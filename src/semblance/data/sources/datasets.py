@@ -52,9 +52,9 @@ def load_dataset(name: str, dataset: Any, image_size: int, limits: Limits, optio
     """
     if isinstance(dataset, IterableDataset) or not all(hasattr(dataset, m) for m in ("__len__", "__getitem__")):
         raise UserError(
-            f"{name} can only be iterated over, and training visits samples in an order of its own: give a map-style "
-            "Dataset, with __len__ and __getitem__, such as list(dataset) where that fits in memory; of a DataLoader, "
-            "its .dataset."
+            f"{name} is no map-style Dataset, with __len__ and __getitem__: training visits samples in an order of its "
+            "own. Of what can only be iterated over, list(dataset) is one, where it fits in memory; of a DataLoader, its "
+            ".dataset."
         )
     rows, notes = _rows(dataset)
     sizes = _sizes(name, dataset, rows)
