@@ -53,8 +53,8 @@ def load_dataset(name: str, dataset: Any, image_size: int, limits: Limits, optio
     if isinstance(dataset, IterableDataset) or not all(hasattr(dataset, m) for m in ("__len__", "__getitem__")):
         raise UserError(
             f"{name} is no map-style Dataset, with __len__ and __getitem__: training visits samples in an order of its "
-            "own. Of what can only be iterated over, list(dataset) is one, where it fits in memory; of a DataLoader, its "
-            ".dataset."
+            "own. Of what can only be iterated over, list(dataset) is one, where it fits in memory; of a DataLoader, "
+            "its .dataset."
         )
     rows, notes = _rows(dataset)
     sizes = _sizes(name, dataset, rows)
