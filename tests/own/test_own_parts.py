@@ -19,6 +19,7 @@ import semblance as sb
 from semblance.errors import UserError
 from semblance.evaluation.batch_norms import never_trained
 from semblance.runs import checkpoint
+from semblance.runs.own_parts import named_parts
 
 FILE = mine.__file__
 FEW: dict[str, Any] = {"batch_size": 8, "max_steps": 3, "workers": 0, "precision": "32", "image_size": 16}
@@ -88,6 +89,10 @@ def test_by_name_all_of_it_is_opened_anywhere(tmp_path: Path) -> None:
         assert set(file["label_class"]) == {"across", "down"}
     table = json.loads((run / "summary.json").read_text())["table"]
     assert json.loads(json.dumps(sb.evaluate(str(run)))) == table
+    alone = elsewhere / "backbone.safetensors"
+    alone.write_bytes((run / "backbone.safetensors").read_bytes())
+    with pytest.raises(UserError, match="is not executed without a config.yaml beside it that does"):
+        sb.load_backbone(alone)
     script = f"import semblance as sb; b = sb.load_backbone({str(run)!r}); print(type(b).__name__, b.num_features)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "Net 12\n"
 
@@ -235,6 +240,13 @@ def test_a_script_that_trains_as_it_is_imported_is_refused(tmp_path: Path) -> No
     (tmp_path / "script.py").write_text(text)
     with pytest.raises(UserError, match='put that call under if __name__ == "__main__":'):
         sb.train(f"{tmp_path}/script.py:Mine", data="digits")
+
+
+def test_a_module_of_other_layers_than_its_class_makes_has_no_name() -> None:
+    module = mine.Net()
+    assert named_parts({"backbone": module})[0]["backbone"] == f"{FILE}:Net"
+    module.layers[2] = nn.GELU()  # without tensors
+    assert named_parts({"backbone": module})[0]["backbone"] == "given from Python: Net"
 
 
 def test_batch_norms_tell_a_new_module_from_a_trained_one() -> None:

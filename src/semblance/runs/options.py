@@ -42,7 +42,7 @@ def _name(given: Any) -> Any:
 Name = Annotated[str, BeforeValidator(_name)]
 DataName = Annotated[  # one, or several, of which a list of one is the one
     Name | Annotated[list[Name], Field(min_length=2)],
-    BeforeValidator(lambda given: _several(given) if isinstance(given, list | tuple) else given),
+    BeforeValidator(lambda given: given[0] if isinstance(given, list | tuple) and len(given) == 1 else given),
 ]
 AboveZero = Annotated[float, Field(gt=0, le=1e12)]
 SplitWords = Annotated[str, BeforeValidator(lambda given: _split(given))]
@@ -338,10 +338,6 @@ def misnamed(name: str) -> str:
     close = get_close_matches(name, TrainOptions.model_fields, n=1, cutoff=0.6)
     hint = f" Did you mean {flag(close[0])}?" if close else " See semblance train --help."
     return f"There is no {flag(name)}.{hint}"
-
-
-def _several(given: list[Any] | tuple[Any, ...]) -> Any:
-    return given[0] if len(given) == 1 else list(given)
 
 
 def _split(given: Any) -> str:

@@ -38,7 +38,7 @@ def _method(cls: Any) -> str:
 
 
 def _backbone(given: Any) -> str:
-    """Of a module, what makes one whose tensors have the same names and shapes, where there is that."""
+    """Of a module, what makes one that writes itself alike and has tensors of the same names and shapes, if any."""
     if not isinstance(given, nn.Module):
         return _function("backbone", given)
     cls = type(given)
@@ -50,14 +50,14 @@ def _backbone(given: Any) -> str:
 
 
 def _remade(given: nn.Module, make: Callable[[], nn.Module]) -> bool:
-    """Whether a class or function makes a module with the same tensors; without memory, and leaving no trace."""
+    """Whether a class or function makes a module of the same layers and tensors; without memory, leaving no trace."""
     try:
         with torch.random.fork_rng(), torch.device("meta"):
             made = make()
     except Exception:  # it wants arguments, or is for other machines
         return False
     shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (made, given)]
-    return shapes[0] == shapes[1]
+    return shapes[0] == shapes[1] and repr(made) == repr(given)
 
 
 def _data(given: Any) -> str:

@@ -69,6 +69,11 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     kind = next((kind for kind in KINDS if kind in about), None)
     if kind is None:
         raise UserError(f"{shown(path)} was not written by semblance train: it does not name its backbone.")
+    if named.is_in_file(str(about[kind])) and RunFolder(path.parent).named(kind) != about[kind]:
+        raise UserError(
+            f"{shown(path)} names {shown(about[kind])}, which is not executed without a config.yaml beside it that "
+            "does: give the folder of its run."
+        )
     with safe_open(path, "pt") as file:
         held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dict
         try:
