@@ -13,10 +13,10 @@ _HOMES = {
 
 
 def methods() -> list[str]:
-    """Names of the methods that train() takes."""
-    from semblance.systems import names
+    """Names of the methods that train() takes, those of other packages last."""
+    from semblance.systems import brought, names
 
-    return names()
+    return [*names(), *brought()]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,12 @@
 """Written by tests/commands/test_signature.py: what can be called, for editors and type checkers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
@@ -15,10 +19,10 @@ __version__: str
 __all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
 
 def methods() -> list[str]:
-    """Names of the methods that train() takes."""
+    """Names of the methods that train() takes, those of other packages last."""
 
 def train(
-    method: str | PathLike[str] = "simclr",
+    method: str | PathLike[str] | type[Method] = "simclr",
     *,
     recipe: str | None = None,
     hyper: Mapping[str, float | str] | None = None,
@@ -26,7 +30,7 @@ def train(
     from_run: str | PathLike[str] | None = None,
     init: str | PathLike[str] | None = None,
     seed: int = 0,
-    data: str | PathLike[str] | None = None,
+    data: str | PathLike[str] | None | Sequence[str | PathLike[str]] | np.ndarray | Tensor | Dataset[Any] | Callable[[], Any] = None,
     data_root: str | PathLike[str] = "data",
     download: bool = False,
     unlabelled: bool = False,
@@ -35,7 +39,7 @@ def train(
     load_size: int | None = None,
     crop_from: Literal["original", "canvas"] | None = None,
     grey_levels: int | None = None,
-    backbone: str | None = None,
+    backbone: str | None | nn.Module | Callable[[], nn.Module] = None,
     audio_backbone: str | None = None,
     image_size: int | None = None,
     views: tuple[Any, ...] | None = None,
@@ -80,6 +84,11 @@ def train(
 ) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
 
+    From Python, parts of your own may be objects (docs/own_parts.md): method a class derived from Method; backbone a
+    torch.nn.Module that maps (N, 3, H, W) to features (N, D), which starts with its own weights and stays as it is,
+    since a copy is trained; data a uint8 array or tensor (N, H, W), (N, H, W, 3) or (N, 3, H, W), or a map-style
+    Dataset of pictures or of (picture, label); views View objects, or dataclasses with count, scaled and make.
+
     Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
 
     Parameters
@@ -107,7 +116,9 @@ def train(
         A folder of images, a tar of one, a .npy or .npz of pictures, or a name: shapes, digits (both need no
         download), cifar10, cifar100, mnist, fashion-mnist, kmnist, usps, svhn, stl10. For avid and avid-cma: a
         folder or tar of videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which
-        is drawn here. Labels, where there are any, serve evaluation only. Default: shapes, or bounce.
+        is drawn here. Given several times: folders, tars and picture files, joined. Or FILE.py:NAME: a function
+        that returns any of these, an array or a Dataset. Labels, where there are any, serve evaluation only.
+        Default: shapes, or bounce.
     data_root
         Folder in which torchvision's sets are looked for.
     download
@@ -132,7 +143,8 @@ def train(
         uint8, as 4095 for 12 bits. Default: of 1, 255, 1023, 4095, 16383, 65535 the first that holds the values of
         200 files.
     backbone
-        Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's.
+        Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Or FILE.py:NAME: a class
+        or function without arguments, whose module maps (N, 3, H, W) to features (N, D). Default: the recipe's.
     audio_backbone
         For avid and avid-cma: conv2d-10, or any timm model over spectrograms. Their backbone sees frames:
         r2plus1d-10, -18, -34, or any timm model over each. Suffixes: -small, -w16 (width); -t4 keeps four parts of

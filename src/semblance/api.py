@@ -1,5 +1,7 @@
 """The public functions; their keyword arguments are the flags of the command line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from textwrap import fill, indent
@@ -14,12 +16,29 @@ Network = Literal["student", "teacher"]
 def train(method: str | None = None, **options: Any) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
 
+    From Python, parts of your own may be objects (docs/own_parts.md): method a class derived from Method; backbone a
+    torch.nn.Module that maps (N, 3, H, W) to features (N, D), which starts with its own weights and stays as it is,
+    since a copy is trained; data a uint8 array or tensor (N, H, W), (N, H, W, 3) or (N, 3, H, W), or a map-style
+    Dataset of pictures or of (picture, label); views View objects, or dataclasses with count, scaled and make.
+
     Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
     """
     getting_ready()
     from semblance.commands import train as command
 
-    return command.train(TrainOptions.of({"method": method} | options))
+    with _parts({"method": method} | options) as given:
+        return command.train(TrainOptions.of(given))
+
+
+@contextmanager
+def _parts(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Within, objects among some arguments go by the names that they have here."""
+    from semblance.runs.own_parts import named_parts
+    from semblance.runtime.named import handed_over
+
+    options, objects = named_parts(given)
+    with handed_over(objects):
+        yield options
 
 
 def _signature() -> Signature:
@@ -38,7 +57,7 @@ train.__doc__ = f"{cleandoc(str(train.__doc__))}\n\nParameters\n----------\n" + 
 
 
 def evaluate(
-    run: str, *, data: str | None = None, data_root: str | None = None, download: bool = False,
+    run: str, *, data: Any = None, data_root: str | None = None, download: bool = False,
     unlabelled: bool = False, labels: str | None = None, split: str | None = None,
     network: Network | None = None, knn_k: int | None = None, knn_temperature: float | None = None,
     eval_samples: int | None = None, devices: int = 1,
@@ -53,7 +72,7 @@ def evaluate(
         A run folder, or its backbone.safetensors.
     data
         Labelled pictures, or clips, as for train; for a run on clips, a folder of sounds classifies those, fold by
-        fold: named as ESC's are, or in a folder for each class. Default: those of the run.
+        fold: named as ESC's are, or in a folder for each class. Default: those of the run. From Python also an object.
     data_root
         Folder in which torchvision's sets are looked for. Default: that of the run.
     download
@@ -79,15 +98,16 @@ def evaluate(
     getting_ready()
     from semblance.commands import evaluate as command
 
-    return command.evaluate(
-        run, network=network, data=data, data_root=data_root, download=download, unlabelled=unlabelled or None,
-        labels=labels, split=split, knn_k=knn_k, knn_temperature=knn_temperature, eval_samples=eval_samples,
-        devices=devices,
-    )  # fmt: skip
+    with _parts({"data": data}) as given:
+        return command.evaluate(
+            run, network=network, data_root=data_root, download=download, unlabelled=unlabelled or None,
+            labels=labels, split=split, knn_k=knn_k, knn_temperature=knn_temperature, eval_samples=eval_samples,
+            devices=devices, **given,
+        )  # fmt: skip
 
 
 def embed(
-    run: str, *, data: str | None = None, out: str | None = None, data_root: str = "data", download: bool = False,
+    run: str, *, data: Any = None, out: str | None = None, data_root: str = "data", download: bool = False,
     unlabelled: bool = False, labels: str | None = None, split: str | None = None, network: Network | None = None,
 ) -> Any:  # fmt: skip
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
@@ -100,7 +120,7 @@ def embed(
     run
         A run folder, or its backbone.safetensors.
     data
-        Pictures, or for a run on clips clips, as for train. Default: the run's own.
+        Pictures, or for a run on clips clips, as for train, from Python also an object. Default: the run's own.
     out
         A .npz to write: features, or of clips video and audio; names; and for each thing that all samples are labelled
         by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as labels.
@@ -120,7 +140,8 @@ def embed(
     getting_ready()
     from semblance.commands import embed as command
 
-    return command.embed(
-        run, data=data, out=Path(out) if out else None, data_root=data_root, download=download, network=network,
-        unlabelled=unlabelled or None, labels=labels, split=split,
-    )  # fmt: skip
+    with _parts({"data": data}) as given:
+        return command.embed(
+            run, out=Path(out) if out else None, data_root=data_root, download=download, network=network,
+            unlabelled=unlabelled or None, labels=labels, split=split, **given,
+        )  # fmt: skip

@@ -55,6 +55,8 @@ def _flag(argument: Argument) -> Argument:
     if name == "resume":
         annotation = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=(), **told)]
         return argument.replace(annotation=annotation, default=None)
+    if name == "data":  # several times for several
+        return argument.replace(annotation=Annotated[list[str] | None, Parameter(negative=(), **told)])
     if name == "from_run":
         told["name"] = ("--from", "--from-run")
     if name in ("without", "dry_run", "unlabelled"):
@@ -201,13 +203,13 @@ def list_methods(
         Print JSON, for programs.
     """
     from semblance.commands import methods as command
-    from semblance.systems import canonical, family, names
-    from semblance.systems.describe import about, about_family
+    from semblance.systems import canonical, family
+    from semblance.systems.describe import about, about_all, about_family
 
     told: Any
     show: Callable[[Any], None]
     if name is None:
-        told, show = [about(n) for n in names()], command.list_all
+        told, show = about_all(), command.list_all
     elif (found := family(name)) is not None:
         told, show = about_family(found), command.explain_family
     else:

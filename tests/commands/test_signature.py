@@ -11,14 +11,18 @@ from textwrap import indent
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import semblance as sb
-from semblance.runs.options import GROUPED, Name, TrainOptions
+from semblance.runs.options import GROUPED, DataName, Name, TrainOptions
 
 STUB = Path(sb.__file__).parent / "__init__.pyi"
+OBJECTS = {  # that may stand in the place of names, from Python
+    "method": "type[Method]", "backbone": "nn.Module | Callable[[], nn.Module]",
+    "data": "Sequence[str | PathLike[str]] | np.ndarray | Tensor | Dataset[Any] | Callable[[], Any]",
+}  # fmt: skip
 
 
 def plain(kind: Any) -> str:
     """A type as it is written, without the ranges of its values."""
-    if kind == Name:
+    if kind in (Name, DataName):
         return "str | PathLike[str]"
     if get_origin(kind) is Annotated:
         return plain(get_args(kind)[0])
@@ -36,18 +40,24 @@ def stub() -> str:
     kinds = get_type_hints(TrainOptions, include_extras=True)
     defaults = {name: json.dumps(TrainOptions.model_fields[name].default) for name in GROUPED}
     words = {"null": "None", "false": "False", "true": "True"}
-    arguments = [f"    {name}: {plain(kinds[name])} = {words.get(given, given)}," for name, given in defaults.items()]
+    arguments = [
+        f"    {name}: {' | '.join(filter(None, (plain(kinds[name]), OBJECTS.get(name))))} = {words.get(given, given)},"
+        for name, given in defaults.items()
+    ]
     arguments.insert(1, "    *,")
     return "\n".join([
         '"""Written by tests/commands/test_signature.py: what can be called, for editors and type checkers."""', "",
-        "from collections.abc import Mapping", "from os import PathLike", "from typing import Any, Literal", "",
+        "from collections.abc import Callable, Mapping, Sequence", "from os import PathLike",
+        "from typing import Any, Literal", "", "import numpy as np", "from torch import Tensor, nn",
+        "from torch.utils.data import Dataset", "",
         "from semblance.api import embed as embed", "from semblance.api import evaluate as evaluate",
         "from semblance.engine.training_step import step as step",
         "from semblance.errors import UserError as UserError",
         "from semblance.runs.weights import load_backbone as load_backbone",
         "from semblance.systems import Method as Method", "",
         "__version__: str", f"__all__ = {json.dumps(sb.__all__)}", "",
-        "def methods() -> list[str]:", '    """Names of the methods that train() takes."""', "",
+        "def methods() -> list[str]:",
+        '    """Names of the methods that train() takes, those of other packages last."""', "",
         "def train(", *arguments, ") -> dict[str, Any]:", indent(f'"""{sb.train.__doc__}\n"""', "    "), "",
     ])  # fmt: skip
 

@@ -78,5 +78,7 @@ def test_a_class_that_is_not_there_is_told(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=told):
             sb.train(tmp_path / "mine.py:Mine")
     (tmp_path / "mine.py").write_text("class Mine: pass")
-    with pytest.raises(UserError, match="Unknown method of .*mine.py 'Mine'. Known: none"):
+    with pytest.raises(UserError, match="mine.py:Mine is no method: give a class derived from semblance.Method"):
         sb.train(f"{tmp_path}/mine.py:Mine")
+    with pytest.raises(UserError, match="Unknown method of .*mine.py 'Main'. Did you mean 'Mine'"):
+        sb.train(f"{tmp_path}/mine.py:Main")

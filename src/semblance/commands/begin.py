@@ -12,7 +12,7 @@ from semblance.errors import UserError
 from semblance.modalities.modality import Modality
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runtime import ranks
+from semblance.runtime import named, ranks
 from semblance.runtime.lock import locked
 from semblance.shown import shown
 
@@ -25,7 +25,7 @@ def load(modality: Modality, config: TrainConfig) -> Source[Any]:
     A UserError where ranks see different ones: they would train on silently, each on its own.
     """
     if ranks.world()[0] == 0:
-        say(f"Reading {shown(config.data)} ...")
+        say(f"Reading {shown(config.data_in_words)} ...")
     first = ranks.first_here()
     if not first:
         ranks.any_rank(False)
@@ -67,7 +67,7 @@ def lock(folder: RunFolder, held: ExitStack) -> None:
 
 def new_folder(out: str | None, config: TrainConfig, held: ExitStack) -> RunFolder:
     """The locked folder of a new run, the same on all ranks."""
-    made = _on_leader(lambda: RunFolder.new(out, f"{config.method.rpartition(':')[2]}-{_slug(config.data)}"))
+    made = _on_leader(lambda: RunFolder.new(out, f"{named.short(config.method)}-{_slug(config.data)}"))
     lock(made, held)
     _on_leader(lambda: RunFolder.check_free(made.path))  # by a run that was started at the same moment
     return made
@@ -86,6 +86,9 @@ def _on_leader(work: Callable[[], T]) -> T:
     return made
 
 
-def _slug(data: str) -> str:
+def _slug(given: str | list[str]) -> str:
     """A short file name for a data source."""
+    data = given if isinstance(given, str) else given[0]
+    if named.is_own(data, named.DATA):
+        data = named.short(data)
     return "".join(c if c.isalnum() else "-" for c in Path(data).name.split(".")[0])[:40] or "data"

@@ -81,7 +81,7 @@ def _described(
     cls, key, test = type(method), modality.key, source.test
     return {
         "method": config.method, "title": cls.title, "family": cls.family, "paper": cls.paper,
-        "data": shown(config.data), "network": method.network, "without": config.without,
+        "data": shown(config.data_in_words), "network": method.network, "without": config.without,
         "backbone": " and ".join(filter(None, (config.backbone, config.audio_backbone))),
         f"train_{key}": len(source.train.readable), f"test_{key}": len(test.readable) if test else 0,
         "measured": {"train": len(measured.train.readable), "test": len(measured.held_out.readable) if test else 0},

@@ -137,15 +137,16 @@ def _new_folder(out: str | None) -> Path:
 
 def _source(config: TrainConfig, sources: dict[str, Source[Any]]) -> Source[Any]:
     """The samples of a lesson, few of those to train on; read once for all runs on them."""
-    if config.data not in sources:
-        with status(f"Drawing the {modalities.of(config.method).samples} of {config.data}"):
+    data = config.data_in_words
+    if data not in sources:
+        with status(f"Drawing the {modalities.of(config.method).samples} of {data}"):
             whole = modalities.of(config.method).load(config)
         train, held_out = whole.train, whole.held_out
-        sources[config.data] = Source(
+        sources[data] = Source(
             train.subset(torch.arange(min(TRAINED, len(train)))),
             held_out.subset(torch.arange(min(HELD_OUT, len(held_out)))),
         )
-    return sources[config.data]
+    return sources[data]
 
 
 def _train(config: TrainConfig, sources: dict[str, Source[Any]], pace: "_Pace") -> Recorded:

@@ -10,7 +10,7 @@ from semblance.commands.printing import status
 from semblance.data import Source
 from semblance.data.samples import Samples
 from semblance.errors import UserError
-from semblance.evaluation.batch_norms import batch_norms_of_the_data
+from semblance.evaluation.batch_norms import batch_norms_of_the_data, never_trained
 from semblance.evaluation.label_free.numbers import numbers, points
 from semblance.modalities.looked_at import OF_MANY_VIEWS, VIEWS, drawn, looked_at
 from semblance.modalities.modality import Modality, Parts
@@ -35,11 +35,12 @@ def first_row(
 
     source: all samples. keep: the checkpoint that they are to be kept as.
     """
-    untrained = config.from_run is None and config.init is None
+    untrained = not config.began_with_weights
     name = modality.encoders[1] if untrained else f"{modality.encoders[1].removeprefix('untrained ')} it began with"
     measured = source.sampled(config.eval_samples)
     with status(f"Measuring the {name}", leader):
-        with batch_norms_of_the_data(method, measured.train, config) if untrained else nullcontext():
+        adapted = untrained or never_trained(method.backbone)
+        with batch_norms_of_the_data(method, measured.train, config) if adapted else nullcontext():
             parts = modality.embed(method, measured, config) if measurable(source, modality) else None
             seen = views_of(method, source, config, modality)
             if keep is not None and leader:

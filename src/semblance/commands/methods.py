@@ -10,12 +10,14 @@ from semblance.runtime.terminal import console
 
 
 def list_all(methods: list[dict[str, Any]]) -> None:
-    """One row per method, family after family."""
+    """One row per method, family after family, then those of other packages, and what is wrong with any."""
     terminal = console()
+    broken = [m for m in methods if "problem" in m]
+    methods = [m for m in methods if "problem" not in m]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     rows = [
         (m["method"], ", ".join(m["guards"]), m["views"], ", ".join(m["state"]).replace(".rows", ""), _cost(m),
-         m["paper"].split(", arXiv")[0])
+         _source(m))
         for m in methods
     ]  # fmt: skip
     headings = ("method", "what stops the collapse", "views as published", "state", "cost", "paper")
@@ -27,8 +29,9 @@ def list_all(methods: list[dict[str, Any]]) -> None:
         table.add_column(heading, width=width + int(share * wanted))
     family = None
     for m, row in zip(methods, rows, strict=True):
-        if m["family"] != family:
-            family = m["family"]
+        heading = m["family"] if m["package"] == "semblance" else f"of other packages: {m['family']}"
+        if heading != family:
+            family = heading
             table.add_section()
             table.add_row(Text(family, "bold"))
         table.add_row(*row)
@@ -38,6 +41,8 @@ def list_all(methods: list[dict[str, Any]]) -> None:
         "work at the start of an epoch (benchmarks/costs.py)",
         soft_wrap=True,
     )
+    for m in broken:
+        terminal.print(f"{m['method']} of {m['package']}: {m['problem']}", soft_wrap=True)
 
 
 def explain_family(family: dict[str, Any]) -> None:
@@ -65,9 +70,9 @@ def explain_family(family: dict[str, Any]) -> None:
 def explain(m: dict[str, Any]) -> None:
     """A page on one method."""
     terminal = console()
-    terminal.print(f"{m['title']} ({m['family']}), {m['paper']}\n")
+    terminal.print(f"{m['title']} ({m['family']}){', ' if _source(m) else ''}{_source(m)}\n")
     terminal.print(m["picture"])
-    terminal.print(f"\nloss: {m['equation']}", soft_wrap=True)
+    terminal.print(f"\nloss: {m['equation'] or 'not told'}", soft_wrap=True)
     for recipe, told in m["recipes"].items():
         for point, level in told["levels_of_the_loss"].items():
             value = "" if level is None else f"{level:.4g}"
@@ -92,6 +97,12 @@ def explain(m: dict[str, Any]) -> None:
     for key in [key for key in m["recipes"][names[0]] if key != "levels_of_the_loss"]:
         table.add_row(key.replace("_", " "), *(_cell(m["recipes"][name][key]) for name in names))
     terminal.print(table)
+
+
+def _source(m: dict[str, Any]) -> str:
+    """The paper, and the package of another's."""
+    package = "" if m["package"] == "semblance" else f"package {m['package']}"
+    return ", ".join(filter(None, (m["paper"].split(", arXiv")[0], package)))
 
 
 def _cost(m: dict[str, Any]) -> str:

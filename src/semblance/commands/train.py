@@ -73,7 +73,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
         with _resumable(folder, launch):
             if leader:
                 if old is None:
-                    if config.from_run is not None or config.init is not None:
+                    if config.began_with_weights:
                         checkpoint.save(folder.beginning, {"method": beginning(method, config)})
                     config.save(folder.config)
                 announce(config, source, modality, device)
@@ -161,8 +161,9 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
     layout = "channels last" if config.channels_last else "channels first"
     networks = f"{config.backbone} and {config.audio_backbone}" if config.audio_backbone else config.backbone
     say(
-        f"{systems.get(config.method).title} on {len(source.train):,} {modality.samples} of {shown(config.data)}, "
-        f"{networks} at {config.image_size} px, {config.epochs} epochs of batches of {config.batch_size}, "
+        f"{systems.get(config.method).title} on {len(source.train):,} {modality.samples} of "
+        f"{shown(config.data_in_words)}, {networks} at {config.image_size} px, {config.epochs} epochs of batches of "
+        f"{config.batch_size}, "
         f"{config.precision} {layout}{', compiled' if config.compile else ''}, {where}"
     )
     guards = systems.get(config.method).guards

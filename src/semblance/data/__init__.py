@@ -1,8 +1,13 @@
 """Data: whatever pictures or clips a person names, as samples to train on and, with labels, to evaluate on."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from semblance.data.clips.clips import Clips
 from semblance.data.pictures.images import Images
@@ -10,16 +15,17 @@ from semblance.data.samples import Source
 from semblance.data.sources.files import Files, is_picture
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError, unknown
+from semblance.runtime import named as parts
 from semblance.runtime.memory import Limits
 from semblance.shown import shortened, shown
 from semblance.views.clip import ClipView
 from semblance.views.sound import SoundView
 
-__all__ = ["Clips", "Images", "Source", "find_files", "load", "load_clips"]
+__all__ = ["Clips", "Images", "Source", "find_files", "load", "load_clips", "named_data"]
 
 
 def load(
-    data: str,
+    data: str | Sequence[str],
     *,
     image_size: int,
     data_root: str | Path = "data",
@@ -34,7 +40,9 @@ def load(
 ) -> Source[Images]:
     """Pictures named by `data`: a path, or one of the names in sources/named.py's NAMES. A path that exists wins.
 
-    Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of pictures.
+    Paths: a folder of images, flat or nested; a tar of one, compressed or not; a .npy or .npz of pictures. Several: of
+    folders, tars and picture files, joined (sources/joined.py). A name of a part of somebody's own: an array or tensor
+    of pictures, a map-style Dataset (sources/datasets.py), paths, or a function without arguments that returns any.
     `semblance.data.splits` says how they are split and labelled, and the last of the notes what came of it; labels
     serve evaluation only.
 
@@ -49,10 +57,21 @@ def load(
         not uint8; found by the values themselves where None.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data.sources import arrays, files, named
+    from semblance.data.sources import arrays, datasets, files, joined, named
 
     options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
+    given = named_data(data)
+    if isinstance(given, Tensor):
+        given = given.detach().cpu().numpy()
+    if isinstance(given, np.ndarray):
+        return arrays.from_arrays("array", (given, None), None, image_size, limits, options, grey_levels=grey_levels)
+    if is_paths(given):
+        find = partial(find_files, wanted=is_picture, memory_fraction=memory_fraction)
+        return files.load_files(joined.join(given, find, is_picture), image_size, limits, options, grey_levels)
+    if not isinstance(given, str | os.PathLike):
+        return datasets.load_dataset(type(given).__name__, given, image_size, limits, options)
+    data = os.fspath(given)
     if (found := find_files(path := Path(os.path.expanduser(data)), is_picture, memory_fraction)) is not None:
         return files.load_files(found, image_size, limits, options, grey_levels)
     if (load_arrays := _of_arrays(path, {".npy": arrays.load_npy, ".npz": arrays.load_npz})) is not None:
@@ -62,13 +81,30 @@ def load(
         return named.load_named(data.lower(), image_size, root, download, seed, limits, options)
     hint = " bounce is a set of clips, for avid and avid-cma." if data == "bounce" else ""
     raise UserError(
-        f"{unknown('data set', data, named.NAMES)} Nor is there a file or folder {shortened(path.absolute())}.{hint}"
+        f"{unknown('data set', data, [*named.NAMES, *parts.brought(parts.DATA)])} Nor is there a file or folder "
+        f"{shortened(path.absolute())}.{hint}"
     )
 
 
+def named_data(data: str | Sequence[str]) -> Any:
+    """What data names: itself, of paths and built-in names; else what was handed over, or is in a file or brought by
+    another package, called where it is a function."""
+    if not isinstance(data, str) or os.path.exists(os.path.expanduser(data)) or not parts.is_own(data, parts.DATA):
+        return data
+    found = parts.load(data, parts.DATA)
+    if not isinstance(found, type) and (hasattr(found, "__getitem__") or not callable(found)):
+        return found
+    return parts.called(found, data, parts.DATA)
+
+
+def is_paths(given: Any) -> bool:
+    """Whether something is several paths."""
+    return isinstance(given, list | tuple) and bool(given) and all(isinstance(p, str | os.PathLike) for p in given)
+
+
 def load_clips(
-    data: str, video: ClipView, sound: SoundView, *, workers: int | None = None, memory_fraction: float = 0.25,
-    unlabelled: bool = False, labels: str | None = None, split: str | None = None,
+    data: str | Sequence[str], video: ClipView, sound: SoundView, *, workers: int | None = None,
+    memory_fraction: float = 0.25, unlabelled: bool = False, labels: str | None = None, split: str | None = None,
 ) -> Source[Clips]:  # fmt: skip
     """Clips named by `data`: a path, or "bounce", which is drawn here. A path that exists wins.
 
@@ -84,6 +120,9 @@ def load_clips(
 
     options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
+    if not isinstance(given := named_data(data), str | os.PathLike):
+        raise UserError("Clips are one folder, tar or .npz: several, arrays and Datasets are for methods on pictures.")
+    data = os.fspath(given)
     found = find_files(path := Path(os.path.expanduser(data)), clip_files.is_media, memory_fraction)
     if found is None and (load_arrays := _of_arrays(path, {".npz": clip_arrays.load_clip_npz})) is not None:
         return load_arrays(path, video, sound, limits, options)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from pickle import PicklingError
 from typing import TypeVar
 
 import torch
@@ -26,6 +27,7 @@ T = TypeVar("T")
 Raw = tuple[Tensor, ...]
 Request = tuple[Tensor, int | None]  # indices, and the key for random choices in reading
 PART = 500  # samples embedded at once, over all ranks
+START = "fork" if sys.platform == "linux" else None  # of workers: they have all that this process has
 PIECE = 64  # pictures that a worker decodes at once: memory may not hold several whole batches
 
 
@@ -93,11 +95,16 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
         prefetch_factor=4,
         collate_fn=_as_it_is,
         worker_init_fn=partial(_begin, budget),
+        multiprocessing_context=START,
     )
     read: list[Raw] = []
     gc.freeze()  # a worker that freed garbage of this process would wait for threads that it lacks, such as FFmpeg's
     try:
         ahead = iter(loader)
+    except (AttributeError, PicklingError, TypeError) as error:  # where processes do not fork
+        raise UserError(
+            f"The samples cannot be handed to worker processes ({error}): --workers 0 reads them in this one."
+        ) from error
     finally:
         gc.unfreeze()
     try:

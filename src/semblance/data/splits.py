@@ -156,17 +156,20 @@ def hold_out(names: Mapping[str, str], groups: Mapping[str, str] | None = None, 
     return set() if len(held) == len(names) else held
 
 
-def hold_out_rows(count: int, label: Attribute | None, share: float | None = None, *, clips: bool = False) -> Tensor:
-    """Which rows of arrays are held out, by their numbers and classes as hold_out: bool (count,).
+def hold_out_rows(
+    items: Sequence[object], label: Attribute | None, share: float | None = None, *, clips: bool = False
+) -> Tensor:
+    """Which rows of arrays are held out, by their names (numbers as a rule) and classes, as hold_out: bool (N,).
 
     Of pictures, those with a label, which alone can be measured."""
-    names = {str(row): str(row) for row in range(count)}
+    rows = list(map(str, items))
+    names = {row: row for row in rows}
     groups = None
     if label is not None:
         groups = {name: group for name, group in zip(names, label.names, strict=True) if group}
         names = names if clips else {name: name for name in groups}
     held = hold_out(names, groups, TENTH if share is None else share)
-    return torch.tensor([str(row) in held for row in range(count)], dtype=torch.bool)
+    return torch.tensor([row in held for row in rows], dtype=torch.bool)
 
 
 def may_be_none(label: str) -> bool:

@@ -56,6 +56,12 @@ def learn(module: nn.Module, look: Callable[[], object]) -> None:
         norm.eval()
 
 
+def never_trained(module: nn.Module) -> bool:
+    """Whether the batch norms of a module, of which there are some, have seen no data: then nor have its weights."""
+    norms = _norms(module)
+    return bool(norms) and not any(norm.running_mean.any() for norm in norms)
+
+
 def _norms(module: nn.Module) -> list[Any]:
     return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
 

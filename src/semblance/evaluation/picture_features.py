@@ -12,7 +12,7 @@ from semblance.data.loader import in_parts, joined, read_ahead
 from semblance.data.pictures.images import Images
 from semblance.runtime import random
 from semblance.runtime.precision import as_written, autocast
-from semblance.views.view import View, plain_view
+from semblance.views.view import AnyView, View, plain_view
 
 SIDE = 32  # of raw pixels, at most
 
@@ -26,13 +26,13 @@ def features(backbone: nn.Module, images: Images, *, size: int, precision: str =
 
 
 def view_features(
-    backbone: nn.Module | None, images: Images, view: View, count: int, *, precision: str = "32", workers: int = 2
+    backbone: nn.Module | None, images: Images, view: AnyView, count: int, *, precision: str = "32", workers: int = 2
 ) -> Tensor:
     """The same of `count` views of every picture, the same ones whenever asked for: float32 (N, count, D).
 
     backbone: None for the pixels of the views, at most 32 x 32.
     """
-    if backbone is None:
+    if backbone is None and isinstance(view, View):
         view = replace(view, size=min(view.size, SIDE))
     rows = []
     for n in range(count):

@@ -16,6 +16,7 @@ from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.from_run import go_on_from
 from semblance.runs.init.start import start_with
+from semblance.runtime import named
 from semblance.shown import shown
 from semblance.systems import Method
 
@@ -25,7 +26,8 @@ NAMES = ("backbone", "audio_backbone")  # of the networks of a method, in the or
 def build(config: TrainConfig, modality: Modality, networks: Sequence[nn.Module] = ()) -> Method:
     """The method with these networks, or with random ones; modality: what its samples are."""
     make: Callable[..., Method] = systems.get(config.method)  # methods differ in how many networks they take
-    return make(*(networks or modality.networks(config)), without=config.without, **config.hyper)
+    guards = {"without": config.without} if config.without else {}  # a method without any need not take it
+    return make(*(networks or modality.networks(config)), **guards, **config.hyper)
 
 
 def at_the_start(
@@ -35,9 +37,11 @@ def at_the_start(
     begun, since a run that it began with may have gone on, or away."""
     torch.manual_seed(config.seed)
     networks = modality.networks(config)
-    if config.init is not None and folder is not None:
+    if named.is_own(config.backbone, named.BACKBONES) or named.is_handed_over(config.init or ""):
+        torch.manual_seed(config.seed)  # heads are the same, whether a module was copied or had to be made
+    if config.from_run is None and folder is not None and folder.beginning.exists():
         _start_as_before(networks, folder)
-    elif config.init is not None:
+    elif config.init is not None and not named.is_handed_over(config.init):  # else a module has its own
         source.notes += start_with(config.init, networks, [getattr(config, name) for name in NAMES[: len(networks)]])
     if config.hold_norms:
         for network in networks:
@@ -74,4 +78,4 @@ def _start_as_before(networks: Sequence[nn.Module], folder: RunFolder) -> None:
 def beginning(method: Method, config: TrainConfig) -> dict[str, torch.Tensor]:
     """What a run keeps of its start where that is not random: all, or the networks, where only they are not."""
     whole = method.state_dict()
-    return {name: value for name, value in whole.items() if config.init is None or name.partition(".")[0] in NAMES}
+    return {name: value for name, value in whole.items() if config.from_run or name.partition(".")[0] in NAMES}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semblance.data import Clips, Source, find_files, load_clips
+from semblance.data import Clips, Source, find_files, load_clips, named_data
 from semblance.data.sources.clip_files import is_media
 from semblance.errors import UserError
 from semblance.evaluation.clip_features import (
@@ -137,7 +137,8 @@ class ClipModality:
 
     def otherwise(self, method: ClipMethod, config: TrainConfig) -> Evaluation | None:
         """Of a folder of sounds, the untrained and the trained audio backbone."""
-        files = find_files(Path(os.path.expanduser(config.data)), is_media)
+        given = named_data(config.data)
+        files = find_files(Path(os.path.expanduser(given)), is_media) if isinstance(given, str | os.PathLike) else None
         if files is None or not files.items or not all(is_sound(str(item)) for item in files.items):
             return None
         return evaluate_on_sounds(method, files, config, lambda: build(config, self))

@@ -62,7 +62,7 @@ class Pictures:
         return _parts(raw_pixels(source.train, source.held_out, workers=config.workers))
 
     def views_of(self, method: Method | None, samples: Images, config: TrainConfig, count: int) -> dict[str, Tensor]:
-        view = next((view for view in config.pictures if view.grid == 1), config.pictures[0])
+        view = next((view for view in config.pictures if view.grid == 1), config.views[0])
         network = None if method is None else method.encoder
         found = view_features(network, samples, view, count, precision=config.precision, workers=config.workers)
         return {"pictures": found[samples.readable]}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semblance.errors import UserError, unknown
 from semblance.nets.convolution import mend
+from semblance.runtime import named
 from semblance.runtime.device import send
 from semblance.shown import shown
 
@@ -25,7 +26,11 @@ def backbone(name: str) -> nn.Module:
     name: any timm model ("resnet50", "vit_small_patch16_224"), "torchvision/NAME", or "resnet10" (ResNet-18 with one
     block per stage). Suffixes: "-w32" sets the width of the first stage of timm's basic-block ResNets; "-cifar" gives
     a ResNet the usual stem of small images (3x3, stride 1, no max-pool); "-sobel" puts fixed edge filters in front.
+    Or FILE.py:NAME, or an entry point of semblance.backbones: a class or function without required arguments, whose
+    module keeps its own weights, and may lack num_features.
     """
+    if named.is_own(name, named.BACKBONES):
+        return _own(name)
     match = _NAME.fullmatch(name)
     if not match:
         told = "is not a name like resnet18, resnet10-w32-cifar or torchvision/resnet18"
@@ -38,6 +43,19 @@ def backbone(name: str) -> nn.Module:
     _leave_nothing_to_chance(model)
     if match["sobel"]:
         model.register_forward_pre_hook(lambda module, inputs: (sobel(inputs[0]),))
+    return model
+
+
+def _own(name: str) -> nn.Module:
+    """A module of somebody's own, without dropout; one that was handed over is copied, and stays as it is."""
+    given = named.load(name, named.BACKBONES)
+    model = deepcopy(given) if isinstance(given, nn.Module) else named.called(given, name, named.BACKBONES)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"Backbone {shown(name)} is a {type(model).__name__}: a torch.nn.Module is wanted.")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError(f"Backbone {shown(name)} has no weights that can be trained.")
+    mend(model)
+    _leave_nothing_to_chance(model)
     return model
 
 
@@ -104,19 +122,26 @@ def _unknown(base: str) -> UserError:
 
 @torch.no_grad()
 def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
-    """Raise UserError unless the backbone makes features of square pictures of these sizes; some take only one."""
+    """Raise UserError unless the backbone makes features of square pictures of these sizes; some take only one. Of one
+    that does not say its num_features they are counted, and set."""
     trial = deepcopy(model)
     for size in sorted(set(sizes)):
         try:
             with torch.random.fork_rng():
                 y = trial(torch.zeros(2, 3, size, size))
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             raise UserError(
                 f"Backbone {name} does not take views of {size} px ({str(error).splitlines()[0]}). Give the size that "
                 "it is made for, e.g. --image-size 224, or another --backbone."
             ) from error
-        if not isinstance(y, Tensor) or y.shape != (2, model.num_features):
-            raise UserError(f"Backbone {name} does not end in one row of features; give another --backbone.")
+        wanted = getattr(model, "num_features", y.shape[-1] if isinstance(y, Tensor) and y.ndim == 2 else 0)
+        if not isinstance(y, Tensor) or y.shape != (2, wanted):
+            found = f"a tensor {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+            raise UserError(
+                f"Backbone {shown(name)} does not end in one row of features: of 2 pictures it makes {found}, where "
+                f"(2, {wanted or 'features'}) is wanted. Give another --backbone."
+            )
+        model.num_features = int(wanted)  # type: ignore[assignment]
 
 
 def _torchvision(base: str) -> nn.Module:

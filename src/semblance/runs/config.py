@@ -1,16 +1,25 @@
 """The resolved configuration of a run, config.yaml: every option, none left open but what is truly optional."""
 
 import json
-from dataclasses import fields
+from collections.abc import Collection
+from dataclasses import asdict, fields, is_dataclass
 from functools import reduce
 from hashlib import blake2b
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import torch
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from semblance import systems
 from semblance.errors import UserError, unknown
@@ -18,10 +27,10 @@ from semblance.runs.documents import brief, read_yaml
 from semblance.runs.options import (
     GROUPED,
     Data,
+    DataName,
     Hardware,
     Many,
     Measuring,
-    Name,
     Natural,
     Network,
     NotNegative,
@@ -31,6 +40,7 @@ from semblance.runs.options import (
     Views,
     What,
 )
+from semblance.runtime import named
 from semblance.runtime.atomic_files import write_text
 from semblance.shown import shown
 from semblance.systems import AnyView, Method
@@ -44,13 +54,14 @@ MAY_CHANGE = {  # in config.yaml of a run: what is not part of what a run is
     "backbone_lr", "layer_decay", "head_epochs", "hold_norms",
     "clip_grad", "eval_samples", "knn_k", "knn_temperature", "keep", "init",
 }  # fmt: skip
+CLASS = "class"  # beside the fields of a view of somebody's own: FILE.py:NAME
 V = TypeVar("V", bound=AnyView)
 
 
 class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data, What):
     """Everything a run depends on. Rates are those of the actual batch, after scaling."""
 
-    data: Name
+    data: DataName
     recipe: str
     hyper: dict[str, bool | int | float | str]
     without: list[str]
@@ -86,9 +97,31 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
         recipes = method.recipes.values()
         fewest = min(sum(view.count for view in recipe.views) for recipe in recipes)
         kinds = [{type(view) for view in recipe.views} for recipe in recipes]
-        if sum(view.count for view in views) < fewest or {type(view) for view in views} not in kinds:
+        given_kinds = {type(view) for view in views}
+        whole = given_kinds in kinds or (method.of_pictures() and not given_kinds <= _kinds(method).keys())
+        if sum(view.count for view in views) < fewest or not whole:
             raise ValueError(f"{method.title} takes {fewest} views of a sample or more")
         return views
+
+    @field_serializer("views")
+    def _as_written(self, views: tuple[AnyView, ...]) -> list[dict[str, Any]]:
+        """Fields by name; those of a class of somebody's own with its name."""
+        known = _kinds(systems.get(self.method))
+        return [
+            ({} if type(view) in known else {CLASS: named.name_of(type(view))}) | asdict(cast(Any, view))
+            for view in views
+        ]
+
+    @property
+    def data_in_words(self) -> str:
+        """What its samples are called."""
+        return self.data if isinstance(self.data, str) else f"{self.data[0]} and {len(self.data) - 1:,} more"
+
+    @property
+    def began_with_weights(self) -> bool:
+        """Whether its networks began with weights that somebody gave: a run's, a file's, or those of an own module."""
+        given = self.init is not None or self.from_run is not None
+        return given or named.is_own(self.backbone, named.BACKBONES)
 
     def view(self, kind: type[V]) -> V:
         """The view of a kind, such as ClipView, of which there is one."""
@@ -158,15 +191,50 @@ class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data,
 
 
 def read_views(cls: type[Method], given: Any) -> tuple[AnyView, ...]:
-    """Views as config.yaml or a person gives them, each of a kind that some recipe of the method has."""
+    """Views as config.yaml or a person gives them, each of a kind that some recipe of the method has, or a dataclass of
+    somebody's own: an object, or its fields beside class: FILE.py:NAME."""
     if not isinstance(given, list | tuple):
         raise ValueError(f"a list of views is wanted, not {brief(given)}")
-    kinds = dict.fromkeys(type(view) for recipe in cls.recipes.values() for view in recipe.views)
-    known = {f.name for kind in kinds for f in fields(kind)}  # type: ignore[arg-type]
-    if foreign := {name for view in given if isinstance(view, dict) for name in view.keys() - known}:
+    kinds = _kinds(cls)
+    known = {f.name for kind in kinds for f in fields(kind)}
+    plain = [view for view in given if isinstance(view, dict) and CLASS not in view]
+    if foreign := {name for view in plain for name in view.keys() - known}:
         raise ValueError(f"a view has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(known))}")
-    adapter: TypeAdapter[Any] = TypeAdapter(tuple[reduce(or_, kinds), ...])  # type: ignore[misc, arg-type]
-    return adapter.validate_python(given)
+    usual: TypeAdapter[Any] = TypeAdapter(reduce(or_, kinds))
+    return tuple(_own_view(view) if _is_own(view, kinds) else usual.validate_python(view) for view in given)
+
+
+def _kinds(cls: type[Method]) -> dict[Any, None]:
+    """The classes of views that a method's recipes have, in their order."""
+    return dict.fromkeys(type(view) for recipe in cls.recipes.values() for view in recipe.views)
+
+
+def _is_own(view: Any, kinds: Collection[type]) -> bool:
+    if isinstance(view, dict):
+        return CLASS in view
+    return hasattr(view, "make") and type(view) not in {View, ClipView, SoundView, *kinds}
+
+
+def _own_view(given: Any) -> AnyView:
+    """A view of a class of somebody's own, given as an object or as it is written down."""
+    kind: Any = type(given)
+    if isinstance(given, dict):
+        kind = named.load(str(given[CLASS]), named.VIEWS)
+        given = {name: value for name, value in given.items() if name != CLASS}
+    elif named.name_of(kind) is None:
+        raise ValueError(f"{brief(kind)} cannot be written down: put the class into a file, at its first level")
+    if not (is_dataclass(kind) and hasattr(kind, "make") and hasattr(kind, "scaled")):
+        raise ValueError(f"{brief(kind)} is no view: a dataclass with count, scaled and make is wanted (AnyView)")
+    try:
+        view: Any = TypeAdapter(kind).validate_python(given)
+        json.dumps(asdict(view))
+    except (PydanticUserError, TypeError) as error:
+        raise ValueError(f"a field of {brief(kind)} cannot be written down: {error}") from error
+    if not isinstance(view.count, int) or view.count < 1:
+        raise ValueError(
+            f"the count of {brief(kind)} is {brief(view.count)}: how many such views, 1 or more, is wanted"
+        )
+    return cast(AnyView, view)
 
 
 def check_hyper(cls: type[Method], without: list[str], hyper: dict[str, Any], problems: list[str]) -> dict[str, Any]:

@@ -68,9 +68,13 @@ class RunFolder:
     @property
     def method(self) -> str | None:
         """The name in config.yaml, of whatever version that is; None where there is none."""
+        return self.named("method")
+
+    def named(self, option: str) -> str | None:
+        """The same of another option."""
         with suppress(OSError, ValueError):
             values = read_yaml(self.config)
-            name = values.get("method") if isinstance(values, dict) else None
+            name = values.get(option) if isinstance(values, dict) else None
             return name if isinstance(name, str) else None
         return None
 

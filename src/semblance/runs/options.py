@@ -40,6 +40,10 @@ def _name(given: Any) -> Any:
 
 
 Name = Annotated[str, BeforeValidator(_name)]
+DataName = Annotated[  # one, or several, of which a list of one is the one
+    Name | Annotated[list[Name], Field(min_length=2)],
+    BeforeValidator(lambda given: given[0] if isinstance(given, list | tuple) and len(given) == 1 else given),
+]
 AboveZero = Annotated[float, Field(gt=0, le=1e12)]
 SplitWords = Annotated[str, BeforeValidator(lambda given: _split(given))]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
@@ -108,11 +112,12 @@ class What(Group):
 class Data(Group):
     """Data"""
 
-    data: Name | None = None
+    data: DataName | None = None
     """A folder of images, a tar of one, a .npy or .npz of pictures, or a name: shapes, digits (both need no
     download), cifar10, cifar100, mnist, fashion-mnist, kmnist, usps, svhn, stl10. For avid and avid-cma: a folder or
     tar of videos with sound, or of pictures with a sound file each, a .npz of both, or bounce, which is drawn here.
-    Labels, where there are any, serve evaluation only. Default: shapes, or bounce."""
+    Given several times: folders, tars and picture files, joined. Or FILE.py:NAME: a function that returns any of these,
+    an array or a Dataset. Labels, where there are any, serve evaluation only. Default: shapes, or bounce."""
     data_root: Name = "data"
     """Folder in which torchvision's sets are looked for."""
     download: bool = False
@@ -142,7 +147,8 @@ class Network(Group):
     """Network"""
 
     backbone: str | None = None
-    """Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Default: the recipe's."""
+    """Any timm model, or torchvision/NAME; resnet18-cifar has the stem of small images. Or FILE.py:NAME: a class or
+    function without arguments, whose module maps (N, 3, H, W) to features (N, D). Default: the recipe's."""
     audio_backbone: str | None = None
     """For avid and avid-cma: conv2d-10, or any timm model over spectrograms. Their backbone sees frames: r2plus1d-10,
     -18, -34, or any timm model over each. Suffixes: -small, -w16 (width); -t4 keeps four parts of time apart, where

@@ -13,9 +13,11 @@ from semblance.errors import UserError, unknown
 from semblance.runs.config import TrainConfig, check_hyper, check_weights, read_views
 from semblance.runs.init.start import TIMM, Start
 from semblance.runs.options import SAID, TrainOptions, ViewFields, flag, flag_problem
+from semblance.runtime import named
 from semblance.shown import shown
 from semblance.systems import AnyView, Method, Recipe
 from semblance.systems.recipe import OPTIMIZERS
+from semblance.views.view import View
 
 LARGE = 96  # side of the views of recipes for small images where the pictures are larger
 TAKEN = (  # from the recipe as they are
@@ -73,8 +75,15 @@ def resolve(
     values["views"] = _views(cls, recipe, size, options, given, problems)
     values["hyper"] = dict(recipe.hyper) | check_hyper(cls, values["without"], given.get("hyper", {}), problems)
     check_weights(cls, values["without"], values["hyper"], problems)
+    own_views = cls.of_pictures() and not all(isinstance(view, View) for view in values["views"])
+    if own_views and "crop_from" not in given:
+        values["crop_from"] = "canvas"
     if values["crop_from"] == "original" and not cls.of_pictures():
         problems.append(_foreign("crop_from", cls))
+    elif values["crop_from"] == "original" and own_views:
+        problems.append("--crop-from original: views of your own take canvases; give --crop-from canvas.")
+    if cls.modality == "clips" and named.is_own(values["backbone"], named.BACKBONES):
+        problems.append(f"--backbone {shown(values['backbone'])}: own backbones are for pictures, not for {cls.title}.")
     if recipe.audio_backbone is None and "audio_backbone" in given:
         problems.append(_foreign("audio_backbone", cls))
     if options.shard and given.get("channels_last"):
@@ -94,13 +103,16 @@ def resolve(
 def _with_the_start(given: dict[str, Any]) -> dict[str, Any]:
     """What is given, and the networks that its weights are of; a tag in the name of a network asks for its weights."""
     name = given.get("backbone", "")
-    if not name.startswith("torchvision/") and "." in name:
+    if named.is_own(name, named.BACKBONES):
+        given = given | {"backbone": named.canonical(name)}
+        named.load(given["backbone"], named.BACKBONES)  # a typo costs no reading
+    elif not name.startswith("torchvision/") and "." in name:
         if "init" in given:
             raise UserError(f"--backbone {shown(name)} asks for its weights, and --init for others: leave one out.")
         given = given | {"init": f"{TIMM}{name}", "backbone": name.partition(".")[0]}
     if "." in given.get("audio_backbone", ""):
         raise UserError(f"--audio-backbone {shown(given['audio_backbone'])}: weights of pictures are not for sound.")
-    if "init" not in given:
+    if "init" not in given or named.is_handed_over(given["init"]):
         return given
     if "from_run" in given:
         raise UserError("--from starts with the weights of a run, and --init with others: leave one out.")
@@ -131,7 +143,7 @@ def _of_the_run(run: str, cls: type[Method], given: dict[str, Any]) -> dict[str,
 
 
 def _sizes(
-    cls: type[Method], name: str, recipe: Recipe, data: str, given: int | None, stored_size: int | None
+    cls: type[Method], name: str, recipe: Recipe, data: str | list[str], given: int | None, stored_size: int | None
 ) -> tuple[int, int]:
     """Side of the views, and the size of views for which pictures are kept."""
     if given or data in EMBEDDED or name == "imagenet" or not cls.of_pictures():
@@ -183,10 +195,12 @@ def _with_fields(view: Any, flags: dict[str, Any], problems: list[str]) -> Any:
         return view
 
 
-def absolute(data: str) -> str:
-    """Data by a path that holds wherever the run is resumed from; names stay as they are."""
+def absolute(data: Any) -> Any:
+    """Data by paths that hold wherever the run is resumed from; names stay as they are."""
+    if isinstance(data, list | tuple):
+        return [absolute(each) for each in data]
     path = Path(os.path.expanduser(data))
-    return str(path.absolute()) if path.exists() else data
+    return str(path.absolute()) if path.exists() else named.canonical(data)
 
 
 def absolute_path(folder: str) -> str:

@@ -18,6 +18,7 @@ from semblance.nets.video import video_backbone
 from semblance.runs.checkpoint import differing
 from semblance.runs.documents import brief, read_json
 from semblance.runs.folder import RunFolder
+from semblance.runtime import named
 from semblance.runtime.atomic_files import write_atomically
 from semblance.runtime.fsdp import full
 from semblance.runtime.ranks import world
@@ -68,12 +69,20 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     kind = next((kind for kind in KINDS if kind in about), None)
     if kind is None:
         raise UserError(f"{shown(path)} was not written by semblance train: it does not name its backbone.")
+    if named.is_in_file(str(about[kind])) and RunFolder(path.parent).named(kind) != about[kind]:
+        raise UserError(
+            f"{shown(path)} names {shown(about[kind])}, which is not executed without a config.yaml beside it that "
+            "does: give the folder of its run."
+        )
     with safe_open(path, "pt") as file:
         held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dict
         try:
-            with torch.device("meta"):  # a name of some bytes may stand for a network of gigabytes
-                _check_shapes(path, KINDS[kind](about), held)
+            if not named.is_own(about[kind], named.BACKBONES):  # a name of some bytes may stand for gigabytes
+                with torch.device("meta"):
+                    _check_shapes(path, KINDS[kind](about), held)
             model = KINDS[kind](about)
+            if not hasattr(model, "num_features"):  # of somebody's own
+                model.num_features = int(about["features"])  # type: ignore[assignment]
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise

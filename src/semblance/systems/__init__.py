@@ -1,23 +1,20 @@
-"""The registry of methods: modules in the families' folders, found by file name, or a class in a file of your own."""
+"""The registry of methods: modules in the families' folders, found by file name, and those that people bring."""
 
-import os
-import sys
-import traceback
-from hashlib import blake2b
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
 from pathlib import Path
+from typing import Any
 
 from semblance.errors import UserError, unknown
-from semblance.shown import as_bytes, shown
+from semblance.runtime import named
+from semblance.shown import shown
 from semblance.systems.families import FAMILIES, Family
 from semblance.systems.method import Clock, Method, WholeSet
 from semblance.systems.recipe import Recipe
 from semblance.views.view import AnyView, View
 
 __all__ = [
-    "AnyView", "Clock", "Family", "Method", "Recipe", "View", "WholeSet", "canonical", "family", "get",
+    "AnyView", "Clock", "Family", "Method", "Recipe", "View", "WholeSet", "brought", "canonical", "family", "get",
     "hyper_parameters", "names",
 ]  # fmt: skip
 
@@ -31,24 +28,28 @@ def _modules() -> dict[str, str]:
 
 
 def names() -> list[str]:
-    """Names of all methods, in the order of their families."""
+    """Names of the built-in methods, in the order of their families."""
     return list(_modules())
+
+
+def brought() -> dict[str, str]:
+    """Methods of other packages, and which package brings each."""
+    return {name: named.package(point) for name, point in named.brought(named.METHODS).items()}
 
 
 def canonical(name: str, *, families: bool = False) -> str:
     """A method's own name, however it is spelt: SimCLR, barlow_twins and MoCoV3 are simclr, barlow-twins and moco-v3.
 
-    FILE.py:CLASS is kept, with the absolute path of the file. Raises UserError for an unknown name, which may have been
-    meant for one of a family.
+    FILE.py:CLASS gets the absolute path of the file; names of other packages' methods stay as they are. Raises
+    UserError for an unknown name, which may have been meant for one of a family.
     """
-    file, colon, cls = name.rpartition(".py:")
-    if colon:
-        return f"{Path(os.path.expanduser(file)).resolve()}.py:{cls}"
+    if named.is_own(name, named.METHODS):
+        return named.canonical(name)
     if name.endswith(".py"):
         raise UserError(f"{shown(name)} may hold several classes: name the method as {shown(name)}:CLASS.")
     known = {_squashed(n): n for n in names()} | ALIASES
     if _squashed(name) not in known:
-        known_names = names() + [f.name for f in FAMILIES] * families
+        known_names = [*names(), *brought(), *[f.name for f in FAMILIES] * families]
         raise unknown("method or family" if families else "method", name, known_names)
     return known[_squashed(name)]
 
@@ -59,47 +60,37 @@ def family(name: str) -> Family | None:
 
 
 def get(name: str) -> type[Method]:
-    """The class of a method by its name, or by FILE.py:CLASS."""
+    """The class of a method by its name: a built-in one, FILE.py:CLASS, or that of another package."""
     name = canonical(name)
-    if ".py:" in name:
-        return _from_file(*name.rsplit(":", 1))
+    if named.is_own(name, named.METHODS):
+        return _checked(named.load(name, named.METHODS), name)
     module = import_module(_modules()[name])
     classes = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     return next(c for c in classes if issubclass(c, Method))
 
 
 def hyper_parameters(cls: type[Method]) -> dict[str, Parameter]:
-    """What --hyper.NAME can set: the keyword-only arguments of a method's signature."""
-    return {name: p for name, p in signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    """What --hyper.NAME can set: the arguments of a method's signature with defaults, but `without`. One without an
+    annotation is of its default's type."""
+    try:
+        found = signature(cls, eval_str=True).parameters
+    except NameError:  # of a name that only type checkers import
+        found = signature(cls).parameters
+    return {
+        name: p if p.annotation is not p.empty else p.replace(annotation=type(p.default))
+        for name, p in found.items()
+        if name != "without" and p.default is not p.empty
+    }
 
 
 def _squashed(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
 
 
-def _from_file(file: str, name: str) -> type[Method]:
-    """A class in a file, which is imported once, under a name that is the same in every process."""
-    path = Path(file)
-    own = f"{path.stem}_{blake2b(as_bytes(file), digest_size=4).hexdigest()}"
-    if own not in sys.modules:
-        spec = spec_from_file_location(own, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise UserError(f"There is no file {shown(file)} with a method {shown(name)}.")
-        sys.modules[own] = module_from_spec(spec)
-        try:
-            spec.loader.exec_module(sys.modules[own])
-        except Exception as error:  # whatever is wrong with it
-            del sys.modules[own]
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            line = error.lineno if isinstance(error, SyntaxError) else where.lineno
-            raise UserError(
-                f"{shown(file)} cannot be imported: {type(error).__name__} at line {line}: {error}."
-            ) from error
-    classes = [c for c in vars(sys.modules[own]).values() if isinstance(c, type) and c.__module__ == own]
-    known = {c.__name__: c for c in classes if issubclass(c, Method)}
-    if name not in known:
-        raise unknown(f"method of {file}", name, known)
-    said = ("family", "title", "paper", "equation", "picture", "guards", "recipes")
-    if missing := [attribute for attribute in said if not hasattr(known[name], attribute)]:
-        raise UserError(f"{name} in {file} does not say its {', '.join(missing)} (semblance/systems/method.py).")
-    return known[name]
+def _checked(cls: Any, name: str) -> type[Method]:
+    """A UserError for what is no method, or says less than one must."""
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise UserError(f"{shown(name)} is no method: give a class derived from semblance.Method.")
+    if missing := [part for part in ("embed", "objective") if getattr(cls, part) is getattr(Method, part)]:
+        raise UserError(f"{shown(name)} does not define {' and '.join(missing)} (semblance/systems/method.py).")
+    return cls

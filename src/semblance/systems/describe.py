@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from semblance.systems import Family, get, hyper_parameters, names
+from semblance.systems import Family, brought, get, hyper_parameters, names
 from semblance.systems.families import TRIVIAL
 from semblance.systems.method import Method
 from semblance.systems.recipe import AnyView, Recipe
@@ -31,7 +31,8 @@ def about(name: str) -> dict[str, Any]:
     cls = get(name)
     published = cls.recipes.get("imagenet") or next(iter(cls.recipes.values()))
     return {
-        "method": name, "title": cls.title, "family": cls.family, "paper": cls.paper, "equation": cls.equation,
+        "method": name, "package": brought().get(name, "semblance"), "title": cls.title, "family": cls.family,
+        "paper": cls.paper, "equation": cls.equation,
         "picture": cls.picture.strip("\n"), "guards": cls.guards, "views": _views(published.views),
         "state": state(cls),
         "cost": json.loads(COSTS.read_text())["costs"].get(name),
@@ -51,6 +52,17 @@ def about(name: str) -> dict[str, Any]:
             for recipe, r in cls.recipes.items()
         },
     }  # fmt: skip
+
+
+def about_all() -> list[dict[str, Any]]:
+    """The same of all methods, those of other packages last; of one that cannot be loaded `problem` says why."""
+    told = [about(name) for name in names()]
+    for name, package in brought().items():
+        try:
+            told.append(about(name))
+        except Exception as error:  # whatever is wrong with a package that happens to be here
+            told.append({"method": name, "package": package, "problem": str(error)})
+    return told
 
 
 def about_family(family: Family) -> dict[str, Any]:

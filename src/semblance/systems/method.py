@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from semblance.runtime import random
-from semblance.systems.recipe import Recipe
+from semblance.systems.recipe import TWO_VIEWS, Recipe
 
 T = TypeVar("T")
 Embeddings = dict[str, Tensor]  # by name; the first axis of each is the sample
@@ -54,21 +54,29 @@ class WholeSet(Protocol):
         """The items in turn, with a progress bar."""
 
 
+class _OwnName:
+    """The name of the class that is asked."""
+
+    def __get__(self, method: object, cls: type) -> str:
+        return cls.__name__
+
+
 class Method(nn.Module):
     """A joint-embedding system in two parts, `embed` and `objective` (docs/architecture.md).
 
     `embed` runs the networks on this process's share of the batch (teachers without gradient). `objective` computes the
     loss from the embeddings of the whole batch, in float32, on every process alike.
     State (queues, memory banks, centres) is in buffers. The signature of `__init__` has the paper's defaults.
+    Only `embed` and `objective` have to be defined; the rest has defaults.
     """
 
-    family: ClassVar[str]
-    title: ClassVar[str]
-    paper: ClassVar[str]
-    equation: ClassVar[str]  # the loss of a sample, in one line
-    picture: ClassVar[str]  # its branches, drawn in text
-    guards: ClassVar[dict[str, str]]  # what keeps it from collapsing, by name; `without` switches them off
-    recipes: ClassVar[dict[str, Recipe]]
+    family: ClassVar[str] = "of your own"
+    title: ClassVar[str] = cast(str, _OwnName())
+    paper: ClassVar[str] = ""
+    equation: ClassVar[str] = ""  # the loss of a sample, in one line
+    picture: ClassVar[str] = ""  # its branches, drawn in text
+    guards: ClassVar[dict[str, str]] = {}  # what keeps it from collapsing, by name; `without` switches them off
+    recipes: ClassVar[dict[str, Recipe]] = TWO_VIEWS
     modality: ClassVar[Any] = "pictures"  # or "clips", or a Modality of its own (modalities/modality.py)
     streams: ClassVar[tuple[str, ...]] = ("pictures",)  # the part of a sample that each backbone sees
     example: ClassVar[str] = "shapes"  # the data to train on if none is given

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from semblance.views.view import AnyView
+from semblance.views.view import AnyView, View
 
 # Kinds of hyper-parameters; what a user sets is checked against them.
 Positive = Annotated[float, Field(gt=0, le=1e12)]
@@ -40,3 +40,17 @@ class Recipe:
     clip_each: float | None = None  # largest norm of the gradient of each tensor
     audio_backbone: str | None = None  # of methods that learn from clips
     hyper: Mapping[str, Any] = field(default_factory=dict)  # arguments of the method that differ from the paper's
+
+
+TWO_VIEWS = {  # of a method that says nothing else: SimCLR's pictures and optimisation, which suit most
+    "small": Recipe(
+        backbone="resnet18-cifar", image_size=32, batch_size=128, epochs=200,
+        views=(View(32, count=2, scale=(0.2, 1.0), bicubic=True, jitter=(0.4, 0.4, 0.4, 0.1)),),
+        optimizer="muon", lr=0.3, bias_lr=0.15, weight_decay=0.01,
+    ),
+    "quick": Recipe(
+        backbone="resnet10-w8-cifar", image_size=32, batch_size=128, epochs=12, warmup_epochs=1,
+        views=(View(32, count=2, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.4)),),
+        optimizer="muon", lr=0.3, bias_lr=0.15, weight_decay=0.01,
+    ),
+}  # fmt: skip

@@ -97,6 +97,8 @@ class Images:
             item = self.items[(i + step) % len(self)]
             try:
                 return read(item)
+            except UserError:  # of the whole set
+                raise
             except (OSError, ValueError) as error:
                 if (why := (str(item), reason(error))) not in self.skipped:
                     self.skipped.append(why)

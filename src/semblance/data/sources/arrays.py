@@ -119,7 +119,7 @@ def divided(
         source.test = None
     elif test is None and (clips or train.attributes or options.share):
         label = train.attributes.get("class")
-        held, split_by = hold_out_rows(len(train), label, options.share, clips=clips), "by hash"
+        held, split_by = hold_out_rows(train.items, label, options.share, clips=clips), "by hash"
         if held.any():
             source = Source[S].divided(train, held)
             notes += _unmatched(source)

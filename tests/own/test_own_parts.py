@@ -1,0 +1,256 @@
+"""A method, a network, data and views of one's own go through every command, as objects and by name."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mine
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+
+import semblance as sb
+from semblance.errors import UserError
+from semblance.evaluation.batch_norms import never_trained
+from semblance.runs import checkpoint
+from semblance.runs.own_parts import named_parts
+
+FILE = mine.__file__
+FEW: dict[str, Any] = {"batch_size": 8, "max_steps": 3, "workers": 0, "precision": "32", "image_size": 16}
+FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in FEW.items()]
+
+
+def semblance(folder: Path, *arguments: str, fails: bool = False, path: Path | None = None) -> str:
+    """What the command prints in a folder, in a process that knows nothing of this one."""
+    known = os.environ | ({"PYTHONPATH": f"{path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"} if path else {})
+    done = subprocess.run(
+        [sys.executable, "-m", "semblance", *arguments], cwd=folder, capture_output=True, text=True, timeout=240,
+        env=known,
+    )  # fmt: skip
+    assert done.returncode == (2 if fails else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def config_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
+    return found
+
+
+def test_objects_are_trained_and_go_on_in_another_process(tmp_path: Path) -> None:
+    run, module = tmp_path / "run", mine.Net()
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    summary = sb.train(mine.Mine, backbone=module, data=mine.Stripes(), out=run, **FEW)
+    config = config_of(run)
+    assert (config["method"], config["backbone"]) == (f"{FILE}:Mine", f"{FILE}:Net")
+    assert config["data"] == "given from Python: Stripes of 40" and summary["title"] == "Mine"
+    assert [name for name, _ in summary["skipped"]] == ["3"] and "KeyError" in summary["skipped"][0][1]
+    assert summary["table"][1]["encoder"] == "backbone it began with"
+    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())  # a copy was trained
+    start = checkpoint.load(run / "checkpoints" / "first.ckpt")["method"]
+    assert all(torch.equal(start[f"backbone.{name}"], value) for name, value in weights.items())
+    trained = (run / "backbone.safetensors").read_bytes()
+
+    told = semblance(tmp_path, "evaluate", str(run), fails=True)
+    assert "The data set of this run was given from Python: Stripes of 40" in told and "FILE.py:NAME" in told
+    assert "trained backbone" in semblance(tmp_path, "evaluate", str(run), "--data", f"{FILE}:stripes")
+    for left in ("checkpoints/last.ckpt", "summary.json", "report.html", "metrics.jsonl"):
+        (run / left).unlink()  # as if it had been stopped before its first checkpoint
+    semblance(tmp_path, "train", "--resume", str(run), "--data", f"{FILE}:stripes")
+    assert (run / "backbone.safetensors").read_bytes() == trained
+    assert json.loads((run / "summary.json").read_text())["table"] == summary["table"]
+    with pytest.raises(UserError, match="not those that"):
+        sb.train(resume=run, data=mine.Stripes(30), max_steps=5)
+    assert sb.train(resume=run, data=mine.Stripes(), max_steps=5)["steps"] == 5
+
+
+def test_by_name_all_of_it_is_opened_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(Path(FILE).read_text())
+    told = semblance(
+        tmp_path, "train", "mine.py:Mine", "--backbone", "mine.py:net", "--data", "mine.py:stripes",
+        "--hyper.temperature", "0.5", *FLAGS,
+    )  # fmt: skip
+    run = tmp_path / "runs" / "Mine-stripes-1"
+    assert "2 classes (across 2" in told and "by the Dataset" in told
+    assert config_of(run)["backbone"] == f"{tmp_path}/mine.py:net" and config_of(run)["hyper"] == {"temperature": 0.5}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    semblance(elsewhere, "report", str(run))
+    rows = semblance(elsewhere, "embed", str(run), "--out", "features.npz")
+    assert "of 12 numbers for 39 pictures" in rows
+    with np.load(elsewhere / "features.npz") as file:
+        assert set(file["names"]) == set(map(str, range(40))) - {"3"}
+        assert set(file["label_class"]) == {"across", "down"}
+    table = json.loads((run / "summary.json").read_text())["table"]
+    assert json.loads(json.dumps(sb.evaluate(str(run)))) == table
+    alone = elsewhere / "backbone.safetensors"
+    alone.write_bytes((run / "backbone.safetensors").read_bytes())
+    with pytest.raises(UserError, match="is not executed without a config.yaml beside it that does"):
+        sb.load_backbone(alone)
+    script = f"import semblance as sb; b = sb.load_backbone({str(run)!r}); print(type(b).__name__, b.num_features)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "Net 12\n"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A folder with the package `stripy`, as pip would have installed it."""
+    site = tmp_path / "site"
+    (site / "stripy").mkdir(parents=True)
+    (site / "stripy" / "__init__.py").touch()
+    (site / "stripy" / "mine.py").write_text(Path(FILE).read_text())
+    info = site / "stripy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stripy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[semblance.methods]\nstripes-clr = stripy.mine:Mine\nbroken = stripy.nowhere:X\n"
+        "[semblance.backbones]\nstripes-net = stripy.mine:net\n[semblance.data]\nstripes = stripy.mine:stripes\n"
+    )
+    return site
+
+
+def test_a_package_brings_parts(tmp_path: Path, package: Path) -> None:
+    told = semblance(tmp_path, "methods", path=package)
+    assert {"packages:", "stripes-clr", "stripy"} <= set(told.split())
+    assert "broken of stripy: " in told and "ModuleNotFoundError" in told
+    assert "temperature" in semblance(tmp_path, "methods", "stripes-clr", path=package)
+    parts = ("--backbone", "stripes-net", "--data", "stripes")
+    semblance(tmp_path, "train", "stripes-clr", *parts, "--out", "run", *FLAGS, path=package)
+    assert "trained backbone" in semblance(tmp_path, "evaluate", "run", path=package)
+    told = semblance(tmp_path, "train", "stripes-clx", fails=True, path=package)
+    assert "Did you mean 'stripes-clr'?" in told
+    told = semblance(tmp_path, "train", "--data", "stripez", fails=True, path=package)
+    assert "Did you mean 'stripes'?" in told
+    assert "broken of stripy cannot be loaded" in semblance(tmp_path, "train", "broken", fails=True, path=package)
+    assert "Unknown method 'stripes-clr'" in semblance(tmp_path, "evaluate", "run", fails=True)
+
+
+def test_what_cannot_be_named_trains_here_and_is_refused_elsewhere(tmp_path: Path) -> None:
+    run, module, pictures = tmp_path / "run", mine.Wide(10), np.stack([_picture(i) for i in range(32)])
+
+    class Local(mine.Mine):
+        """Of this function alone."""
+
+    sb.train(Local, backbone=module, data=pictures, out=run, **FEW)
+    config = config_of(run)
+    assert (config["method"], config["backbone"]) == ("given from Python: Local", "given from Python: Wide")
+    assert config["init"] == "given from Python: weights of Wide"
+    assert sb.train(Local, resume=run, backbone=module, data=pictures, max_steps=4)["steps"] == 4
+    with pytest.raises(UserError, match="The method of this run was given from Python: Local"):
+        sb.evaluate(run, data=pictures)
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("given from Python: Local", "simclr"))
+    with pytest.raises(UserError, match="The backbone of this run .* a function in a file that needs no arguments"):
+        sb.load_backbone(run)
+    with pytest.raises(UserError, match="it needs no arguments|no other process can make again"):
+        sb.embed(run, data=pictures)
+
+
+def test_a_network_of_timm_is_known_by_its_name(tmp_path: Path) -> None:
+    import timm
+
+    run, module = tmp_path / "run", timm.create_model("test_vit", num_classes=0, dynamic_img_size=True)
+    sb.train("simclr", backbone=module, data=mine.Stripes(), out=run, **FEW | {"image_size": 32})
+    assert config_of(run)["backbone"] == "test_vit"
+    assert config_of(run)["init"] == "given from Python: weights of VisionTransformer"
+    start = checkpoint.load(run / "checkpoints" / "first.ckpt")["method"]
+    assert torch.equal(start["backbone.pos_embed"], module.pos_embed)
+    table = json.loads((run / "summary.json").read_text())["table"]
+    assert json.loads(json.dumps(sb.evaluate(run, data=mine.Stripes()))) == table
+    assert sb.load_backbone(run).num_features == module.num_features
+
+
+def test_views_of_ones_own(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    sb.train("simclr", views=(mine.Halves(16),), data=mine.Stripes(), out=run, backbone="resnet10-w8-cifar", **FEW)
+    assert config_of(run)["views"] == [{"class": f"{FILE}:Halves", "size": 16, "count": 2}]
+    assert len(sb.evaluate(run, data=mine.Stripes())) == 3
+    assert sb.train(resume=run, data=mine.Stripes(), max_steps=4)["steps"] == 4
+    given = tmp_path / "given.yaml"
+    given.write_text(f"views:\n- class: {FILE}:Halves\n  size: 16\n")
+    told = sb.train("simclr", config=given, data=mine.Stripes(), dry_run=True, **FEW)
+    assert told["config"]["views"] == [{"class": f"{FILE}:Halves", "size": 16, "count": 2}]
+
+    class Elsewhere(mine.Halves):
+        """Of this function alone."""
+
+    for views, said in (
+        ((Elsewhere(),), "cannot be written down: put the class into a file"),
+        ((mine.Halves(count=3),), "SimCLR takes 2 views"),
+        ((mine.Halves(size=torch.ones(1)),), "a field of .*Halves.* cannot be written down"),
+        ((object(),), "views"),
+    ):
+        with pytest.raises(UserError, match=said):
+            sb.train("simclr", views=views, data=mine.Stripes(), out=tmp_path / "no", **FEW)
+    with pytest.raises(UserError, match="--crop-from original: views of your own take canvases"):
+        sb.train("simclr", views=(mine.Halves(16),), crop_from="original", data=mine.Stripes(), **FEW)
+
+
+def _picture(i: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(np.random.default_rng(i).integers(0, 256, (16, 16, 3)).astype(np.uint8)))
+
+
+class NoMethod(nn.Module):
+    pass
+
+
+class Halfway(sb.Method):
+    def embed(self, views: Any) -> Any:
+        return {}
+
+
+class Nothing(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x.mean((2, 3))
+
+
+class Maps(mine.Net):
+    def forward(self, x: Any) -> Any:
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"method": NoMethod}, "a name or a class derived from semblance.Method is wanted"),
+        ({"method": Halfway}, "Halfway does not define objective"),
+        ({"backbone": Nothing()}, "no weights that can be trained"),
+        ({"backbone": Maps()}, "of 2 pictures it makes a tensor .2, 12, 3, 3., where .2, features. is wanted"),
+        ({"backbone": mine.Wide}, "Wide fails, called without arguments: TypeError: .*'width'. Give a function"),
+        ({"backbone": lambda: 3}, "is a int: a torch.nn.Module is wanted"),
+        ({"backbone": 3}, "backbone is a int, which cannot be used as such"),
+        ({"backbone": f"{FILE}:nett"}, "Unknown backbone of .*mine.py 'nett'. Did you mean 'net'"),
+        ({"method": "avid", "backbone": f"{FILE}:net"}, "own backbones are for pictures, not for AVID"),
+        ({"method": "avid", "data": mine.Stripes()}, "Clips are one folder, tar or .npz"),
+    ],
+)
+def test_what_is_no_part_is_refused(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        sb.train(
+            **{"method": "simclr", "data": mine.stripes} | given, out=tmp_path / "run", image_size=16, batch_size=8
+        )
+
+
+def test_a_script_that_trains_as_it_is_imported_is_refused(tmp_path: Path) -> None:
+    text = Path(FILE).read_text() + "\n\nsb.train(Mine, data='digits', max_steps=3)\n"
+    (tmp_path / "script.py").write_text(text)
+    with pytest.raises(UserError, match='put that call under if __name__ == "__main__":'):
+        sb.train(f"{tmp_path}/script.py:Mine", data="digits")
+
+
+def test_a_module_of_other_layers_than_its_class_makes_has_no_name() -> None:
+    module = mine.Net()
+    assert named_parts({"backbone": module})[0]["backbone"] == f"{FILE}:Net"
+    module.layers[2] = nn.GELU()  # without tensors
+    assert named_parts({"backbone": module})[0]["backbone"] == "given from Python: Net"
+
+
+def test_batch_norms_tell_a_new_module_from_a_trained_one() -> None:
+    module = mine.Net()
+    assert never_trained(module)
+    module(torch.randn(4, 3, 16, 16))
+    assert not never_trained(module) and not never_trained(nn.Linear(2, 2))
