@@ -21,10 +21,9 @@ from cyclopts import (
 
 from semblance import __version__, api
 from semblance.errors import UserError
-from semblance.runs.options import GROUPED, TrainOptions, misnamed
+from semblance.runs.options import GROUPED, UNSPOKEN, TrainOptions, misnamed
 from semblance.runtime.getting_ready import getting_ready
 
-UNSPOKEN = {"views"}  # options that a word on a command line cannot say
 _HEADINGS = {
     heading: Group(heading, sort_key=place)
     for place, heading in enumerate(dict.fromkeys(str(group.__doc__) for group in GROUPED.values()))
@@ -57,10 +56,10 @@ def _flag(argument: Argument) -> Argument:
         return argument.replace(annotation=annotation, default=None)
     if name == "from_run":
         told["name"] = ("--from", "--from-run")
-    if name in ("without", "dry_run", "unlabelled"):
+    if name in ("without", "log", "dry_run", "unlabelled"):
         told["negative"] = ()
-    if name == "without":
-        told["consume_multiple"] = True
+    if name in ("without", "log"):
+        kind, told["consume_multiple"] = list[str] | None, True
     for number, word in ((int, INT), (float, FLOAT)):
         if number in (kind, *get_args(kind)):
             kind, told["converter"] = word, _as_typed

@@ -9,17 +9,19 @@ import torch
 
 from semblance import modalities, systems
 from semblance.commands import begin
+from semblance.commands.doctor import Watcher
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import conclude_diverged, finish
 from semblance.commands.handed_out import keeper, note_what_is_kept
+from semblance.commands.loggers import check_loggers, open_loggers
 from semblance.commands.measure import first_row, logged, watch
 from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
+from semblance.engine.callbacks import call, check_callbacks
 from semblance.engine.divergence import Diverged
 from semblance.engine.loop import Trained, fit, run_length
 from semblance.errors import CannotWrite, Stopped
-from semblance.evaluation.verdict import Live
 from semblance.modalities.build import at_the_start, beginning
 from semblance.modalities.modality import Modality
 from semblance.nets.batchnorm import synchronise
@@ -40,6 +42,7 @@ from semblance.systems import Method
 def train(options: TrainOptions) -> dict[str, Any]:
     """Train as the options say, or go on with a run; returns what summary.json holds."""
     started = time.perf_counter()
+    check_callbacks(options.callbacks)
     with Launch() as launch, told_when_short(), ExitStack() as held:
         old = folder_to_resume(options)
         if old is not None:
@@ -48,6 +51,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 return summary
         else:
             config = resolve(options)  # before the data, so that a typo costs no reading
+        check_loggers(config.log)
         device = launch.start(config.devices)
         leader = ranks.world()[0] == 0
         if old is not None and not options.dry_run:
@@ -89,16 +93,12 @@ def train(options: TrainOptions) -> dict[str, Any]:
             def evaluate() -> dict[str, float]:
                 return watch(method, source, config, modality)
 
-            live = Live(total)
-
-            def on_log(line: dict[str, float]) -> None:
-                if told := live.note(line):
-                    say(f"{told} Ctrl-C stops the run; semblance doctor {quoted(folder.path)} says more.")
-
+            told = [Watcher(folder, total), *open_loggers(config, folder, held)] if leader else []
+            callbacks = [*told, *options.callbacks]
             try:
                 trained = fit(
                     method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate,
-                    on_log=on_log, keep=keeper(folder) if kept else None, first=logged(first),
+                    callbacks=callbacks, keep=keeper(folder) if kept else None, first=logged(first),
                 )  # fmt: skip
             except Diverged as error:
                 if leader:
@@ -108,7 +108,10 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
             if not trained.finished:
                 raise Stopped(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
-            return finish(method, source, config, modality, folder, trained, first, started, leader=leader)
+            summary = finish(method, source, config, modality, folder, trained, first, started, leader=leader)
+        with noting(f"The run in {shown(folder.path)} is finished: all of it is written."):
+            call(callbacks, "on_end", summary)
+        return summary
 
 
 def _measured(config: TrainConfig, method: Method, device: torch.device, n: int, *, alone: bool) -> TrainConfig:
@@ -174,12 +177,23 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
 
 
 @contextmanager
+def noting(remedy: str) -> Iterator[None]:
+    """Within, what is raised carries a note, which is printed below its traceback."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(remedy)
+        raise
+
+
+@contextmanager
 def _resumable(folder: RunFolder, launch: Launch) -> Iterator[None]:
     """Within, what stops the run at any moment, Ctrl-C or a full disk, says how to go on."""
     command = f"semblance train --resume --out {quoted(folder.path)}"
     launch.advise(f"Go on with: {command}")
     try:
-        yield
+        with noting(f"Go on with: {command}"):
+            yield
     except CannotWrite as error:
         raise CannotWrite(f"{error} Once that is mended, go on with: {command}") from error
     except KeyboardInterrupt as stop:
