@@ -4,15 +4,20 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
+from semblance import losses as losses
+from semblance import views as views
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
+from semblance.engine.callbacks import Callback as Callback
 from semblance.engine.training_step import step as step
 from semblance.errors import UserError as UserError
+from semblance.evaluation.probes import knn as knn
+from semblance.evaluation.probes import linear_probe as linear_probe
 from semblance.runs.weights import load_backbone as load_backbone
 from semblance.systems import Method as Method
 
 __version__: str
-__all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+__all__ = ["Callback", "Method", "UserError", "embed", "evaluate", "knn", "linear_probe", "load_backbone", "losses", "methods", "step", "train", "views"]
 
 def methods() -> list[str]:
     """Names of the methods that train() takes."""
@@ -63,6 +68,7 @@ def train(
     knn_k: int | None = None,
     knn_temperature: float | None = None,
     keep: Literal["last", "best"] = "last",
+    log: str | list[str] = [],
     devices: int | None = None,
     shard: bool = False,
     precision: Literal["auto", "32", "bf16", "64"] = "auto",
@@ -73,6 +79,7 @@ def train(
     resume: bool | str | PathLike[str] = False,
     config: str | PathLike[str] | None = None,
     dry_run: bool = False,
+    callbacks: Any = [],
 ) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
 
@@ -189,6 +196,9 @@ def train(
     keep
         The network that is handed out: the last, or of those looked at every eval_every epochs the one that best
         finds the other view of a held-out sample, where that is better than the last by more than chance.
+    log
+        Loggers beside metrics.jsonl: tensorboard, wandb, mlflow, csv, one or several with commas between; none for
+        none. Offline, into the run folder, unless WANDB_MODE or MLFLOW_TRACKING_URI says otherwise.
     devices
         Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it
         themselves.
@@ -213,4 +223,6 @@ def train(
         of a run, --batch-size scales none.
     dry_run
         Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing.
+    callbacks
+        Objects whose hooks on_step, on_evaluate and on_end are told of the run: a list; see semblance.Callback.
     """
