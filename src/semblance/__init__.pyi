@@ -64,6 +64,7 @@ def train(
     epochs: int | None = None,
     max_steps: int | None = None,
     eval_every: int | None = None,
+    minutes: float | None = None,
     eval_samples: int = 50000,
     knn_k: int | None = None,
     knn_temperature: float | None = None,
@@ -186,6 +187,9 @@ def train(
         Stop after so many steps; the schedule ends there too.
     eval_every
         Epochs between evaluations; 0 for none before the end. Default: a sixth of the run.
+    minutes
+        Train for as long as there is, from the command to the report, instead of epochs and max_steps: what steps
+        and measuring take here is tried at the start, and written into config.yaml as max_steps.
     eval_samples
         Training samples that are measured on, at most, beside a fifth as many held-out ones: a fixed sample, each
         class with its share of it. 0 for all.

@@ -16,10 +16,10 @@ def train(method: str | None = None, **options: Any) -> dict[str, Any]:
 
     Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
     """
-    getting_ready()
+    started = getting_ready()
     from semblance.commands import train as command
 
-    return command.train(TrainOptions.of({"method": method} | options))
+    return command.train(TrainOptions.of({"method": method} | options), started)
 
 
 def _signature() -> Signature:

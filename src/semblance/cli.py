@@ -32,7 +32,7 @@ _HEADINGS = {
 
 def train(*method: str, **flags: Any) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report."""
-    getting_ready()
+    started = getting_ready()
     from semblance.commands import train as command
 
     if method:  # positional
@@ -41,7 +41,7 @@ def train(*method: str, **flags: Any) -> dict[str, Any]:
         if len(resume) > 1:
             raise UserError(f"--resume takes one folder, not {len(resume)}: {' '.join(resume)}.")
         flags["resume"] = resume[0] if resume else True
-    return command.train(TrainOptions.of(flags))
+    return command.train(TrainOptions.of(flags), started)
 
 
 def _flag(argument: Argument) -> Argument:

@@ -1,8 +1,8 @@
 """`semblance train`: from options to a run folder. What the method learns from is a Modality's matter."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from semblance.commands.finish import conclude_diverged, finish
 from semblance.commands.handed_out import keeper, note_what_is_kept
 from semblance.commands.loggers import check_loggers, open_loggers
 from semblance.commands.measure import first_row, logged, watch
+from semblance.commands.minutes import Known, plan
 from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
@@ -39,9 +40,8 @@ from semblance.shown import quoted, shown
 from semblance.systems import Method
 
 
-def train(options: TrainOptions) -> dict[str, Any]:
-    """Train as the options say, or go on with a run; returns what summary.json holds."""
-    started = time.perf_counter()
+def train(options: TrainOptions, started: float) -> dict[str, Any]:
+    """Train as the options say, or go on with a run; returns what summary.json holds. started: by time.perf_counter."""
     check_callbacks(options.callbacks)
     with Launch() as launch, told_when_short(), ExitStack() as held:
         old = folder_to_resume(options)
@@ -66,9 +66,12 @@ def train(options: TrainOptions) -> dict[str, Any]:
         if device.type == "cpu":
             keep_freed_memory()
         method = at_the_start(config, modality, source, old).to(device)
-        config = _measured(config, method, device, len(source.train), alone=ranks.world()[1] == 1)
+        config = _measured(config, method, device, len(source.train), options.minutes, alone=ranks.world()[1] == 1)
         config = ranks.broadcast(config)  # each has timed for itself
         method.to(memory_format=config.layout)
+        known = Known()
+        if options.minutes is not None:
+            config, known = _planned(options.minutes, started, config, method, source, modality, device, options)
         if options.dry_run:
             RunFolder.check_free(options.out if old is None else None)
             _spread(method, config, device)
@@ -84,7 +87,9 @@ def train(options: TrainOptions) -> dict[str, Any]:
             if config.compile:
                 _compile(method, leader)
             kept = folder.best if config.keep == "best" else None
-            first = first_row(method, source, config, modality, leader=leader, keep=None if old else kept)
+            first = first_row(
+                method, source, config, modality, leader=leader, keep=None if old else kept, known=known.first
+            )
             per_epoch, total = run_length(config, len(source.train))
             if kept and leader:
                 note_what_is_kept(first, config.eval_every * per_epoch, total)
@@ -108,13 +113,30 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
             if not trained.finished:
                 raise Stopped(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
-            summary = finish(method, source, config, modality, folder, trained, first, started, leader=leader)
+            summary = finish(
+                method, source, config, modality, folder, trained, first, started, leader=leader, known=known.raw
+            )
         with noting(f"The run in {shown(folder.path)} is finished: all of it is written."):
             call(callbacks, "on_end", summary)
         return summary
 
 
-def _measured(config: TrainConfig, method: Method, device: torch.device, n: int, *, alone: bool) -> TrainConfig:
+def _planned(
+    minutes: float, started: float, config: TrainConfig, method: Method, source: Source[Any], modality: Modality,
+    device: torch.device, options: TrainOptions,
+) -> tuple[TrainConfig, Known]:  # fmt: skip
+    """The configuration with the steps of --minutes, by a copy of the method; and what was measured for it."""
+    trial = deepcopy(method)
+    if config.compile:
+        _compile(trial, leader=False)
+    _spread(trial, config, device)
+    every = "eval_every" in options.given
+    return plan(minutes, started, config, method, trial, source, modality, device, keep_eval_every=every)
+
+
+def _measured(
+    config: TrainConfig, method: Method, device: torch.device, n: int, minutes: float | None, *, alone: bool
+) -> TrainConfig:
     """The configuration with the open choices of the hardware made; none is open where a run is resumed."""
     precision = choose_precision(config.precision, device, clips=method.modality == "clips")
     choices: dict[str, Any] = {"precision": precision}
@@ -124,6 +146,8 @@ def _measured(config: TrainConfig, method: Method, device: torch.device, n: int,
         choices |= {"channels_last": False, "compile": bool(config.compile)}
     elif config.channels_last is None or config.compile is None:
         seen = min(config.epochs * n, config.batch_size * (config.max_steps or config.epochs * n))
+        if minutes is not None:  # compiling is worth a try in more than ten
+            seen = 10**9 if minutes > 10 else 0
         views = seen * sum(view.count for view in config.views)
         size = config.image_size
         own = config.batch_size // ranks.world()[1]

@@ -221,6 +221,14 @@ class Time(Group):
     """Epochs between evaluations; 0 for none before the end. Default: a sixth of the run."""
 
 
+class Minutes(Group):
+    """Time"""
+
+    minutes: Annotated[float, Field(gt=0, le=10**6)] | None = None
+    """Train for as long as there is, from the command to the report, instead of epochs and max_steps: what steps and
+    measuring take here is tried at the start, and written into config.yaml as max_steps."""
+
+
 class Measuring(Group):
     """Measuring"""
 
@@ -278,7 +286,9 @@ class Output(Group):
     """Objects whose hooks on_step, on_evaluate and on_end are told of the run: a list; see semblance.Callback."""
 
 
-class TrainOptions(Output, Hardware, Logging, Measuring, Time, Optimisation, ViewFields, Views, Network, Data, What):
+class TrainOptions(
+    Output, Hardware, Logging, Measuring, Minutes, Time, Optimisation, ViewFields, Views, Network, Data, What
+):
     """Everything that `train` takes. `problems`: what is wrong with what was given, one line each; the fields that they
     are about stand at their defaults."""
 
@@ -312,6 +322,10 @@ class TrainOptions(Output, Hardware, Logging, Measuring, Time, Optimisation, Vie
             options = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
         if options.unlabelled and options.labels is not None:
             problems.append(f"--unlabelled and --labels {options.labels} contradict each other: leave one out.")
+        if options.minutes is not None and (given_too := options.model_fields_set & {"epochs", "max_steps"}):
+            problems.append(
+                f"--minutes and {' and '.join(map(flag, sorted(given_too)))} contradict each other: leave one out."
+            )
         options._problems.extend(problems)
         options._size_of_views = file.get("image_size")
         return options
@@ -400,6 +414,11 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
         kept.pop("load_size", None)
     for name in SAID if "data" in flags else _replaced(flags):
         kept.pop(name, None)
+    if "minutes" in flags:
+        gone = ("epochs", "max_steps", "eval_every") if "views" in file else ("epochs", "max_steps")
+        kept = {name: value for name, value in kept.items() if name not in gone}
+    elif "epochs" in flags or "max_steps" in flags:
+        kept.pop("minutes", None)
     if "views" in file:  # the whole configuration of a run, beside which another recipe would change nothing
         problems += [
             f"{flag(name)} {flags[name]} does not fit the --config, which has all of {name} {file[name]}: leave it out."
@@ -434,5 +453,5 @@ def _place(name: str | int) -> int:
     return list(GROUPED).index(str(name))
 
 
-GROUPS = (What, Data, Network, Views, ViewFields, Optimisation, Time, Measuring, Logging, Hardware, Output)
+GROUPS = (What, Data, Network, Views, ViewFields, Optimisation, Time, Minutes, Measuring, Logging, Hardware, Output)
 GROUPED = {name: group for group in GROUPS for name in group.model_fields}  # every option and its group, in order
