@@ -4,11 +4,15 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+__all__ = [
+    "Callback", "Method", "UserError", "embed", "evaluate", "knn", "linear_probe", "load_backbone", "losses", "methods",
+    "step", "train", "views",
+]  # fmt: skip
 
 _HOMES = {
     "Method": "systems", "UserError": "errors", "train": "api", "evaluate": "api", "embed": "api",
-    "load_backbone": "runs.weights", "step": "engine.training_step",
+    "load_backbone": "runs.weights", "step": "engine.training_step", "Callback": "engine.callbacks",
+    "knn": "evaluation.probes", "linear_probe": "evaluation.probes",
 }  # fmt: skip
 
 
@@ -23,6 +27,8 @@ def __getattr__(name: str) -> Any:
     """Import on first use: torch takes seconds, and `semblance --help` needs none of it."""
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

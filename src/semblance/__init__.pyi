@@ -8,15 +8,20 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from semblance import losses as losses
+from semblance import views as views
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
+from semblance.engine.callbacks import Callback as Callback
 from semblance.engine.training_step import step as step
 from semblance.errors import UserError as UserError
+from semblance.evaluation.probes import knn as knn
+from semblance.evaluation.probes import linear_probe as linear_probe
 from semblance.runs.weights import load_backbone as load_backbone
 from semblance.systems import Method as Method
 
 __version__: str
-__all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+__all__ = ["Callback", "Method", "UserError", "embed", "evaluate", "knn", "linear_probe", "load_backbone", "losses", "methods", "step", "train", "views"]
 
 def methods() -> list[str]:
     """Names of the methods that train() takes, those of other packages last."""
@@ -67,10 +72,12 @@ def train(
     epochs: int | None = None,
     max_steps: int | None = None,
     eval_every: int | None = None,
+    minutes: float | None = None,
     eval_samples: int = 50000,
     knn_k: int | None = None,
     knn_temperature: float | None = None,
     keep: Literal["last", "best"] = "last",
+    log: str | list[str] = [],
     devices: int | None = None,
     shard: bool = False,
     precision: Literal["auto", "32", "bf16", "64"] = "auto",
@@ -81,6 +88,7 @@ def train(
     resume: bool | str | PathLike[str] = False,
     config: str | PathLike[str] | None = None,
     dry_run: bool = False,
+    callbacks: Any = [],
 ) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report.
 
@@ -205,6 +213,9 @@ def train(
         Stop after so many steps; the schedule ends there too.
     eval_every
         Epochs between evaluations; 0 for none before the end. Default: a sixth of the run.
+    minutes
+        Train for as long as there is, from the command to the report, instead of epochs and max_steps: what steps
+        and measuring take here is tried at the start, and written into config.yaml as max_steps.
     eval_samples
         Training samples that are measured on, at most, beside a fifth as many held-out ones: a fixed sample, each
         class with its share of it. 0 for all.
@@ -215,6 +226,9 @@ def train(
     keep
         The network that is handed out: the last, or of those looked at every eval_every epochs the one that best
         finds the other view of a held-out sample, where that is better than the last by more than chance.
+    log
+        Loggers beside metrics.jsonl: tensorboard, wandb, mlflow, csv, one or several with commas between; none for
+        none. Offline, into the run folder, unless WANDB_MODE or MLFLOW_TRACKING_URI says otherwise.
     devices
         Devices (GPUs, or processes on a CPU) on this machine; 1 by default. torchrun and Slurm decide it
         themselves.
@@ -239,4 +253,6 @@ def train(
         of a run, --batch-size scales none.
     dry_run
         Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing.
+    callbacks
+        Objects whose hooks on_step, on_evaluate and on_end are told of the run: a list; see semblance.Callback.
     """

@@ -23,11 +23,11 @@ def train(method: str | None = None, **options: Any) -> dict[str, Any]:
 
     Returns what summary.json holds. Raises UserError, which names all that is wrong, for options that cannot be.
     """
-    getting_ready()
+    started = getting_ready()
     from semblance.commands import train as command
 
     with _parts({"method": method} | options) as given:
-        return command.train(TrainOptions.of(given))
+        return command.train(TrainOptions.of(given), started)
 
 
 @contextmanager

@@ -21,10 +21,9 @@ from cyclopts import (
 
 from semblance import __version__, api
 from semblance.errors import UserError
-from semblance.runs.options import GROUPED, TrainOptions, misnamed
+from semblance.runs.options import GROUPED, UNSPOKEN, TrainOptions, misnamed
 from semblance.runtime.getting_ready import getting_ready
 
-UNSPOKEN = {"views"}  # options that a word on a command line cannot say
 _HEADINGS = {
     heading: Group(heading, sort_key=place)
     for place, heading in enumerate(dict.fromkeys(str(group.__doc__) for group in GROUPED.values()))
@@ -33,7 +32,7 @@ _HEADINGS = {
 
 def train(*method: str, **flags: Any) -> dict[str, Any]:
     """Train an encoder without labels, measure it, and leave a run folder with the backbone and a report."""
-    getting_ready()
+    started = getting_ready()
     from semblance.commands import train as command
 
     if method:  # positional
@@ -42,7 +41,7 @@ def train(*method: str, **flags: Any) -> dict[str, Any]:
         if len(resume) > 1:
             raise UserError(f"--resume takes one folder, not {len(resume)}: {' '.join(resume)}.")
         flags["resume"] = resume[0] if resume else True
-    return command.train(TrainOptions.of(flags))
+    return command.train(TrainOptions.of(flags), started)
 
 
 def _flag(argument: Argument) -> Argument:
@@ -59,10 +58,10 @@ def _flag(argument: Argument) -> Argument:
         return argument.replace(annotation=Annotated[list[str] | None, Parameter(negative=(), **told)])
     if name == "from_run":
         told["name"] = ("--from", "--from-run")
-    if name in ("without", "dry_run", "unlabelled"):
+    if name in ("without", "log", "dry_run", "unlabelled"):
         told["negative"] = ()
-    if name == "without":
-        told["consume_multiple"] = True
+    if name in ("without", "log"):
+        kind, told["consume_multiple"] = list[str] | None, True
     for number, word in ((int, INT), (float, FLOAT)):
         if number in (kind, *get_args(kind)):
             kind, told["converter"] = word, _as_typed

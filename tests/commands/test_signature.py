@@ -50,9 +50,13 @@ def stub() -> str:
         "from collections.abc import Callable, Mapping, Sequence", "from os import PathLike",
         "from typing import Any, Literal", "", "import numpy as np", "from torch import Tensor, nn",
         "from torch.utils.data import Dataset", "",
+        "from semblance import losses as losses", "from semblance import views as views",
         "from semblance.api import embed as embed", "from semblance.api import evaluate as evaluate",
+        "from semblance.engine.callbacks import Callback as Callback",
         "from semblance.engine.training_step import step as step",
         "from semblance.errors import UserError as UserError",
+        "from semblance.evaluation.probes import knn as knn",
+        "from semblance.evaluation.probes import linear_probe as linear_probe",
         "from semblance.runs.weights import load_backbone as load_backbone",
         "from semblance.systems import Method as Method", "",
         "__version__: str", f"__all__ = {json.dumps(sb.__all__)}", "",
@@ -74,7 +78,8 @@ def test_the_signature_is_the_model() -> None:
 
 
 def test_what_can_be_called_is_listed() -> None:
-    assert dir(sb) == ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+    assert dir(sb) == sb.__all__ == sorted(sb.__all__)
+    assert all(getattr(sb, name).__doc__ for name in dir(sb))
 
 
 if __name__ == "__main__":

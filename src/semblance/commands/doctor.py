@@ -9,10 +9,11 @@ import torch
 from semblance import modalities
 from semblance.commands.measure import FEWEST
 from semblance.commands.printing import say
+from semblance.engine.callbacks import Numbers, in_log
 from semblance.errors import UserError
 from semblance.evaluation.advice import Advice
 from semblance.evaluation.evidence import finite
-from semblance.evaluation.verdict import Run, Verdict, verdict
+from semblance.evaluation.verdict import Live, Run, Verdict, verdict
 from semblance.modalities.build import build
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
@@ -20,6 +21,7 @@ from semblance.runs.folder import RunFolder
 from semblance.runs.summary import Diverged
 from semblance.runtime.bounded_text import read_text
 from semblance.shown import quoted, shown
+from semblance.systems import Method
 
 EXIT = {"learnt": 0, "little": 0, "collapsed": 3, "diverged": 3, "too-short": 4, "cannot-tell": 4}
 
@@ -94,6 +96,17 @@ def levels_of(config: TrainConfig, lines: list[dict[str, Any]]) -> dict[str, flo
     except UserError:
         return {}
     return method.constants(config.batch_size)
+
+
+class Watcher:
+    """A callback (engine/callbacks.py) that says, once, that a run's embeddings have collapsed."""
+
+    def __init__(self, folder: RunFolder, total: int) -> None:
+        self.folder, self.live = folder, Live(total)
+
+    def on_step(self, step: int, numbers: Numbers, method: Method) -> None:
+        if in_log(numbers) and (told := self.live.note({"step": step} | numbers)):
+            say(f"{told} Ctrl-C stops the run; semblance doctor {quoted(self.folder.path)} says more.")
 
 
 def tell(found: Verdict) -> None:

@@ -20,15 +20,17 @@ from semblance.systems import Method
 
 def finish(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, trained: Trained,
-    first: Row | None, started: float, *, leader: bool,
+    first: Row | None, started: float, *, leader: bool, known: Row | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure what was learnt, on all ranks; the leader leaves summary.json and report.html.
 
-    first: the row of the networks before training; None where nothing is measured.
+    first: the row of the networks before training; None where nothing is measured. known: accuracies of raw input.
     """
     handed = hand_out(method, source, config, modality, folder, trained.step)
     modality.save(folder, method, config)
-    summary, parts = measured_summary(method, source, config, modality, trained, first, handed, leader=leader)
+    summary, parts = measured_summary(
+        method, source, config, modality, trained, first, handed, leader=leader, known=known
+    )
     found = judge(folder, config, folder.read_metrics(), summary, method.constants(config.batch_size))
     summary["verdict"] = found.as_json()
     draw(method, source, config, modality, folder, summary, parts, leader=leader)
@@ -50,10 +52,10 @@ def finish(
 
 def measured_summary(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, trained: Trained, first: Row | None,
-    handed: HandedOut, *, leader: bool = True,
+    handed: HandedOut, *, leader: bool = True, known: Row | None = None,
 ) -> tuple[dict[str, Any], Parts | None]:  # fmt: skip
     """What summary.json holds, and what the trained networks make of both parts; None where nothing is measured."""
-    rows, parts = table(method, source, config, modality, first, handed.earlier, leader=leader)
+    rows, parts = table(method, source, config, modality, first, handed.earlier, leader=leader, known=known)
     about = _described(method, source, config, modality, trained, handed)
     return about | {"table": rows} | modality.numbers(method, source, config, rows, parts), parts
 

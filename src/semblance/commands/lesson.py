@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from semblance import modalities, systems
 from semblance.commands.printing import say, status
 from semblance.commands.recorder import Recorder, frame_steps
 from semblance.data import Source
+from semblance.engine.callbacks import Numbers
 from semblance.engine.loop import fit
 from semblance.errors import Stopped, UserError, unknown
 from semblance.modalities.build import at_the_start
@@ -28,6 +28,7 @@ from semblance.runtime.memory import told_when_short
 from semblance.runtime.precision import choose_precision
 from semblance.runtime.progress import duration
 from semblance.shown import shown
+from semblance.systems import Method
 from semblance.systems.families import FAMILIES
 
 STEPS, CLIP_STEPS, BATCH = 160, 90, 64  # four methods in three minutes on two cores, two of clips in two more
@@ -155,17 +156,12 @@ def _train(config: TrainConfig, sources: dict[str, Source[Any]], pace: "_Pace") 
     device = best_device()
     method = at_the_start(config, modality, source).to(device)
     recorder = Recorder(method, source.held_out, config, frame_steps(config.max_steps or 0, FRAMES))
-
-    def on_step(step: int, loss: Tensor) -> None:
-        recorder(step, loss)
-        pace.step()
-
     pace.begin()
 
     with TemporaryDirectory() as made:  # nobody goes on with a run of a lesson
         folder = RunFolder(Path(made))
         try:
-            trained = fit(method, source.train, config, folder, device, on_step=on_step)
+            trained = fit(method, source.train, config, folder, device, callbacks=[recorder, pace])
         except UserError:
             if not folder.diverged.exists():
                 raise
@@ -231,7 +227,7 @@ class _Pace:
         """A run begins, once its data is there."""
         self.mark = time.perf_counter()
 
-    def step(self) -> None:
+    def on_step(self, step: int, numbers: Numbers, method: Method) -> None:
         now = time.perf_counter()
         self.trained, self.mark, self.done = self.trained + now - self.mark, now, self.done + 1
         if self.done == min(10, self.total):

@@ -29,40 +29,42 @@ def measurable(source: Source[Any], modality: Modality) -> bool:
 
 def first_row(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, *, leader: bool = True,
-    keep: Path | None = None,
+    keep: Path | None = None, known: Row | None = None,
 ) -> Row:  # fmt: skip
     """The networks before the first step: random ones whose batch norms know the data, or those that were given.
 
-    source: all samples. keep: the checkpoint that they are to be kept as.
+    source: all samples. keep: the checkpoint that they are to be kept as. known: their accuracies, if measured already.
     """
-    untrained = not config.began_with_weights
-    name = modality.encoders[1] if untrained else f"{modality.encoders[1].removeprefix('untrained ')} it began with"
+    name, fresh = modality.encoders[1], knows_no_data(method, config)
+    name = f"{name.removeprefix('untrained ')} it began with" if config.began_with_weights else name
     measured = source.sampled(config.eval_samples)
     with status(f"Measuring the {name}", leader):
-        adapted = untrained or never_trained(method.backbone)
-        with batch_norms_of_the_data(method, measured.train, config) if adapted else nullcontext():
-            parts = modality.embed(method, measured, config) if measurable(source, modality) else None
+        with batch_norms_of_the_data(method, measured.train, config) if fresh else nullcontext():
+            parts = modality.embed(method, measured, config) if measurable(source, modality) and not known else None
             seen = views_of(method, source, config, modality)
             if keep is not None and leader:
                 about = checkpoint.about(config, source.train.fingerprint(), 0, 0.0)
                 checkpoint.save(keep, {"method": method.state_dict()} | about)
-        return _row(name, parts, measured, config, modality, seen)
+        return _row(name, parts, measured, config, modality, seen, known)
 
 
 def table(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, first: Row | None, step: int | None,
-    *, leader: bool = True,
+    *, leader: bool = True, known: Row | None = None,
 ) -> tuple[list[Row], Parts | None]:  # fmt: skip
     """Every row, and what the trained networks make of both parts, None where no accuracy is measured. source: all
-    samples. first: of the networks before training, if known. step: that of the networks where it is not the last."""
+    samples. first: of the networks before training, if known. step: that of the networks where it is not the last.
+    known: accuracies of raw input, if measured already."""
     raw_name, _, name = modality.encoders
     name = name if step is None else f"{name}, step {step:,}"
     measured = source.sampled(config.eval_samples)
     parts = None
     with status(f"Measuring the {name}", leader):
-        raw = modality.raw(measured, config) if measurable(source, modality) else None
+        raw = modality.raw(measured, config) if measurable(source, modality) and not known else None
         seen = views_of(None, source, config, modality)
-        rows = [_row(raw_name, raw, measured, config, modality, seen)] if raw is not None or seen else []
+        rows = (
+            [_row(raw_name, raw, measured, config, modality, seen, known)] if raw is not None or known or seen else []
+        )
         if seen:
             rows[0]["telling"] = modality.telling(looked_at(source, config))
         del raw  # as large as the features
@@ -118,12 +120,26 @@ def _some(part: Samples, of: Samples) -> str:
     return f"{len(part.readable):,}{f' of {len(of):,}' if len(part) < len(of) else ''}"
 
 
+def knows_no_data(method: Method, config: TrainConfig) -> bool:
+    """Whether the batch norms of the first networks are to be given the statistics of the data."""
+    return not config.began_with_weights or never_trained(method.backbone)
+
+
+def accuracies(name: str, parts: Parts, source: Source[Any], config: TrainConfig, modality: Modality) -> Row:
+    """What a row says of labels. name: of the networks. source: what is measured on."""
+    try:
+        return modality.measure(parts, source, config)
+    except UserError as error:
+        raise UserError(f"Measuring the {name}: {error}") from error
+
+
 def _row(
     name: str, parts: Parts | None, source: Source[Any], config: TrainConfig, modality: Modality,
-    seen: dict[str, tuple[Tensor, Tensor | None]],
+    seen: dict[str, tuple[Tensor, Tensor | None]], known: Row | None = None,
 ) -> Row:  # fmt: skip
+    row = {"encoder": name} | (known or {})
+    row |= accuracies(name, parts, source, config, modality) if parts is not None else {}
     try:
-        row = {"encoder": name} | (modality.measure(parts, source, config) if parts is not None else {})
         found = {stream: numbers(*views) for stream, views in seen.items()}
         return row | ({"label_free": found} if found else {})
     except UserError as error:

@@ -1,4 +1,4 @@
-"""A run recorded frame by frame, as a hook of the training loop: what becomes of the same held-out samples."""
+"""A run recorded frame by frame, as a callback of the training loop: what becomes of the same held-out samples."""
 
 from copy import deepcopy
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semblance.data.samples import Samples
+from semblance.engine.callbacks import Numbers
 from semblance.losses import cross_correlation
 from semblance.report.lesson.recorded import Recorded
 from semblance.runs.config import TrainConfig
@@ -26,7 +27,7 @@ def frame_steps(total: int, frames: int) -> list[int]:
 
 
 class Recorder:
-    """Call it after each step; `recorded` has what it saw.
+    """A callback (engine/callbacks.py); `recorded` has what it saw.
 
     Samples are embedded as in training: by two or more views, in training mode, batch norms seeing all of them. A copy
     of the method does it, so that the run stays as it would be.
@@ -39,11 +40,11 @@ class Recorder:
         self.views = [send(v, device) for v in make_views(config.views, raw, index, seed=config.seed, step=0)]
         self.first = _rows(method)
         self.taken: list[dict[str, Any]] = []
-        self(0, torch.tensor(float("nan")))
+        self.on_step(0, {"loss": float("nan")}, method)
 
-    def __call__(self, step: int, loss: Tensor) -> None:
+    def on_step(self, step: int, numbers: Numbers, method: Method) -> None:
         if step in self.frames:
-            self.taken.append({"step": step, "loss": float(loss), **self._frame(step)})
+            self.taken.append({"step": step, "loss": float(numbers["loss"]), **self._frame(step)})
 
     @torch.no_grad()
     def _frame(self, step: int) -> dict[str, Tensor | None]:

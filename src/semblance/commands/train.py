@@ -1,25 +1,28 @@
 """`semblance train`: from options to a run folder. What the method learns from is a Modality's matter."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
 
 from semblance import modalities, systems
 from semblance.commands import begin
+from semblance.commands.doctor import Watcher
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import conclude_diverged, finish
 from semblance.commands.handed_out import keeper, note_what_is_kept
+from semblance.commands.loggers import check_loggers, open_loggers
 from semblance.commands.measure import first_row, logged, watch
+from semblance.commands.minutes import Known, plan
 from semblance.commands.printing import say, status
 from semblance.commands.resume import finished, folder_to_resume, given_anew
 from semblance.data import Source
+from semblance.engine.callbacks import call, check_callbacks
 from semblance.engine.divergence import Diverged
 from semblance.engine.loop import Trained, fit, run_length
 from semblance.errors import CannotWrite, Stopped
-from semblance.evaluation.verdict import Live
 from semblance.modalities.build import at_the_start, beginning
 from semblance.modalities.modality import Modality
 from semblance.nets.batchnorm import synchronise
@@ -37,9 +40,9 @@ from semblance.shown import quoted, shown
 from semblance.systems import Method
 
 
-def train(options: TrainOptions) -> dict[str, Any]:
-    """Train as the options say, or go on with a run; returns what summary.json holds."""
-    started = time.perf_counter()
+def train(options: TrainOptions, started: float) -> dict[str, Any]:
+    """Train as the options say, or go on with a run; returns what summary.json holds. started: by time.perf_counter."""
+    check_callbacks(options.callbacks)
     with Launch() as launch, told_when_short(), ExitStack() as held:
         old = folder_to_resume(options)
         if old is not None:
@@ -48,6 +51,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 return summary
         else:
             config = resolve(options)  # before the data, so that a typo costs no reading
+        check_loggers(config.log)
         device = launch.start(config.devices)
         leader = ranks.world()[0] == 0
         if old is not None and not options.dry_run:
@@ -62,9 +66,12 @@ def train(options: TrainOptions) -> dict[str, Any]:
         if device.type == "cpu":
             keep_freed_memory()
         method = at_the_start(config, modality, source, old).to(device)
-        config = _measured(config, method, device, len(source.train), alone=ranks.world()[1] == 1)
+        config = _measured(config, method, device, len(source.train), options.minutes, alone=ranks.world()[1] == 1)
         config = ranks.broadcast(config)  # each has timed for itself
         method.to(memory_format=config.layout)
+        known = Known()
+        if options.minutes is not None:
+            config, known = _planned(options.minutes, started, config, method, source, modality, device, options)
         if options.dry_run:
             RunFolder.check_free(options.out if old is None else None)
             _spread(method, config, device)
@@ -80,7 +87,9 @@ def train(options: TrainOptions) -> dict[str, Any]:
             if config.compile:
                 _compile(method, leader)
             kept = folder.best if config.keep == "best" else None
-            first = first_row(method, source, config, modality, leader=leader, keep=None if old else kept)
+            first = first_row(
+                method, source, config, modality, leader=leader, keep=None if old else kept, known=known.first
+            )
             per_epoch, total = run_length(config, len(source.train))
             if kept and leader:
                 note_what_is_kept(first, config.eval_every * per_epoch, total)
@@ -89,16 +98,12 @@ def train(options: TrainOptions) -> dict[str, Any]:
             def evaluate() -> dict[str, float]:
                 return watch(method, source, config, modality)
 
-            live = Live(total)
-
-            def on_log(line: dict[str, float]) -> None:
-                if told := live.note(line):
-                    say(f"{told} Ctrl-C stops the run; semblance doctor {quoted(folder.path)} says more.")
-
+            told = [Watcher(folder, total), *open_loggers(config, folder, held)] if leader else []
+            callbacks = [*told, *options.callbacks]
             try:
                 trained = fit(
                     method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate,
-                    on_log=on_log, keep=keeper(folder) if kept else None, first=logged(first),
+                    callbacks=callbacks, keep=keeper(folder) if kept else None, first=logged(first),
                 )  # fmt: skip
             except Diverged as error:
                 if leader:
@@ -109,10 +114,30 @@ def train(options: TrainOptions) -> dict[str, Any]:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
             if not trained.finished:
                 raise Stopped(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
-            return finish(method, source, config, modality, folder, trained, first, started, leader=leader)
+            summary = finish(
+                method, source, config, modality, folder, trained, first, started, leader=leader, known=known.raw
+            )
+        with noting(f"The run in {shown(folder.path)} is finished: all of it is written."):
+            call(callbacks, "on_end", summary)
+        return summary
 
 
-def _measured(config: TrainConfig, method: Method, device: torch.device, n: int, *, alone: bool) -> TrainConfig:
+def _planned(
+    minutes: float, started: float, config: TrainConfig, method: Method, source: Source[Any], modality: Modality,
+    device: torch.device, options: TrainOptions,
+) -> tuple[TrainConfig, Known]:  # fmt: skip
+    """The configuration with the steps of --minutes, by a copy of the method; and what was measured for it."""
+    trial = deepcopy(method)
+    if config.compile:
+        _compile(trial, leader=False)
+    _spread(trial, config, device)
+    every = "eval_every" in options.given
+    return plan(minutes, started, config, method, trial, source, modality, device, keep_eval_every=every)
+
+
+def _measured(
+    config: TrainConfig, method: Method, device: torch.device, n: int, minutes: float | None, *, alone: bool
+) -> TrainConfig:
     """The configuration with the open choices of the hardware made; none is open where a run is resumed."""
     precision = choose_precision(config.precision, device, clips=method.modality == "clips")
     choices: dict[str, Any] = {"precision": precision}
@@ -122,6 +147,8 @@ def _measured(config: TrainConfig, method: Method, device: torch.device, n: int,
         choices |= {"channels_last": False, "compile": bool(config.compile)}
     elif config.channels_last is None or config.compile is None:
         seen = min(config.epochs * n, config.batch_size * (config.max_steps or config.epochs * n))
+        if minutes is not None:  # compiling is worth a try in more than ten
+            seen = 10**9 if minutes > 10 else 0
         views = seen * sum(view.count for view in config.views)
         size = config.image_size
         own = config.batch_size // ranks.world()[1]
@@ -176,12 +203,23 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
 
 
 @contextmanager
+def noting(remedy: str) -> Iterator[None]:
+    """Within, what is raised carries a note, which is printed below its traceback."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(remedy)
+        raise
+
+
+@contextmanager
 def _resumable(folder: RunFolder, launch: Launch) -> Iterator[None]:
     """Within, what stops the run at any moment, Ctrl-C or a full disk, says how to go on."""
     command = f"semblance train --resume --out {quoted(folder.path)}"
     launch.advise(f"Go on with: {command}")
     try:
-        yield
+        with noting(f"Go on with: {command}"):
+            yield
     except CannotWrite as error:
         raise CannotWrite(f"{error} Once that is mended, go on with: {command}") from error
     except KeyboardInterrupt as stop:

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
 from semblance.engine import training_step
 from semblance.engine.batches import Batch, batches
+from semblance.engine.callbacks import call
 from semblance.engine.divergence import Divergence
 from semblance.engine.layer_rates import layer_rates
 from semblance.engine.optimizers import check_state, cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
@@ -62,19 +63,16 @@ def fit(
     *,
     resume: bool = False,
     evaluate: Callable[[], dict[str, float]] | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    callbacks: Sequence[Any] = (),
     keep: Callable[[dict[str, float]], bool] | None = None,
     first: dict[str, float] | None = None,
 ) -> Trained:
     """Train a method on samples, from the last checkpoint if `resume` is true, until done or interrupted.
 
-    evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes, and calls on_log with the
-    numbers of a step that it has logged.
+    evaluate: returns numbers to log, every config.eval_every epochs. Only rank 0 writes.
     first: numbers of the networks before the first step, logged as step 0 with that of the first.
     keep: asked on all ranks whether networks with the numbers of `evaluate` are to be kept as best.ckpt.
-    on_step: called after each step, on all ranks, with the number of steps done and the loss of this one, a scalar on
-    the device.
+    callbacks: objects with hooks (engine/callbacks.py); what one raises is raised once the step is saved.
     """
     per_epoch, total = run_length(config, len(samples))
     optimizer = optimizer_of(config, method)
@@ -116,6 +114,7 @@ def fit(
     )  # fmt: skip
     saved = time.perf_counter()
     started = saved - trained.seconds
+    failed: BaseException | None = None
     title = config.method.rpartition(":")[2]
     with (
         interruptible() as interrupted,
@@ -126,7 +125,7 @@ def fit(
         while trained.step < total:
             method.start_step(whole, clock_at(trained.step))
             batch = next(stream)  # after start_step, which the order of an epoch may depend on
-            loss, numbers = step(method, optimizer, batch, config, clock_at(trained.step), device)
+            loss, found = step(method, optimizer, batch, config, clock_at(trained.step), device)
             trained.step += 1
             trained.seconds = time.perf_counter() - started
             divergence.note(trained.step, trained.seconds, loss, batch[-1])
@@ -134,18 +133,17 @@ def fit(
             watched = evaluate and trained.step < total and _due(trained.step, config.eval_every * per_epoch)
             if logged or watched:
                 divergence.check()
-            epoch = trained.step / per_epoch
-            if leader and logged:
-                progress.loss = float(loss)
-                speed = {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
+            numbers: dict[str, Any] = {"epoch": trained.step / per_epoch, "loss": loss} | found
+            numbers |= {"seconds": trained.seconds, "samples_per_second": progress.speed(trained.step)}
+            if logged:
                 numbers = {name: float(value) for name, value in numbers.items()}
+                progress.loss = numbers["loss"]
+            if leader and logged:
                 if first and trained.step == 1:
                     folder.log(step=0, epoch=0.0, seconds=0.0, **first)
-                line = {"step": trained.step, "epoch": epoch, "loss": float(loss)} | numbers | speed
-                folder.log(**line)
-                if on_log is not None:
-                    on_log(line)
+                folder.log(step=trained.step, **numbers)
             progress.advance(trained.step)
+            accuracy: dict[str, float] = {}
             if evaluate and watched:
                 pause = time.perf_counter()
                 accuracy = evaluate()  # on all ranks, which share the work
@@ -153,13 +151,12 @@ def fit(
                     save(folder.best)
                     saved = -math.inf  # so that no run goes on from before its best
                 if leader:
-                    folder.log(step=trained.step, epoch=epoch, seconds=trained.seconds, **accuracy)
+                    folder.log(step=trained.step, epoch=numbers["epoch"], seconds=trained.seconds, **accuracy)
                 pause = time.perf_counter() - pause
                 started += pause  # evaluation is not training time
                 progress.leave_out(pause)
-            if on_step is not None:
-                on_step(trained.step, loss)
-            stop, due = ranks.any_rank(interrupted(), time.perf_counter() - saved > SAVE_EVERY)
+            failed = _told(callbacks, method, trained.step, numbers, accuracy, first)
+            stop, due = ranks.any_rank(interrupted() or failed is not None, time.perf_counter() - saved > SAVE_EVERY)
             if stop:
                 break
             if due:
@@ -167,7 +164,29 @@ def fit(
                 saved = time.perf_counter()
         if trained.step > trained.began:  # a second SIGTERM still does nothing
             save(folder.checkpoint, optimizer=optimizer.state_dict())
+    if failed is not None:
+        raise failed
     return trained
+
+
+def _told(
+    callbacks: Sequence[Any], method: Method, step: int, numbers: dict[str, Any], watched: dict[str, float],
+    first: dict[str, float] | None,
+) -> BaseException | None:  # fmt: skip
+    """Call the hooks of a step; what one of them raises, which is to end all ranks together."""
+    modes = [(part, part.training) for part in method.modules()] if callbacks else []
+    try:
+        if first and step == 1:
+            call(callbacks, "on_evaluate", 0, first, method)
+        if watched:
+            call(callbacks, "on_evaluate", step, watched, method)
+        call(callbacks, "on_step", step, numbers, method)
+    except (Exception, KeyboardInterrupt) as error:
+        return error
+    finally:
+        for part, training in modes:
+            part.training = training
+    return None
 
 
 def run_length(config: TrainConfig, samples: int) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from semblance.runs.options import (
     Data,
     DataName,
     Hardware,
+    Logging,
     Many,
     Measuring,
     Natural,
@@ -52,13 +53,13 @@ MAY_CHANGE = {  # in config.yaml of a run: what is not part of what a run is
     "data", "data_root", "download", "unlabelled", "labels", "split", "epochs", "max_steps", "eval_every",
     "devices", "shard", "workers", "channels_last", "compile", "micro_batch", "load_size", "from_run", "lr", "bias_lr",
     "backbone_lr", "layer_decay", "head_epochs", "hold_norms",
-    "clip_grad", "eval_samples", "knn_k", "knn_temperature", "keep", "init",
+    "clip_grad", "eval_samples", "knn_k", "knn_temperature", "keep", "init", "log",
 }  # fmt: skip
 CLASS = "class"  # beside the fields of a view of somebody's own: FILE.py:NAME
 V = TypeVar("V", bound=AnyView)
 
 
-class TrainConfig(Hardware, Measuring, Time, Optimisation, Views, Network, Data, What):
+class TrainConfig(Hardware, Logging, Measuring, Time, Optimisation, Views, Network, Data, What):
     """Everything a run depends on. Rates are those of the actual batch, after scaling."""
 
     data: DataName

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from semblance.errors import UserError
+from semblance.errors import UserError, unknown
 from semblance.runs.documents import brief, read_yaml
 from semblance.shown import of_this_locale, shown
 
@@ -45,6 +45,8 @@ DataName = Annotated[  # one, or several, of which a list of one is the one
     BeforeValidator(lambda given: given[0] if isinstance(given, list | tuple) and len(given) == 1 else given),
 ]
 AboveZero = Annotated[float, Field(gt=0, le=1e12)]
+LOGGERS = ("tensorboard", "wandb", "mlflow", "csv")
+Loggers = Annotated[str | list[str], BeforeValidator(lambda given: _loggers(given))]
 SplitWords = Annotated[str, BeforeValidator(lambda given: _split(given))]
 AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # whose range the view itself knows
 
@@ -78,6 +80,10 @@ HABITS = {  # what people type by habit, and what there is instead
     "num_workers": "That is --workers.",
     "amp": "Half precision is --precision bf16.",
     "fp16": "Half precision is --precision bf16.",
+}
+UNSPOKEN = {  # options that a word on a command line cannot say
+    "views": "Views are given in a --config file, or from Python.",
+    "callbacks": "Callbacks are objects, given from Python: sb.train(callbacks=[...]).",
 }
 
 
@@ -231,6 +237,14 @@ class Time(Group):
     """Epochs between evaluations; 0 for none before the end. Default: a sixth of the run."""
 
 
+class Minutes(Group):
+    """Time"""
+
+    minutes: Annotated[float, Field(gt=0, le=10**6)] | None = None
+    """Train for as long as there is, from the command to the report, instead of epochs and max_steps: what steps and
+    measuring take here is tried at the start, and written into config.yaml as max_steps."""
+
+
 class Measuring(Group):
     """Measuring"""
 
@@ -244,6 +258,14 @@ class Measuring(Group):
     keep: Literal["last", "best"] = "last"
     """The network that is handed out: the last, or of those looked at every eval_every epochs the one that best finds
     the other view of a held-out sample, where that is better than the last by more than chance."""
+
+
+class Logging(Group):
+    """Logging"""
+
+    log: Loggers = []
+    """Loggers beside metrics.jsonl: tensorboard, wandb, mlflow, csv, one or several with commas between; none for none.
+    Offline, into the run folder, unless WANDB_MODE or MLFLOW_TRACKING_URI says otherwise."""
 
 
 class Hardware(Group):
@@ -276,9 +298,13 @@ class Output(Group):
     run, --batch-size scales none."""
     dry_run: bool = False
     """Tell the whole configuration, how the data was understood, steps, expected time and memory; train nothing."""
+    callbacks: Any = ()
+    """Objects whose hooks on_step, on_evaluate and on_end are told of the run: a list; see semblance.Callback."""
 
 
-class TrainOptions(Output, Hardware, Measuring, Time, Optimisation, ViewFields, Views, Network, Data, What):
+class TrainOptions(
+    Output, Hardware, Logging, Measuring, Minutes, Time, Optimisation, ViewFields, Views, Network, Data, What
+):
     """Everything that `train` takes. `problems`: what is wrong with what was given, one line each; the fields that they
     are about stand at their defaults."""
 
@@ -312,6 +338,10 @@ class TrainOptions(Output, Hardware, Measuring, Time, Optimisation, ViewFields, 
             options = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
         if options.unlabelled and options.labels is not None:
             problems.append(f"--unlabelled and --labels {options.labels} contradict each other: leave one out.")
+        if options.minutes is not None and (given_too := options.model_fields_set & {"epochs", "max_steps"}):
+            problems.append(
+                f"--minutes and {' and '.join(map(flag, sorted(given_too)))} contradict each other: leave one out."
+            )
         options._problems.extend(problems)
         options._size_of_views = file.get("image_size")
         return options
@@ -336,8 +366,8 @@ def flag_problem(name: str | int, error: Any) -> str:
 def misnamed(name: str) -> str:
     """What to say of an option that there is not."""
     name = name.lstrip("-").replace("-", "_").lower()
-    if name == "views":
-        return "Views are given in a --config file, or from Python."
+    if name in UNSPOKEN:
+        return UNSPOKEN[name]
     if name in HABITS:
         return f"There is no {flag(name)}. {HABITS[name]}"
     from semblance import systems
@@ -356,6 +386,19 @@ def _split(given: Any) -> str:
     return check_split(given)
 
 
+def _loggers(given: Any) -> list[str]:
+    """Names of loggers, given as a list or with commas between, once each and in one order."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names of loggers are wanted: {', '.join(LOGGERS)}")
+    words = [word.strip().lower() for name in names for word in name.split(",")]
+    words = [] if words == ["none"] else words
+    for word in words:
+        if word not in LOGGERS:
+            raise unknown("logger", word, LOGGERS)
+    return [name for name in LOGGERS if name in words]
+
+
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     """The options in a YAML file; what is none is added to the problems."""
     path = path / "config.yaml" if path.is_dir() else path  # of a run
@@ -370,7 +413,8 @@ def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
     values |= {"from_run": values.pop("from")} if "from" in values else {}
     foreign = [name for name in values if name not in TrainOptions.model_fields or name in Output.model_fields]
-    told = [f"{name} is given as a flag." if name in Output.model_fields else misnamed(name) for name in foreign]
+    flags = Output.model_fields.keys() - UNSPOKEN.keys()
+    told = [f"{name} is given as a flag." if name in flags else misnamed(name) for name in foreign]
     problems += [f"--config {shown(path)}: {line}" for line in told]
     return {name: value for name, value in values.items() if value is not None and name not in foreign}
 
@@ -386,6 +430,11 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
         kept.pop("load_size", None)
     for name in SAID if "data" in flags else _replaced(flags):
         kept.pop(name, None)
+    if "minutes" in flags:
+        gone = ("epochs", "max_steps", "eval_every") if "views" in file else ("epochs", "max_steps")
+        kept = {name: value for name, value in kept.items() if name not in gone}
+    elif "epochs" in flags or "max_steps" in flags:
+        kept.pop("minutes", None)
     if "views" in file:  # the whole configuration of a run, beside which another recipe would change nothing
         problems += [
             f"{flag(name)} {flags[name]} does not fit the --config, which has all of {name} {file[name]}: leave it out."
@@ -420,5 +469,5 @@ def _place(name: str | int) -> int:
     return list(GROUPED).index(str(name))
 
 
-GROUPS = (What, Data, Network, Views, ViewFields, Optimisation, Time, Measuring, Hardware, Output)
+GROUPS = (What, Data, Network, Views, ViewFields, Optimisation, Time, Minutes, Measuring, Logging, Hardware, Output)
 GROUPED = {name: group for group in GROUPS for name in group.model_fields}  # every option and its group, in order

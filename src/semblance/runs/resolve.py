@@ -66,7 +66,8 @@ def resolve(
         "crop_from": "original" if name == "imagenet" and cls.of_pictures() and not exact else "canvas",
         "eval_every": max(1, epochs // 6), "devices": 1, "workers": 2, "without": [],
         "seed": options.seed, "shard": options.shard, "precision": options.precision, "download": options.download,
-        "hold_norms": "init" in given and not named.is_handed_over(given["init"]), "knn_temperature": 0.07 if name == "imagenet" else 0.1,
+        "hold_norms": "init" in given and not named.is_handed_over(given["init"]),
+        "knn_temperature": 0.07 if name == "imagenet" else 0.1,
     } | given | {
         "data": data, "data_root": absolute_path(options.data_root), "recipe": name,
         "labels": absolute(given["labels"]) if "labels" in given else None,
