@@ -8,7 +8,7 @@ __all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods
 
 _HOMES = {
     "Method": "systems", "UserError": "errors", "train": "api", "evaluate": "api", "embed": "api",
-    "load_backbone": "runs.weights", "step": "engine.training_step",
+    "load_backbone": "commands.backbones", "step": "engine.training_step",
 }  # fmt: skip
 
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
+from semblance.commands.backbones import load_backbone as load_backbone
 from semblance.engine.training_step import step as step
 from semblance.errors import UserError as UserError
-from semblance.runs.weights import load_backbone as load_backbone
 from semblance.systems import Method as Method
 
 __version__: str

@@ -1,6 +1,8 @@
 """The public functions; their keyword arguments are the flags of the command line."""
 
+from collections.abc import Sequence
 from inspect import Parameter, Signature, cleandoc
+from os import PathLike, fspath
 from pathlib import Path
 from textwrap import fill, indent
 from typing import Any, Literal
@@ -9,6 +11,7 @@ from semblance.runs.options import GROUPED, TrainOptions, bare
 from semblance.runtime.getting_ready import getting_ready
 
 Network = Literal["student", "teacher"]
+Data = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
 def train(method: str | None = None, **options: Any) -> dict[str, Any]:
@@ -87,8 +90,9 @@ def evaluate(
 
 
 def embed(
-    run: str, *, data: str | None = None, out: str | None = None, data_root: str = "data", download: bool = False,
-    unlabelled: bool = False, labels: str | None = None, split: str | None = None, network: Network | None = None,
+    run: str | PathLike[str], *, data: Data | None = None, out: str | PathLike[str] | None = None,
+    normalise: bool = False, data_root: str = "data", download: bool = False, unlabelled: bool = False,
+    labels: str | None = None, split: str | None = None, network: Network | None = None,
 ) -> Any:  # fmt: skip
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
 
@@ -98,12 +102,18 @@ def embed(
     Parameters
     ----------
     run
-        A run folder, or its backbone.safetensors.
+        A run folder, or its backbone.safetensors; or weights of others: a file, a folder for a hub, timm:NAME.TAG,
+        torchvision:NAME.TAG, or the name of a timm model with weights.
     data
-        Pictures, or for a run on clips clips, as for train. Default: the run's own.
+        Pictures, or for a run on clips clips, as for train; or files of pictures, one or several, in this order.
+        Default: the run's own.
     out
-        A .npz to write: features, or of clips video and audio; names; and for each thing that all samples are labelled
-        by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as labels.
+        A file to write. .npz: features, or of clips video and audio; names; and for each thing that all samples are
+        labelled by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as
+        labels. .npy: the features alone, with names and classes in a .names.csv beside. .csv: name, class, f0, f1, ...
+        .parquet: name, class, and features as lists.
+    normalise
+        Divide each row by its length (L2), as for cosines.
     data_root
         Folder in which torchvision's sets are looked for.
     download
@@ -121,6 +131,6 @@ def embed(
     from semblance.commands import embed as command
 
     return command.embed(
-        run, data=data, out=Path(out) if out else None, data_root=data_root, download=download, network=network,
-        unlabelled=unlabelled or None, labels=labels, split=split,
+        fspath(run), data=data, out=Path(out) if out else None, normalise=normalise, data_root=data_root,
+        download=download, network=network, unlabelled=unlabelled or None, labels=labels, split=split,
     )  # fmt: skip

@@ -103,6 +103,20 @@ _arguments = [_flag(a) for a in signature(api.train).parameters.values() if a.na
 train.__signature__ = signature(api.train).replace(parameters=_arguments)  # type: ignore[attr-defined]
 train.__annotations__ = {a.name: a.annotation for a in _arguments}
 
+
+def _of_pictures(*run: str, **flags: Any) -> None:
+    if (data := flags.pop("data", None)) is not None:
+        flags["data"] = data[0] if len(data) == 1 else data
+    api.embed(*run, **flags)
+
+
+_words: dict[str, Any] = {
+    "run": str, "out": str | None, "data": Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
+}  # fmt: skip
+_words_of = [a.replace(annotation=_words.get(n, a.annotation)) for n, a in signature(api.embed).parameters.items()]
+_of_pictures.__signature__ = signature(api.embed).replace(parameters=_words_of)  # type: ignore[attr-defined]
+_of_pictures.__doc__ = api.embed.__doc__
+
 app = App(
     name="semblance", version=__version__,
     help="Train image and audio-visual encoders without labels, by joint embedding.",
@@ -111,7 +125,7 @@ app = App(
 )  # fmt: skip
 app.command(train)
 app.command(api.evaluate)
-app.command(api.embed)
+app.command(_of_pictures, name="embed")
 
 
 @app.command

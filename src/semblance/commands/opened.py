@@ -17,6 +17,7 @@ from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.options import SAID, TrainOptions, flag, said_anew
 from semblance.runs.resolve import absolute, resolve
+from semblance.runs.transform import AsMeasured, canvas_of
 from semblance.runtime.device import best_device
 from semblance.shown import shown
 from semblance.systems import Method
@@ -102,6 +103,18 @@ class Opened:
         """The step of the network that is handed out, where it is not the last."""
         step = self.state.get("step", self.step)
         return None if step == self.step else step
+
+    @property
+    def canvas(self) -> int | None:
+        """The side in pixels at which the run kept pictures, where it says it."""
+        about = self.state if self.state else weights.read_metadata(self.file)[1]
+        return canvas_of(about)
+
+    @property
+    def transform(self) -> AsMeasured:
+        """What it shows its backbone of a picture."""
+        config = self.config
+        return AsMeasured(config.image_size, config.load_size, self.canvas, config.grey_levels)
 
     def is_own(self, samples: Samples) -> bool:
         """Whether the samples are those that the run was trained on."""

@@ -117,8 +117,9 @@ class Pictures:
         of_labels = [name for name in names if name not in ("knn_top1", "linear_top1")]
         return [of_measures(table, of_labels or names)] if names else []
 
-    def save(self, folder: RunFolder, method: Method, config: TrainConfig) -> None:
+    def save(self, folder: RunFolder, method: Method, source: Source[Images], config: TrainConfig) -> None:
         about = {name: getattr(config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}
+        about["canvas"] = source.train.canvas
         weights.save(folder.backbone, method.encoder, about | {"network": method.network})
 
     def show(
