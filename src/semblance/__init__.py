@@ -4,10 +4,11 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+__all__ = ["Method", "UserError", "embed", "evaluate", "export", "load_backbone", "methods", "step", "train"]
 
 _HOMES = {
     "Method": "systems", "UserError": "errors", "train": "api", "evaluate": "api", "embed": "api",
+    "export": "api",
     "load_backbone": "commands.backbones", "step": "engine.training_step",
 }  # fmt: skip
 

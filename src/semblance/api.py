@@ -134,3 +134,44 @@ def embed(
         fspath(run), data=data, out=Path(out) if out else None, normalise=normalise, data_root=data_root,
         download=download, network=network, unlabelled=unlabelled or None, labels=labels, split=split,
     )  # fmt: skip
+
+
+def export(
+    run: str | PathLike[str], *, to: Literal["timm", "torchvision", "onnx", "hub"], out: str | PathLike[str],
+    network: Network | None = None, data: str | None = None, licence: str | None = None, opset: int | None = None,
+    preprocessing: Literal["inside", "beside"] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the backbone of a run for others, and prove that it is the same network.
+
+    What was written is loaded in a process of its own by timm, torchvision or onnxruntime alone, and its features of
+    held-out samples, as the run preprocesses them, are compared at batch 1 and 7. Where they differ by more than 1e-4
+    of the largest feature, nothing is left. Returns the files, the largest differences, and the lines that load them.
+
+    Parameters
+    ----------
+    run
+        A run folder, finished or stopped, or its backbone.safetensors.
+    to
+        timm or torchvision: a file of weights; onnx: a graph, of clips two; hub: a folder as timm writes it, with a
+        model card.
+    out
+        The file, .safetensors or .pth for timm and torchvision, .onnx; or the folder.
+    network
+        Of a method with a slow copy of its backbone, the student or the teacher. Default: as for evaluate.
+    data
+        Where the run's samples lie now, if they have moved, or others that prove it.
+    licence
+        Of a hub: what its model card says, as hubs write it, such as mit or cc-by-4.0.
+    opset
+        Of ONNX. Default: that of torch's exporter.
+    preprocessing
+        Of ONNX: whether pictures are normalised inside the graph, which then takes values in [0, 1], or beside it, by
+        what its metadata say. Default: inside.
+    """
+    getting_ready()
+    from semblance.commands import export as command
+
+    return command.export(
+        fspath(run), to=to, out=fspath(out), network=network, data=data, licence=licence, opset=opset,
+        preprocessing=preprocessing,
+    )  # fmt: skip

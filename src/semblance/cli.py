@@ -104,18 +104,22 @@ train.__signature__ = signature(api.train).replace(parameters=_arguments)  # typ
 train.__annotations__ = {a.name: a.annotation for a in _arguments}
 
 
-def _of_pictures(*run: str, **flags: Any) -> None:
+def embed(*run: str, **flags: Any) -> None:
     if (data := flags.pop("data", None)) is not None:
         flags["data"] = data[0] if len(data) == 1 else data
     api.embed(*run, **flags)
 
 
-_words: dict[str, Any] = {
-    "run": str, "out": str | None, "data": Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
-}  # fmt: skip
-_words_of = [a.replace(annotation=_words.get(n, a.annotation)) for n, a in signature(api.embed).parameters.items()]
-_of_pictures.__signature__ = signature(api.embed).replace(parameters=_words_of)  # type: ignore[attr-defined]
-_of_pictures.__doc__ = api.embed.__doc__
+def export(*run: str, **flags: Any) -> None:
+    api.export(*run, **flags)
+
+
+_FILES = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
+for command, words in ((embed, {"run": str, "out": str | None, "data": _FILES}), (export, {"run": str, "out": str})):
+    public = getattr(api, command.__name__)  # what Python takes paths for, a command line takes words for
+    taken = [a.replace(annotation=words.get(a.name, a.annotation)) for a in signature(public).parameters.values()]
+    command.__signature__ = signature(public).replace(parameters=taken)  # type: ignore[attr-defined]
+    command.__doc__ = public.__doc__
 
 app = App(
     name="semblance", version=__version__,
@@ -125,7 +129,8 @@ app = App(
 )  # fmt: skip
 app.command(train)
 app.command(api.evaluate)
-app.command(_of_pictures, name="embed")
+app.command(embed)
+app.command(export)
 
 
 @app.command

@@ -90,14 +90,20 @@ def _paths(data: Data | None) -> list[str]:
 
 
 def _by_run(opened: Opened, paths: Sequence[str], out: Path | None, normalise: bool) -> _Found:
-    config, transform = opened.config, opened.transform
+    source = pictures_of(opened, paths)
+    method = opened.method()
+    config = opened.config
+    seen = _embedded(method.encoder, opened.transform, source, out, normalise, config.precision, config.workers)
+    return _Found(seen, "pictures", source.notes + opened.notes, source.skipped)
+
+
+def pictures_of(opened: Opened, paths: Sequence[str] = ()) -> Source[Images]:
+    """The pictures of a run, or those that are named one by one, seen as they are read as when it is measured."""
+    config = opened.config
     about: dict[str, Any] = {"image_size": config.load_size, "grey_levels": config.grey_levels}
     if not paths:
         about |= {name: getattr(config, name) for name in ("data_root", "download", *SAID)}
-    source = _source(config.data, paths, transform, about)
-    method = opened.method()
-    seen = _embedded(method.encoder, transform, source, out, normalise, opened.config.precision, config.workers)
-    return _Found(seen, "pictures", source.notes + opened.notes, source.skipped)
+    return _source(config.data, paths, opened.transform, about)
 
 
 def _by_others(
