@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -15,15 +16,8 @@ from semblance.runs.options import Optimisation
 
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _OF_THE_RECIPE = (
-    "recipe",
-    "hyper",
-    "without",
-    "seed",
-    "image_size",
-    *Optimisation.model_fields,
-    *Time.model_fields,
-    "precision",
-)
+    "recipe", "hyper", "without", "seed", "image_size", *Optimisation.model_fields, "epochs", "max_steps", "precision",
+)  # fmt: skip
 
 
 @dataclass
@@ -43,9 +37,7 @@ class Told:
 
 def check_licence(licence: str | None) -> None:
     if licence is not None and not _LICENCE.fullmatch(licence):
-        raise UserError(
-            f"--licence {licence}: give the identifier of a licence as hubs write it, such as mit or cc-by-4.0."
-        )
+        raise UserError(f"--licence {licence}: give it as hubs write it, such as mit or cc-by-4.0.")
 
 
 def card(config: TrainConfig, leaving: Leaving, told: Told, code: str, licence: str | None) -> str:
@@ -64,9 +56,9 @@ def card(config: TrainConfig, leaving: Leaving, told: Told, code: str, licence: 
         f"**{told.headline}**" if told.headline else "",
         f"{network}. Trained without labels by {cls.title} ({cls.paper}) on {told.data}, to step {told.step:,}.",
         "\n".join(f"- {line}" for line in told.evidence),
-        f"## Use\n\n```python\n{code}\nfeatures = network(transform(picture.convert(\"RGB\"))[None])  # a PIL picture\n```",
-        "PATH is this folder; on a hub, `hf-hub:` and its name stand for `local-dir:PATH`. For a classifier of 10 classes "
-        "give `num_classes=10`: its last layer begins at random.",
+        f"## Use\n\n```python\n{code}\nfeatures = network(transform(picture)[None])  # an RGB picture of PIL\n```",
+        "PATH is this folder; on a hub, `hf-hub:` and its name stand for `local-dir:PATH`. With `num_classes=10` it "
+        "is a classifier of 10 classes, whose last layer begins at random.",
         "\n\n".join(["## What was measured", *(_table(*t) for t in told.tables), _on(told)]) if told.tables else "",
         f"## Recipe\n\n{_table(['option', 'value'], _recipe(config))}\n\n```bash\n{_command(config)}\n```",
         f"## Data\n\n{told.data[:1].upper()}{told.data[1:]}. Labels, where there were any, served measuring only.",
@@ -87,6 +79,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _recipe(config: TrainConfig) -> list[list[str]]:
     values = {name: getattr(config, name) for name in _OF_THE_RECIPE}
+    values |= {n: PurePath(v).name for n in ("init", "from_run") if (v := getattr(config, n)) is not None}
     return [[name, _text(value)] for name, value in values.items() if value not in (None, [], {})]
 
 
