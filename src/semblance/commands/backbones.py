@@ -68,7 +68,7 @@ def _of_checkpoint(folder: RunFolder, name: str) -> nn.Module:
     if name == _OF_CLIPS[1]:
         return _with(method.audio_backbone, OfSound(config.sound))  # type: ignore[arg-type]
     if name == _OF_CLIPS[0]:
-        return _with(method.backbone, OfFrames(config.image_size, config.video.frames, config.video.fps, opened.canvas))
+        return _with(method.backbone, OfFrames(config.image_size, config.video.frames, config.video.fps, config.canvas))
     return _with(method.encoder, opened.transform)
 
 

@@ -45,7 +45,7 @@ def export(
     options: dict[str, Any] = {"licence": licence, "opset": opset, "preprocessing": preprocessing or "inside"}
     if to == "hub":
         about = {name: getattr(opened.config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}
-        options["about"] = about | {"canvas": opened.canvas, "network": network or "student"}
+        options["about"] = about | {"canvas": opened.config.canvas, "network": network or "student"}
         told = _told(opened, source, run)
         options["card"] = lambda code: card(opened.config, leaving[0], told, code, licence)
     with writing(path):
