@@ -4,6 +4,7 @@ python benchmarks/export.py PICTURES OUT [CLIPS]
 Prints the rows of the table in docs/export.md.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import semblance as sb
 PICTURES = [  # backbone, side, flags
     ("resnet10-w16-cifar", 32, {}), ("resnet18", 64, {"precision": "32"}), ("resnet50", 96, {}),
     ("torchvision/resnet18", 64, {"precision": "64"}),
-    ("vit_tiny_patch16_224", 96, {"method": "dino", "hyper": {"prototypes": 64}}),
+    ("vit_tiny_patch16_224", 96, {"method": "dino", "hyper": {"outputs": 256}}),
     ("convnext_atto", 96, {}), ("efficientnet_b0", 96, {}), ("mobilenetv3_small_050", 96, {}), ("regnetx_002", 96, {}),
     ("densenet121", 64, {}), ("resnet10-w16", 64, {"method": "byol"}), ("resnet10-w16-sobel", 64, {}),
 ]  # fmt: skip
@@ -24,6 +25,7 @@ SHORT = {"max_steps": 2, "batch_size": 8, "recipe": "small", "workers": 0, "chan
 def differences(run: Path, targets: list[str]) -> list[str]:
     cells = []
     for to in targets:
+        shutil.rmtree(run / FILES[to], ignore_errors=True)
         try:
             found = sb.export(run, to=to, out=run / FILES[to])
             cells.append(" and ".join(f"{difference:.1e}" for difference in found["differences"]))

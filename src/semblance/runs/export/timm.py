@@ -52,7 +52,7 @@ def write(path: Path, leaving: Leaving, **_: Any) -> Written:
     name, options = made_by_timm(leaving, "timm")
     write_weights(path, leaving, {})
     given = "".join(f", {key}={value!r}" for key, value in options.items())
-    shown = leaving.shown
+    shown = leaving.shown | ({"fixed_input_size": False} if "dynamic_img_size" in options else {})
 
     def code(path: Path) -> str:
         return (
