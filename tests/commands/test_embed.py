@@ -37,7 +37,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("cat", "dog"):
         (root / name).mkdir(parents=True)
     for i in range(8):
-        noise(i, 40 + 9 * i, 90 - 7 * i).save(root / ("cat", "dog")[i % 2] / f"{i}.png")
+        noise(i, 18 + 9 * i, 60 - 6 * i).save(root / ("cat", "dog")[i % 2] / f"{i}.png")
     turned = noise(8, 60, 80)
     exif = turned.getexif()
     exif[274] = 6
