@@ -12,16 +12,17 @@ from semblance import losses as losses
 from semblance import views as views
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
+from semblance.api import export as export
+from semblance.commands.backbones import load_backbone as load_backbone
 from semblance.engine.callbacks import Callback as Callback
 from semblance.engine.training_step import step as step
 from semblance.errors import UserError as UserError
 from semblance.evaluation.probes import knn as knn
 from semblance.evaluation.probes import linear_probe as linear_probe
-from semblance.runs.weights import load_backbone as load_backbone
 from semblance.systems import Method as Method
 
 __version__: str
-__all__ = ["Callback", "Method", "UserError", "embed", "evaluate", "knn", "linear_probe", "load_backbone", "losses", "methods", "step", "train", "views"]
+__all__ = ["Callback", "Method", "UserError", "embed", "evaluate", "export", "knn", "linear_probe", "load_backbone", "losses", "methods", "step", "train", "views"]
 
 def methods() -> list[str]:
     """Names of the methods that train() takes, those of other packages last."""

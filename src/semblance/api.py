@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import Parameter, Signature, cleandoc
+from os import PathLike, fspath
 from pathlib import Path
 from textwrap import fill, indent
 from typing import Any, Literal
@@ -107,8 +108,9 @@ def evaluate(
 
 
 def embed(
-    run: str, *, data: Any = None, out: str | None = None, data_root: str = "data", download: bool = False,
-    unlabelled: bool = False, labels: str | None = None, split: str | None = None, network: Network | None = None,
+    run: str | PathLike[str], *, data: Any = None, out: str | PathLike[str] | None = None, normalise: bool = False,
+    data_root: str = "data", download: bool = False, unlabelled: bool = False, labels: str | None = None,
+    split: str | None = None, network: Network | None = None,
 ) -> Any:  # fmt: skip
     """Features of pictures by a trained backbone: a float32 tensor (N, D), training pictures first, then held-out ones.
 
@@ -118,12 +120,18 @@ def embed(
     Parameters
     ----------
     run
-        A run folder, or its backbone.safetensors.
+        A run folder, or its backbone.safetensors; or weights of others: a file, a folder for a hub, timm:NAME.TAG,
+        torchvision:NAME.TAG, or the name of a timm model with weights.
     data
-        Pictures, or for a run on clips clips, as for train, from Python also an object. Default: the run's own.
+        Pictures, or for a run on clips clips, as for train, from Python also an object; or files of pictures, one or
+        several, in this order. Default: the run's own.
     out
-        A .npz to write: features, or of clips video and audio; names; and for each thing that all samples are labelled
-        by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as labels.
+        A file to write. .npz: features, or of clips video and audio; names; and for each thing that all samples are
+        labelled by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as
+        labels. .npy: the features alone, with names and classes in a .names.csv beside. .csv: name, class, f0, f1, ...
+        .parquet: name, class, and features as lists.
+    normalise
+        Divide each row by its length (L2), as for cosines.
     data_root
         Folder in which torchvision's sets are looked for.
     download
@@ -142,6 +150,47 @@ def embed(
 
     with _parts({"data": data}) as given:
         return command.embed(
-            run, out=Path(out) if out else None, data_root=data_root, download=download, network=network,
-            unlabelled=unlabelled or None, labels=labels, split=split, **given,
+            fspath(run), out=Path(out) if out else None, normalise=normalise, data_root=data_root, download=download,
+            network=network, unlabelled=unlabelled or None, labels=labels, split=split, **given,
         )  # fmt: skip
+
+
+def export(
+    run: str | PathLike[str], *, to: Literal["timm", "torchvision", "onnx", "hub"], out: str | PathLike[str],
+    network: Network | None = None, data: str | None = None, licence: str | None = None, opset: int | None = None,
+    preprocessing: Literal["inside", "beside"] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the backbone of a run for others, and prove that it is the same network.
+
+    What was written is loaded in a process of its own by timm, torchvision or onnxruntime alone, and its features of
+    held-out samples, as the run preprocesses them, are compared at batch 1 and 7. Where they differ by more than 1e-4
+    of the largest feature, nothing is left. Returns the files, the largest differences, and the lines that load them.
+
+    Parameters
+    ----------
+    run
+        A run folder, finished or stopped, or its backbone.safetensors.
+    to
+        timm or torchvision: a file of weights; onnx: a graph, of clips two; hub: a folder as timm writes it, with a
+        model card.
+    out
+        The file, .safetensors or .pth for timm and torchvision, .onnx; or the folder.
+    network
+        Of a method with a slow copy of its backbone, the student or the teacher. Default: as for evaluate.
+    data
+        Where the run's samples lie now, if they have moved, or others that prove it.
+    licence
+        Of a hub: what its model card says, as hubs write it, such as mit or cc-by-4.0.
+    opset
+        Of ONNX. Default: that of torch's exporter.
+    preprocessing
+        Of ONNX: whether pictures are normalised inside the graph, which then takes values in [0, 1], or beside it, by
+        what its metadata say. Default: inside.
+    """
+    getting_ready()
+    from semblance.commands import export as command
+
+    return command.export(
+        fspath(run), to=to, out=fspath(out), network=network, data=data, licence=licence, opset=opset,
+        preprocessing=preprocessing,
+    )  # fmt: skip

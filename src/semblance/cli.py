@@ -104,6 +104,24 @@ _arguments = [_flag(a) for a in signature(api.train).parameters.values() if a.na
 train.__signature__ = signature(api.train).replace(parameters=_arguments)  # type: ignore[attr-defined]
 train.__annotations__ = {a.name: a.annotation for a in _arguments}
 
+
+def embed(*run: str, **flags: Any) -> None:
+    if (data := flags.pop("data", None)) is not None:
+        flags["data"] = data[0] if len(data) == 1 else data
+    api.embed(*run, **flags)
+
+
+def export(*run: str, **flags: Any) -> None:
+    api.export(*run, **flags)
+
+
+_FILES = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
+for command, words in ((embed, {"run": str, "out": str | None, "data": _FILES}), (export, {"run": str, "out": str})):
+    public = getattr(api, command.__name__)  # what Python takes paths for, a command line takes words for
+    taken = [a.replace(annotation=words.get(a.name, a.annotation)) for a in signature(public).parameters.values()]
+    command.__signature__ = signature(public).replace(parameters=taken)  # type: ignore[attr-defined]
+    command.__doc__ = public.__doc__
+
 app = App(
     name="semblance", version=__version__,
     help="Train image and audio-visual encoders without labels, by joint embedding.",
@@ -112,7 +130,8 @@ app = App(
 )  # fmt: skip
 app.command(train)
 app.command(api.evaluate)
-app.command(api.embed)
+app.command(embed)
+app.command(export)
 
 
 @app.command

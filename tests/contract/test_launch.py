@@ -20,13 +20,13 @@ from ranks import Ranks
 from tiny import CPU, assert_close, gradients_of, losses, tiny_config, tiny_method, train
 
 import semblance as sb
+from semblance.commands.backbones import load_backbone
 from semblance.data import load
 from semblance.data.loader import in_parts
 from semblance.errors import UserError
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.weights import load_backbone
 from semblance.runtime import ranks
 from semblance.runtime.fsdp import full, shard
 from semblance.runtime.place import started_with_others

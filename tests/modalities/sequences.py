@@ -142,7 +142,7 @@ class Sequences:
     def tables(self, summary: dict[str, Any]) -> list:
         return [of_measures(summary["table"], ["pitch_top1"])]
 
-    def save(self, folder: RunFolder, method: Method, config: TrainConfig) -> None:
+    def save(self, folder: RunFolder, method: Method, source: Source, config: TrainConfig) -> None:
         weights.save(folder.backbone, method.backbone, {"wave_backbone": config.backbone})
 
     def show(self, method: Method, source: Source, config: TrainConfig, parts: Any, summary: dict) -> Figures:

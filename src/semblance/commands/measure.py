@@ -43,7 +43,7 @@ def first_row(
             parts = modality.embed(method, measured, config) if measurable(source, modality) and not known else None
             seen = views_of(method, source, config, modality)
             if keep is not None and leader:
-                about = checkpoint.about(config, source.train.fingerprint(), 0, 0.0)
+                about = checkpoint.about(config, source.train.fingerprint(), source.train.canvas, 0, 0.0)
                 checkpoint.save(keep, {"method": method.state_dict()} | about)
         return _row(name, parts, measured, config, modality, seen, known)
 

@@ -17,6 +17,7 @@ from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.options import SAID, TrainOptions, flag, said_anew
 from semblance.runs.resolve import absolute, resolve
+from semblance.runs.transform import AsMeasured, canvas_of
 from semblance.runtime.device import best_device
 from semblance.shown import shown
 from semblance.systems import Method
@@ -62,8 +63,9 @@ class Opened:
                 anew = {name: TrainConfig.model_fields[name].default for name in SAID} | anew
                 if left:
                     notes.append(f"{', '.join(map(flag, left))} of the run: not of the data that is named now.")
-            config = own.model_copy(update=anew)
             state, step = _handed_out(folder)
+            about = state or (weights.read_metadata(folder.backbone)[1] if folder.backbone.exists() else {})
+            config = own.model_copy(update=anew | {"canvas": canvas_of(about)})
             modality = modalities.of(config.method)
             opened = cls(config, modality, folder, state, step, folder.backbone, network, resplit, notes)
             if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
@@ -102,6 +104,12 @@ class Opened:
         """The step of the network that is handed out, where it is not the last."""
         step = self.state.get("step", self.step)
         return None if step == self.step else step
+
+    @property
+    def transform(self) -> AsMeasured:
+        """What it shows its backbone of a picture."""
+        config = self.config
+        return AsMeasured(config.image_size, config.load_size, config.canvas, config.grey_levels)
 
     def is_own(self, samples: Samples) -> bool:
         """Whether the samples are those that the run was trained on."""
@@ -162,4 +170,5 @@ def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:
     if "data" not in anew:
         config = TrainConfig.load(RunFolder(file.parent).config)
         anew = {name: getattr(config, name) for name in ("data", "data_root", *SAID)} | anew
-    return resolve({name: about[name] for name in weights.SEEN if about.get(name) is not None} | anew)
+    config = resolve({name: about[name] for name in weights.SEEN if about.get(name) is not None} | anew)
+    return config.model_copy(update={"canvas": canvas_of(about)})

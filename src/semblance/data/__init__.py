@@ -12,7 +12,7 @@ from torch import Tensor
 from semblance.data.clips.clips import Clips
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Source
-from semblance.data.sources.files import Files, is_picture
+from semblance.data.sources.files import Files, See, is_picture
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError, unknown
 from semblance.runtime import named as parts
@@ -37,6 +37,8 @@ def load(
     labels: str | None = None,
     split: str | None = None,
     grey_levels: int | None = None,
+    canvas: int | None = None,
+    see: See | None = None,
 ) -> Source[Images]:
     """Pictures named by `data`: a path, or one of the names in sources/named.py's NAMES. A path that exists wins.
 
@@ -55,6 +57,7 @@ def load(
     unlabelled, labels, split: what overrules folders and files (splits.LabelOptions).
     grey_levels: the value that is white in grey of more than 8 bits where files do not say it, and in arrays that are
         not uint8; found by the values themselves where None.
+    canvas, see: of files, as for files.load_files.
     Raises UserError where there is nothing to read.
     """
     from semblance.data.sources import arrays, datasets, files, joined, named
@@ -73,7 +76,7 @@ def load(
         return datasets.load_dataset(type(given).__name__, given, image_size, limits, options)
     data = os.fspath(given)
     if (found := find_files(path := Path(os.path.expanduser(data)), is_picture, memory_fraction)) is not None:
-        return files.load_files(found, image_size, limits, options, grey_levels)
+        return files.load_files(found, image_size, limits, options, grey_levels, canvas, see)
     if (load_arrays := _of_arrays(path, {".npy": arrays.load_npy, ".npz": arrays.load_npz})) is not None:
         return load_arrays(path, image_size, limits, options, grey_levels)
     if data.lower() in named.NAMES:

@@ -126,24 +126,25 @@ def read_ahead(samples: Reader, requests: Iterable[Request], workers: int) -> It
 def in_parts(
     samples: Reader, embed: Callable[[Sequence[Tensor], Tensor], Tensor], device: torch.device, workers: int,
     track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter, order: Tensor | None = None, key: int | None = None,
+    part: int = PART,
 ) -> Generator[Tensor, None, None]:  # fmt: skip
     """`embed` of every sample, part by part: the rows of each part, on the device.
 
     embed: from the raw tensors and indices of some samples to one row each. order: the indices of all samples (N,), by
-    default 0 to N - 1. key: for random choices in reading. Ranks share the work, so all of them must call this; each
-    gets all rows, and hears of all files that any of them found unreadable. A rank for which a part has no row embeds
-    the first one in vain.
+    default 0 to N - 1. key: for random choices in reading. part: samples embedded at once, over all ranks. Ranks share
+    the work, so all of them must call this; each gets all rows, and hears of all files that any of them found
+    unreadable. A rank for which a part has no row embeds the first one in vain.
     """
     order = torch.arange(len(samples)) if order is None else order
-    parts = order.tensor_split(-(-len(order) // max(PART, 2 * world()[1])))
-    rows = [own_rows(len(part)) for part in parts]
+    parts = order.tensor_split(-(-len(order) // max(part, 2 * world()[1])))
+    rows = [own_rows(len(some)) for some in parts]
     read: list[Request] = [
-        (part[own] if own.start < own.stop else part[:1], key) for part, own in zip(parts, rows, strict=True)
+        (some[own] if own.start < own.stop else some[:1], key) for some, own in zip(parts, rows, strict=True)
     ]
     ahead = read_ahead(samples, read, workers)
-    for part, own, (index, _), raw in zip(track(parts), rows, read, ahead, strict=True):
+    for some, own, (index, _), raw in zip(track(parts), rows, read, ahead, strict=True):
         found = embed(send_raw(raw, device), index)
-        yield gather(found[: own.stop - own.start], len(part))
+        yield gather(found[: own.stop - own.start], len(some))
     for theirs in everyones(samples.skipped):
         samples.skipped.extend(s for s in theirs if s not in samples.skipped)
 

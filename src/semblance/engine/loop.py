@@ -97,7 +97,8 @@ def fit(
         divergence.check()
         state = fsdp.full({"method": method.state_dict()} | more)
         if leader:
-            checkpoint.save(path, state | checkpoint.about(config, fingerprint, trained.step, trained.seconds))
+            about = checkpoint.about(config, fingerprint, samples.canvas, trained.step, trained.seconds)
+            checkpoint.save(path, state | about)
 
     method.train()
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semblance.data.loader import in_parts, joined, read_ahead
+from semblance.data.loader import PART, in_parts, joined, read_ahead
 from semblance.data.pictures.images import Images
 from semblance.runtime import random
 from semblance.runtime.precision import as_written, autocast
@@ -48,21 +48,28 @@ def _rows(backbone: nn.Module | None, images: Images, look: Look, precision: str
     if backbone is None:
         pixels = in_parts(images, lambda raw, index: look(raw, index).flatten(1), torch.device("cpu"), workers)
         return joined(pixels, len(images))
+    return joined(streamed(backbone, images, look, precision, workers), len(images))
+
+
+def streamed(
+    backbone: nn.Module, images: Images, look: Look, precision: str = "32", workers: int = 2, part: int = PART
+) -> Iterator[Tensor]:
+    """Features of every picture as they come, of at most `part` pictures at once, the backbone in evaluation mode:
+    float32 (n, D) on the backbone's device."""
     weight = next(backbone.parameters())
     training = backbone.training
     backbone.eval()
 
     def embed(raw: Sequence[Tensor], index: Tensor) -> Tensor:
-        x = look(raw, index).to(weight.dtype)
+        x = look(raw, index).to(weight.device, weight.dtype)
         if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(precision, weight.device):
             return backbone(x).float()
 
     with as_written(backbone):
-        rows = joined(in_parts(images, embed, weight.device, workers), len(images))
+        yield from in_parts(images, embed, weight.device, workers, part=part)
     backbone.train(training)
-    return rows
 
 
 def telling(images: Images) -> float:

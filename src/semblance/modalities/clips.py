@@ -116,9 +116,9 @@ class ClipModality:
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
         return _tables(summary["retrieval"], summary["table"], summary["positives"]) if "retrieval" in summary else []
 
-    def save(self, folder: RunFolder, method: ClipMethod, config: TrainConfig) -> None:
+    def save(self, folder: RunFolder, method: ClipMethod, source: Source[Clips], config: TrainConfig) -> None:
         about = {"video_backbone": config.backbone, "image_size": config.image_size, "mean": MEAN, "std": STD}
-        about |= {"frames": config.video.frames, "fps": config.video.fps}
+        about |= {"frames": config.video.frames, "fps": config.video.fps, "canvas": source.train.canvas}
         weights.save(folder.path / "video_backbone.safetensors", method.backbone, about)
         sound = {"audio_backbone": config.audio_backbone, "sound": vars(config.sound)}
         weights.save(folder.path / "audio_backbone.safetensors", method.audio_backbone, sound)

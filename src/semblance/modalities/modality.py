@@ -98,8 +98,8 @@ class Modality(Protocol):
     def tables(self, summary: dict[str, Any]) -> list[Cells]:
         """What is printed of a summary, or of the table and the `numbers` of an evaluation."""
 
-    def save(self, folder: RunFolder, method: Any, config: TrainConfig) -> None:
-        """Write the backbones."""
+    def save(self, folder: RunFolder, method: Any, source: Source[Any], config: TrainConfig) -> None:
+        """Write the backbones. source: all samples."""
 
     def show(
         self, method: Any, source: Source[Any], config: TrainConfig, parts: Parts | None, summary: dict[str, Any]

@@ -23,7 +23,7 @@ from semblance.runtime import random
 from semblance.runtime.fsdp import check_shardable
 from semblance.shown import shown
 from semblance.systems import Method
-from semblance.views.view import CENTRE, MEAN, STD, make_views
+from semblance.views.view import MEAN, STD, make_views
 
 SHOWN = 2000  # held-out pictures in the report, at most
 SHEET = 8  # pictures on the sheet of views
@@ -39,7 +39,7 @@ class Pictures:
         return load(
             config.data, image_size=config.load_size, data_root=config.data_root, download=config.download,
             unlabelled=config.unlabelled, labels=config.labels, split=config.split,
-            grey_levels=config.grey_levels,
+            grey_levels=config.grey_levels, canvas=config.canvas,
         )  # fmt: skip
 
     def networks(self, config: TrainConfig) -> list[nn.Module]:
@@ -117,8 +117,9 @@ class Pictures:
         of_labels = [name for name in names if name not in ("knn_top1", "linear_top1")]
         return [of_measures(table, of_labels or names)] if names else []
 
-    def save(self, folder: RunFolder, method: Method, config: TrainConfig) -> None:
+    def save(self, folder: RunFolder, method: Method, source: Source[Images], config: TrainConfig) -> None:
         about = {name: getattr(config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}
+        about["canvas"] = source.train.canvas
         weights.save(folder.backbone, method.encoder, about | {"network": method.network})
 
     def show(
@@ -129,7 +130,7 @@ class Pictures:
         vectors = _features(method, some, config)
         canvases, sizes = some.read(range(len(some)))
         gallery = Gallery.of(some, canvases, vectors, sizes, some.look if some.cut else None)
-        return Figures(gallery, sheet(config, source.train), usage=usage(config))
+        return Figures(gallery, sheet(config, source.train), usage=usage())
 
     def otherwise(self, method: Method, config: TrainConfig) -> Evaluation | None:
         return None
@@ -153,21 +154,13 @@ def _features(method: Method, images: Images, config: TrainConfig) -> Tensor:
     return features(method.encoder, images, size=config.image_size, precision=config.precision, workers=config.workers)
 
 
-def usage(config: TrainConfig) -> list[str]:
+def usage() -> list[str]:
     """Lines of Python that use the backbone of the folder `run` on a picture, seen as it is when it is measured."""
-    size = config.image_size
-    around = round(size / CENTRE) if size > 64 else size
     return [
-        "import torch",
         "from PIL import Image",
-        "from torchvision.transforms import v2",
         "",
         "backbone = sb.load_backbone(run)",
-        "prepare = v2.Compose([",
-        f"    v2.ToImage(), v2.Resize({around}), v2.CenterCrop({size}), v2.ToDtype(torch.float32, scale=True),",
-        f"    v2.Normalize({list(MEAN)}, {list(STD)}),",
-        "])",
-        'features = backbone(prepare(Image.open("picture.jpg").convert("RGB"))[None])',
+        'features = backbone(backbone.transform(Image.open("picture.jpg"))[None])',
     ]
 
 

@@ -19,6 +19,8 @@ from semblance.shown import shown
 # "resnet10" is timm's ResNet-18 with one block per stage; suffixes as in resnet10-w32-cifar
 _NAME = re.compile(r"(?P<base>[\w./]+?)(-w(?P<width>\d+))?(?P<cifar>-cifar)?(?P<sobel>-sobel)?")
 
+_TORCHVISION = "torchvision/"
+
 
 def backbone(name: str) -> nn.Module:
     """A backbone with random weights that maps (N, 3, H, W) to pooled features (N, num_features).
@@ -36,7 +38,7 @@ def backbone(name: str) -> nn.Module:
         told = "is not a name like resnet18, resnet10-w32-cifar or torchvision/resnet18"
         raise UserError(f"Backbone '{shown(name)}' {told}.")
     base, width = match["base"], match["width"]
-    model = _torchvision(base.removeprefix("torchvision/")) if base.startswith("torchvision/") else _timm(base, width)
+    model = _torchvision(base.removeprefix(_TORCHVISION)) if base.startswith(_TORCHVISION) else _timm(base, width)
     if match["cifar"]:
         _small_stem(model, name)
     mend(model)
@@ -80,6 +82,18 @@ def sobel(x: Tensor) -> Tensor:
 def _timm(base: str, width: str | None) -> nn.Module:
     import timm
 
+    architecture, options = _in_timm(base, width)
+    model = timm.create_model(architecture, num_classes=0, **options)
+    if hasattr(model, "dynamic_img_size"):  # a ViT: now takes crops of any size, with the same state dict
+        model = timm.create_model(architecture, num_classes=0, dynamic_img_size=True)
+    model.num_features = model.head_hidden_size  # differs where a head widens pooled features, as in MobileNet-v3
+    return model
+
+
+def _in_timm(base: str, width: str | None) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments by which timm makes a network; a UserError for unknown ones."""
+    import timm
+
     options: dict[str, Any] = {}
     if base == "resnet10":
         base, options = "resnet18", {"layers": (1, 1, 1, 1)}
@@ -97,11 +111,39 @@ def _timm(base: str, width: str | None) -> nn.Module:
         w = checked_width(width)
         # only timm's deep stem has a free width; the -cifar stem replaces it
         options |= {"channels": (w, 2 * w, 4 * w, 8 * w), "stem_type": "deep", "stem_width": w // 2}
-    model = timm.create_model(base, num_classes=0, **options)
-    if hasattr(model, "dynamic_img_size"):  # a ViT: now takes crops of any size, with the same state dict
-        model = timm.create_model(base, num_classes=0, dynamic_img_size=True)
-    model.num_features = model.head_hidden_size  # differs where a head widens pooled features, as in MobileNet-v3
-    return model
+    return base, options
+
+
+def in_timm(name: str, network: nn.Module) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments, beside num_classes=0, by which timm.create_model makes the network of a name of ours.
+
+    network: of that name. A UserError where timm has no such network.
+    """
+    match = _plain(name, "timm")
+    architecture, options = _in_timm(match["base"].removeprefix(_TORCHVISION), match["width"])
+    if hasattr(network, "dynamic_img_size"):
+        options["dynamic_img_size"] = True
+    return architecture.partition(".")[0], options
+
+
+def in_torchvision(name: str) -> str:
+    """The name by which torchvision makes a network of ours; a UserError where it has none of that name."""
+    match = _plain(name, "torchvision")
+    base = match["base"].removeprefix(_TORCHVISION).partition(".")[0]
+    if match["width"]:
+        raise UserError(f"torchvision has no network like {shown(name)}, of another width.")
+    return base
+
+
+def _plain(name: str, library: str) -> re.Match[str]:
+    """The parts of a name that stands for a network of somebody else's library."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise UserError(f"{library} has no network like {shown(name)}.")
+    stems = {"cifar": "the 3x3 stem of small images", "sobel": "edge filters in front"}
+    if has := [told for suffix, told in stems.items() if match[suffix]]:
+        raise UserError(f"{library} has no network like {shown(name)}, with {' and '.join(has)}.")
+    return match
 
 
 def checked_width(width: str) -> int:

@@ -28,9 +28,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def about(config: TrainConfig, fingerprint: str, step: int, seconds: float) -> dict[str, Any]:
-    """What a checkpoint says beside its tensors. fingerprint: of the samples to train on. seconds: trained."""
-    return {"samples": fingerprint, "run": config.identity(), "step": step, "seconds": seconds}
+def about(config: TrainConfig, fingerprint: str, canvas: int | None, step: int, seconds: float) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors. fingerprint, canvas: of the samples to train on. seconds: trained."""
+    return {"samples": fingerprint, "canvas": canvas, "run": config.identity(), "step": step, "seconds": seconds}
 
 
 def load(path: Path) -> dict[str, Any]:

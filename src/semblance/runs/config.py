@@ -86,6 +86,7 @@ class TrainConfig(Hardware, Logging, Measuring, Time, Optimisation, Views, Netwo
     eval_every: Natural
     devices: Annotated[int, Field(gt=0, le=1024)]
     workers: Annotated[int, Field(ge=0, le=1024)]
+    canvas: Annotated[int | None, Field(exclude=True)] = None  # that pictures are kept at, of a run that is opened
 
     @field_validator("views", mode="plain")
     @classmethod

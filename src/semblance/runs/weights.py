@@ -50,19 +50,8 @@ def save(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
         write_atomically(path, lambda file: file.write(to_bytes(state, {"semblance": json.dumps(about)})))
 
 
-def load_backbone(run: str | Path) -> nn.Module:
-    """The trained backbone of a run folder or of its backbone.safetensors, in evaluation mode.
-
-    Maps images (N, 3, H, W), normalised by `model.pretrained_cfg` style mean and deviation of ImageNet, to features
-    (N, model.num_features). Of a run on clips, name video_backbone.safetensors, for clips (N, 3, T, H, W), or
-    audio_backbone.safetensors, for the spectrograms that SoundView makes.
-    """
-    model, _ = load_with_metadata(run)
-    return model
-
-
 def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The backbone and what was written about it."""
+    """The backbone of a run folder or of its backbone.safetensors, and what was written about it."""
     path, about = read_metadata(run)
     if not KINDS.keys() & about.keys() and (method := RunFolder(path.parent).method) is not None:
         systems.get(method)  # whose file may add its own kind

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -101,17 +101,22 @@ class Progress:
         return (step - first) * self.batch_size / (time.perf_counter() - then)
 
 
-def with_progress(title: str, results: Iterable[T], total: int) -> Iterator[T]:
-    """The results as they come, with a bar on a terminal, else lines."""
+def with_progress(
+    title: str, results: Iterable[T], total: int, amount: Callable[[T], int] = lambda result: 1
+) -> Iterator[T]:
+    """The results as they come, with a bar on a terminal, else lines. amount: what each is of the total."""
     terminal, started = console(stderr=True), time.perf_counter()
     bar = Bar(
         TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
         TimeRemainingColumn(elapsed_when_finished=True), console=terminal, transient=True,
         disable=not terminal.is_terminal,
     )  # fmt: skip
-    lines = Lines(terminal, True)
+    lines, done = Lines(terminal, True), 0
     with bar:
-        for done, result in enumerate(bar.track(results, total, description=shown(title)), 1):
+        task = bar.add_task(shown(title), total=total)
+        for result in results:
             yield result
-            left = duration((time.perf_counter() - started) * (total - done) / done)
+            done += amount(result)
+            bar.update(task, completed=done)
+            left = duration((time.perf_counter() - started) * (total - done) / max(done, 1))
             lines.say(f"{shown(title)}: {done:,} of {total:,}, {left} left")

@@ -40,19 +40,70 @@ def decode(
     Raises OSError or ValueError with a short reason where the bytes hold no readable picture.
     """
     with opened(data, remark) as image:
-        width, height = size = image.size
-        draft = image.draft(None, (_DRAFT_MARGIN * canvas,) * 2)
-        with room(image, data, size):
-            image.load()
-            turn = orientation(image, remark)
-            # The box keeps the geometry where the reduced size is not a whole number of pixels.
-            _, _, across, down = draft[1] if draft else (0, 0, *image.size)
-            reduced = [1, 1]
-            if image.width * image.height > LARGE:
-                reduced = [max(1, side // (_DRAFT_MARGIN * canvas)) for side in image.size]
-            made = eight_bit(image, top, data, remark).made((reduced[0], reduced[1]))
-            box = (0, 0, across / reduced[0], down / reduced[1])
-            square = made.resize((canvas, canvas), Image.Resampling.BICUBIC, box)
+        return _on_canvas(image, data, canvas, top, remark)
+
+
+def on_canvas(picture: Image.Image, canvas: int, top: float | None = None) -> tuple[Tensor, tuple[int, int]]:
+    """The same of a picture of Pillow's, of any mode: from its file's bytes as long as it is not loaded, since files
+    may be decoded at a smaller scale, and hold more bits than Pillow keeps."""
+    if (data := _unread(picture)) is not None:
+        return decode(data, canvas, top)
+    return _on_canvas(_copy(picture), b"", canvas, top, unheard)
+
+
+def plain(picture: Image.Image | bytes, top: float | None = None) -> Image.Image:
+    """A picture of Pillow's, or in the bytes of a file, in its own size as RGB: upright, 8 bits, alpha on white."""
+    data = picture if isinstance(picture, bytes) else _unread(picture)
+    if data is None:
+        assert isinstance(picture, Image.Image)
+        return _plain(_copy(picture), b"", top)
+    with opened(data) as image:
+        return _plain(image, data, top)
+
+
+def _plain(image: Image.Image, data: bytes, top: float | None) -> Image.Image:
+    with room(image, data, image.size):
+        image.load()
+        turn = orientation(image)
+        made = eight_bit(image, top, data).made().convert("RGB")
+    return made.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else made
+
+
+def _copy(picture: Image.Image) -> Image.Image:
+    """One that may be closed."""
+    own = picture.copy()
+    own.format = picture.format
+    return own
+
+
+def _unread(picture: Image.Image) -> bytes | None:
+    """The bytes of a file that has been opened and not loaded; None of other pictures, and of later frames."""
+    file = getattr(picture, "fp", None)
+    if file is None or not getattr(picture, "tile", ()) or picture.tell() > 0:
+        return None
+    place = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(place)
+    return data
+
+
+def _on_canvas(
+    image: Image.Image, data: bytes, canvas: int, top: float | None, remark: Remark
+) -> tuple[Tensor, tuple[int, int]]:
+    width, height = size = image.size
+    draft = image.draft(None, (_DRAFT_MARGIN * canvas,) * 2)
+    with room(image, data, size):
+        image.load()
+        turn = orientation(image, remark)
+        # The box keeps the geometry where the reduced size is not a whole number of pixels.
+        _, _, across, down = draft[1] if draft else (0, 0, *image.size)
+        reduced = [1, 1]
+        if image.width * image.height > LARGE:
+            reduced = [max(1, side // (_DRAFT_MARGIN * canvas)) for side in image.size]
+        made = eight_bit(image, top, data, remark).made((reduced[0], reduced[1]))
+        box = (0, 0, across / reduced[0], down / reduced[1])
+        square = made.resize((canvas, canvas), Image.Resampling.BICUBIC, box)
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
         if turn >= 5:

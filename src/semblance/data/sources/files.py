@@ -54,12 +54,19 @@ def is_picture(name: str) -> bool:
     return is_of_kind(name, EXTENSIONS)
 
 
+See = Callable[[bytes, int, int | None], Tensor]  # of a file's bytes, canvas and grey levels
+
+
 def load_files(
-    files: Files, image_size: int, limits: Limits, options: LabelOptions, grey_levels: int | None = None
-) -> Source[Images]:
+    files: Files, image_size: int, limits: Limits, options: LabelOptions, grey_levels: int | None = None,
+    canvas: int | None = None, see: See | None = None,
+) -> Source[Images]:  # fmt: skip
     """Split the files by name; decode them now if they fit in memory, else leave them to be decoded on demand.
 
     grey_levels: the value that is white in deep grey whose files do not say it; decided by the files where None.
+    canvas: the side in pixels that pictures are kept at; decided by the files where None.
+    see: makes what a network is shown of each file, float32 (3, H, W), on demand, in the place of canvases; not of
+        files that can be read only once.
     """
     if not files.items:
         kinds = f"Pictures are files of these kinds: {' '.join(sorted(EXTENSIONS))}."
@@ -67,26 +74,29 @@ def load_files(
     by_name = {str(item): item for item in files.items}
     table = read_labels(options.table, by_name)
     parts = split(list(by_name), options, table)
-    sampled = _sample_sizes(files, [by_name[name] for name in parts.train.names])
-    canvas = choose_canvas(sampled, image_size)
+    sampled = sample_sizes(files, [by_name[name] for name in parts.train.names])
+    canvas = canvas or choose_canvas(sampled, image_size)
     exact = set(sampled) == {(canvas, canvas)}
     count = len(parts.train.names) + (len(parts.test.names) if parts.test else 0)
-    fits = count * 3 * canvas**2 <= limits.bytes
+    see = see if files.on_disk else None
+    fits = see is None and count * 3 * canvas**2 <= limits.bytes
     if not fits and not files.on_disk:
         raise too_large(files.path, count * 3 * canvas**2, limits, "unpack it and give the folder")
     if parts.test and not fits:  # what fits is decoded, which shows what is readable
         try:
-            _sample_sizes(files, [by_name[name] for name in parts.test.names])
+            sample_sizes(files, [by_name[name] for name in parts.test.names])
         except UserError as error:
             parts.notes.append(f"No picture is held out. {error}")
             parts.test = None
     told, notes = Tally(), []
     if grey_levels is None or not fits:
-        found = _look(files, [item for part in (parts.train, parts.test) if part for item in part.names], by_name)
+        found = look_over(files, [item for part in (parts.train, parts.test) if part for item in part.names], by_name)
         if grey_levels is None and (grey_levels := common_scale(found.extents)) is not None:
             notes.append(SCALED.format(f"{grey_levels:,}", f"{len(found.extents):,} files"))
         told = Tally() if fits else found.told  # what is decoded now is told in full
     read_picture, cut = partial(_decode_item, files.read, grey_levels), partial(_cut_item, files.read, grey_levels)
+    if see is not None:
+        read_picture = partial(see_item, files.read, see, grey_levels)
 
     def decode_and_tell(item: Any, canvas: int) -> tuple[Tensor, tuple[int, int]]:
         remarks: list[str] = []
@@ -135,6 +145,12 @@ def _decode_item(
     return decode(read(item), canvas, grey_levels)
 
 
+def see_item(
+    read: Callable[[Any], bytes], see: See, grey_levels: int | None, item: Any, canvas: int
+) -> tuple[Tensor, tuple[int, int]]:
+    return see(read(item), canvas, grey_levels), (0, 0)
+
+
 def _cut_item(read: Callable[[Any], bytes], grey_levels: int | None, item: Any, draw: Draw) -> list[Tensor]:
     return cut_file(read(item), draw, grey_levels)
 
@@ -147,7 +163,7 @@ class _Found:
     told: Tally = field(default_factory=Tally)
 
 
-def _look(files: Files, names: Sequence[str], by_name: Mapping[str, Any]) -> _Found:
+def look_over(files: Files, names: Sequence[str], by_name: Mapping[str, Any]) -> _Found:
     """What files spread over the set show, besides their sizes."""
     found, remarks = _Found(), Tally()
     some = sorted(names)[:: -(-len(names) // _LOOKED_AT)]
@@ -164,7 +180,7 @@ def _add(tally: Tally, name: str, kind: str) -> None:
     tally.add(kind, name)
 
 
-def _sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:
+def sample_sizes(files: Files, items: Sequence[Any]) -> list[tuple[int, int]]:
     """Sizes of about a hundred files spread over the set."""
     sizes: list[tuple[int, int]] = []
     skipped: Skipped = []

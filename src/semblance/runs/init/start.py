@@ -24,7 +24,7 @@ from semblance.shown import shown
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
 _HUB = ("model.safetensors", "pytorch_model.bin")  # of a folder with a config.json, as timm writes it
-_USUAL = (  # that are tried where weights are not of the network that was asked for
+USUAL = (  # that are tried where weights are not of the network that was asked for
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit_tiny_patch16_224", "vit_small_patch16_224",
     "vit_small_patch8_224", "vit_base_patch16_224", "vit_base_patch8_224", "efficientnet_b0", "tf_efficientnet_lite0",
     "convnext_tiny",
@@ -195,7 +195,7 @@ def _hub_config(path: Path) -> dict[str, Any]:
 
 def _other(held: dict[str, Tensor], names: Sequence[str]) -> list[str]:
     """Which of the usual networks the weights are of, if any."""
-    for name in _USUAL:
+    for name in USUAL:
         with suppress(UserError), torch.device("meta"):
             recognise(held, backbone(name))
             return [] if name in names else [f"They are whole for {name}: give --backbone {name}."]
