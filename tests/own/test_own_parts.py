@@ -28,10 +28,11 @@ FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in FEW.items()]
 
 def semblance(folder: Path, *arguments: str, fails: bool = False, path: Path | None = None) -> str:
     """What the command prints in a folder, in a process that knows nothing of this one."""
-    known = os.environ | ({"PYTHONPATH": f"{path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"} if path else {})
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # or sums are rounded otherwise
+    beside = {"PYTHONPATH": f"{path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"} if path else {}
     done = subprocess.run(
         [sys.executable, "-m", "semblance", *arguments], cwd=folder, capture_output=True, text=True, timeout=240,
-        env=known,
+        env=os.environ | threads | beside,
     )  # fmt: skip
     assert done.returncode == (2 if fails else 0), done.stderr
     assert "Traceback" not in done.stderr

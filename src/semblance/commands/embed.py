@@ -1,5 +1,6 @@
 """`semblance embed`: features of samples by a trained network, of a run or of anybody's."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,7 +58,8 @@ def embed(
         with _writing(out):  # before the work, so that it is not done in vain
             out.parent.mkdir(parents=True, exist_ok=True)
     given_paths = _given_paths(data)
-    paths = given_paths if all(map(is_one_picture, given_paths)) else []
+    one_by_one = any(map(is_one_picture, given_paths)) and not any(map(os.path.isdir, given_paths))
+    paths = given_paths if one_by_one else []
     named = given_paths if len(given_paths) > 1 and not paths else next(iter(given_paths), None)
     if paths and (said := [name for name in SAID if given.get(name)]):
         raise UserError(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semblance.errors import UserError
 from semblance.nets.backbones import backbone
 from semblance.runs.init.layouts import Recognised, recognise
-from semblance.runs.init.start import USUAL, TIMM, TORCHVISION, Start
+from semblance.runs.init.start import TIMM, TORCHVISION, USUAL, Start
 from semblance.runs.transform import OfOthers
 from semblance.shown import shown
 from semblance.views.view import MEAN, STD
