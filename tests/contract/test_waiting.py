@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-from pretended_device import DEVICE, PretendedDevice, There, put_there
+from semblance.checking.pretended_device import DEVICE, PretendedDevice, There, put_there
 from ranks import Ranks
 from tiny import CPU, PICTURES, losses, tiny_config, tiny_method, tiny_samples
 from torch import Tensor
