@@ -25,19 +25,21 @@ TORCHS = str(Path(str(importlib.util.find_spec("torch").origin)).parent)  # type
 
 
 class Failed(Exception):
-    """A process of a promise failed: with what, in which function, at which line of the method's own code."""
+    """A process failed: with what, and at which line of the method's own code."""
 
-    def __init__(self, told: str, function: str = "", where: str = "") -> None:
-        super().__init__(told, function, where)
-        self.told, self.function, self.where = told, function, where
+    def __init__(self, told: str, where: str = "") -> None:
+        super().__init__(told, where)
+        self.told, self.where = told, where
 
     @classmethod
     def of(cls, error: BaseException) -> "Failed":
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if not f.filename.startswith((OURS + os.sep, TORCHS + os.sep, "<"))]
         last = (own or frames)[-1]
-        told = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {shown(error)[:300]}"
-        return cls(told, last.name if own else "", f"{Path(last.filename).name}, line {last.lineno}")
+        told = f"{type(error).__name__}: {shown(error)[:300]}"
+        if told.startswith("Diverged"):  # its advice is of a run
+            told = told.partition(";")[0]
+        return cls(told, f"{Path(last.filename).name}, line {last.lineno}" if own else "")
 
     def __str__(self) -> str:
         return f"{self.told} ({self.where})" if self.where else self.told
@@ -53,6 +55,11 @@ class Processes:
     def __init__(self, seconds: float, most: float) -> None:
         """seconds: for all of what is to come; most: for a call."""
         self.until, self.most = time.monotonic() + seconds, most
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() >= self.until
 
     def one(self, function: Callable[..., Any], *args: Any) -> Any:
         return self.many(1, function, *args)[0]
@@ -97,7 +104,7 @@ class Processes:
                     failures.append(answers[line])
                     until = min(until, time.monotonic() + 10)  # the others end by themselves
         if failures:
-            raise next((f for f in failures if f.function or f.where), failures[0])
+            raise next((f for f in failures if f.where), failures[0])
         return [answers[line] for line in lines]
 
 

@@ -1,6 +1,7 @@
 """Runs of any method that take a fraction of a second, and what they end with."""
 
 import signal
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from math import inf
@@ -105,7 +106,16 @@ def small_method(config: TrainConfig, *, seed: int = 0, norms: bool = True) -> M
     method.prepare(PICTURES)
     if not norms:
         _leave_out_norms(method)
-    return method.double() if config.precision == "64" else method
+    return _double(method) if config.precision == "64" else method
+
+
+def _double(method: Method) -> Method:
+    """In float64; so that state which is no buffer does not break all promises, it is taken along."""
+    for module in method.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.dtype == torch.float32:
+                setattr(module, name, value.double())
+    return method.double()
 
 
 def _leave_out_norms(module: nn.Module) -> None:
@@ -119,10 +129,17 @@ def _leave_out_norms(module: nn.Module) -> None:
 
 def outcome(
     config: TrainConfig, out: Path, *, norms: bool = True, resume: bool = False, stop: int | None = None, seed: int = 0,
+    samples: Samples | None = None, prepared: Callable[[Method], None] | None = None,
 ) -> dict[str, dict[Any, Tensor]]:  # fmt: skip
     """What a run of this rank ends with: losses by step, gradients of the last step, weights and buffers, and on the
-    first rank what the optimiser keeps. stop: the step after which Ctrl-C comes; seed: of the first weights."""
+    first rank what the optimiser keeps.
+
+    stop: the step after which Ctrl-C comes. seed: of the first weights. samples: others than the drawn ones. prepared: is
+    called with the method before it is trained.
+    """
     method = small_method(config, norms=norms, seed=seed)
+    if prepared is not None:
+        prepared(method)
     if dist.is_initialized():
         synchronise(method)
     out.mkdir(exist_ok=True)
@@ -134,7 +151,8 @@ def outcome(
             signal.raise_signal(signal.SIGINT)
 
     folder = RunFolder(out)
-    trained = loop.fit(method, small_samples(config), config, folder, CPU, resume=resume, on_step=on_step)
+    samples = small_samples(config) if samples is None else samples
+    trained = loop.fit(method, samples, config, folder, CPU, resume=resume, on_step=on_step)
     if trained.step != (stop or trained.total):
         raise KeyboardInterrupt
     kept = checkpoint.load(folder.checkpoint)["optimizer"] if ranks.world()[0] == 0 else {}
