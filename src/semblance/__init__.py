@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+__all__ = ["Method", "UserError", "check", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
 
 _HOMES = {
     "Method": "systems", "UserError": "errors", "train": "api", "evaluate": "api", "embed": "api",
-    "load_backbone": "runs.weights", "step": "engine.training_step",
+    "load_backbone": "runs.weights", "step": "engine.training_step", "check": "checking.check",
 }  # fmt: skip
 
 

@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
+from semblance.checking.check import check as check
 from semblance.engine.training_step import step as step
 from semblance.errors import UserError as UserError
 from semblance.runs.weights import load_backbone as load_backbone
 from semblance.systems import Method as Method
 
 __version__: str
-__all__ = ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+__all__ = ["Method", "UserError", "check", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
 
 def methods() -> list[str]:
     """Names of the methods that train() takes."""

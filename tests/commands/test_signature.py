@@ -42,6 +42,7 @@ def stub() -> str:
         '"""Written by tests/commands/test_signature.py: what can be called, for editors and type checkers."""', "",
         "from collections.abc import Mapping", "from os import PathLike", "from typing import Any, Literal", "",
         "from semblance.api import embed as embed", "from semblance.api import evaluate as evaluate",
+        "from semblance.checking.check import check as check",
         "from semblance.engine.training_step import step as step",
         "from semblance.errors import UserError as UserError",
         "from semblance.runs.weights import load_backbone as load_backbone",
@@ -64,7 +65,7 @@ def test_the_signature_is_the_model() -> None:
 
 
 def test_what_can_be_called_is_listed() -> None:
-    assert dir(sb) == ["Method", "UserError", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
+    assert dir(sb) == ["Method", "UserError", "check", "embed", "evaluate", "load_backbone", "methods", "step", "train"]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""A method held to its contract by a process of its own, which forks one for each run: so nothing that a method does can
-reach who asks, and all of it ends at once when that is wanted."""
+"""A method held to its contract by a process of its own, which forks one for each run.
+
+So nothing that a method does can reach who asks, and all of it ends at once when that is wanted.
+"""
 
 import json
 import os
@@ -21,8 +23,8 @@ from typing import Any
 
 from semblance import systems
 from semblance.checking.mistakes import Mistake
-from semblance.checking.promises import PROMISES, Finding, Subject, judged
 from semblance.checking.processes import FORK, Processes
+from semblance.checking.promises import PROMISES, Finding, Subject, judged
 from semblance.errors import UserError
 from semblance.systems import Method
 
@@ -42,7 +44,7 @@ class Checked:
 
     @property
     def broken(self) -> list[str]:
-        """The promises that break, one for each likely mistake; what follows from the same mistake is not among them."""
+        """The promises that break, the first of each likely mistake: the others follow from it."""
         return [f.promise for f in self.findings if f.state == "fails"]
 
     @property
@@ -60,7 +62,9 @@ class Checked:
             by = "one likely mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} likely mistakes"
             return f"{name} breaks {_many(count, 'promise', 'promises')}, by {by}.{left}"
         kept = sum(f.state == "holds" for f in self.findings)
-        return f"{name} keeps {'all' if not open_ else ''} {_many(kept, 'promise', 'promises')}.{left}".replace("  ", " ")
+        return f"{name} keeps {'all' if not open_ else ''} {_many(kept, 'promise', 'promises')}.{left}".replace(
+            "  ", " "
+        )
 
     def as_json(self) -> dict[str, Any]:
         """For programs; a deviation without bounds is null, with the promise failing."""
@@ -81,10 +85,10 @@ def check(
 ) -> Checked:  # fmt: skip
     """Hold a method to the contract that this project's own tests hold every method to.
 
-    Some fifty drawn samples and small networks, on the CPU, in processes of their own: at most five minutes of two cores, ten
-    with four ranks. What the method prints there is not shown.
+    Some fifty drawn samples and small networks, on the CPU, in processes of their own: at most five minutes of two
+    cores, ten with four ranks. What the method prints there is not shown.
 
-    method: a name, FILE.py:CLASS, or the class, of a file. thorough: on four ranks too. tell: is called with each finding.
+    method: a name, FILE.py:CLASS, or a class of a file. thorough: on four ranks too. tell: called with each finding.
     Raises UserError for a method that there is not, or whose file cannot be imported.
     """
     name = systems.canonical(_name(method))
@@ -121,7 +125,7 @@ def check(
 
 
 def coordinate(line: Connection) -> None:
-    """What the process in between does: it imports all that runs need, forks one for each, and computes nothing itself."""
+    """The process in between: it imports all that runs need, forks one for each, and computes nothing itself."""
     sys.path[:], method, thorough, folder = line.recv()
     import timm  # noqa: F401
     import torch

@@ -24,8 +24,8 @@ KINDS = {
     ),
     "slow": Kind(
         "It does not end",
-        "Ten steps on fifty small samples should take seconds. Look for a loop without an end, or for a process that waits "
-        "for another.",
+        "Ten steps on fifty small samples should take seconds. Look for a loop without an end, or for a process "
+        "that waits for another.",
     ),
     "not-finite": Kind(
         "A loss or a weight that is no number",
@@ -44,34 +44,34 @@ KINDS = {
     ),
     "draw": Kind(
         "A draw that is not counted",
-        "What a generator gives depends on all that was drawn before, and on the process: a resumed run, or one on more "
-        "ranks, draws otherwise. Draw by what it is for: semblance.runtime.random.uniform(random.key(clock.seed, \"noise\", "
-        "clock.step), index); in a view, by the key and the index that it is given. Dropout has to go.",
+        "What a generator gives depends on all that was drawn before, and on the process: a resumed run, or one on "
+        "more ranks, draws otherwise. Draw by what it is for: uniform(key(clock.seed, 'noise', clock.step), index) of "
+        "semblance.runtime.random; in a view, by the key and the index that it is given. Dropout has to go.",
         lambda seen: seen.drawn + [f"Dropout in {_few(seen.dropouts)}"] * bool(seen.dropouts)
     ),
     "state": Kind(
         "State that is no buffer",
         "It is in no checkpoint, so a resumed run begins without it, and .to(device) leaves it behind. "
-        "Use self.register_buffer(name, tensor) in __init__ or `prepare`, numbers as tensors of no dimension, and change it in place "
-        "(.copy_, .add_); what follows from the step alone, take from the clock.",
+        "Use self.register_buffer(name, tensor) in __init__ or `prepare`, numbers as tensors of no dimension, and "
+        "change it in place (.copy_, .add_); what follows from the step alone, take from the clock.",
         lambda seen: [f"{_few(seen.hidden)} changes from step to step"] if seen.hidden else [],
     ),
     "late": Kind(
         "A buffer that is made after the start",
-        "A checkpoint's buffers have to be there when it is loaded: register them in __init__, or in `prepare` where their "
-        "size is the number of samples.",
+        "A checkpoint's buffers have to be there when it is loaded: register them in __init__, or in `prepare` where "
+        "their size is the number of samples.",
         lambda seen: [f"{_few(seen.late)} was made while it trained"] if seen.late else [],
     ),
     "collective": Kind(
         "A collective inside",
-        "A method knows of no ranks: `objective` and `update` are handed the embeddings of the whole batch, on every rank "
-        "alike. Leave torch.distributed out; what is summed or gathered again counts twice.",
+        "A method knows of no ranks: `objective` and `update` are handed the embeddings of the whole batch, on every "
+        "rank alike. Leave torch.distributed out; what is summed or gathered again counts twice.",
         lambda seen: seen.collectives,
     ),
     "local": Kind(
         "Statistics of the local batch",
-        "`embed` sees this process's share of the batch, or a micro-batch of it. Means, norms over samples, whitening and "
-        "divisions by len(views[0]) belong into `objective`, which sees the whole batch; batch norms are torch's "
+        "`embed` sees this process's share of the batch, or a micro-batch of it. Means, norms over samples, whitening "
+        "and divisions by len(views[0]) belong into `objective`, which sees the whole batch; batch norms are torch's "
         "nn.BatchNorm1d or 2d, which are made global.",
     ),
     "ranks": Kind(
@@ -80,8 +80,8 @@ KINDS = {
     ),
     "embed-state": Kind(
         "`embed` changes state",
-        "With micro-batches it is called twice for each, so what it moves is moved more often. Move teachers, queues and centres in "
-        "`update`, which is called once a step.",
+        "With micro-batches it is called twice for each, so what it moves is moved more often. Move teachers, queues "
+        "and centres in `update`, which is called once a step.",
         lambda seen: [f"`embed` changes {_few(seen.embed_changes)}"] if seen.embed_changes else [],
     ),
     "overwritten": Kind(
@@ -91,9 +91,9 @@ KINDS = {
     ),
     "seam": Kind(
         "A gradient that goes round the seam",
-        "`objective` is a function of the embeddings that it is handed, the index, the clock and buffers. What `embed` keeps in the "
-        "object (self.last = z) is of this process and this micro-batch alone, and its graph is another: return it from `embed` as one "
-        "more embedding, and run no network on views in `objective`.",
+        "`objective` is a function of the embeddings that it is handed, the index, the clock and buffers. What `embed` "
+        "keeps in the object (self.last = z) is of this process and this micro-batch alone, and its graph is another: "
+        "return it from `embed` as one more embedding, and run no network on views in `objective`.",
     ),
     "positives": Kind(
         "Positives among the negatives",
@@ -110,13 +110,13 @@ KINDS = {
     ),
     "dtype": Kind(
         "A number type of its own",
-        "The networks compute in float32, float64 or half precision, and embeddings come as float32 or better: make tensors like others "
-        "(z.new_zeros(n), torch.arange(n, device=z.device), dtype=z.dtype), and keep constants as Python numbers or buffers.",
+        "The networks compute in float32, float64 or half precision, and embeddings come as float32 or better: make "
+        "tensors like others (z.new_zeros(n), dtype=z.dtype), and keep constants as Python numbers or buffers.",
     ),
     "precision": Kind(
         "Rounding that grows",
-        "Take sums, norms, exp and log of many values in `objective`, which is float32 or better, and through logsumexp or "
-        "log_softmax.",
+        "Take sums, norms, exp and log of many values in `objective`, which is float32 or better, and through "
+        "logsumexp or log_softmax.",
     ),
     "device": Kind(
         "A tensor of another device",
@@ -140,8 +140,13 @@ BEHIND = {
     "positives": ("draw", "positives"),
     "guards": ("guard",),
     "labels": ("draw", "labels"),
-    "device": ("dtype", "state", "device"),
+    "device": ("state", "device"),
 }
+
+HOME = {
+    "seam": "gradient",
+    "collective": "2 ranks",
+}  # the promise that breaks where such a mistake leaves no step to take
 
 
 @dataclass
@@ -161,7 +166,7 @@ class Mistake:
         return KINDS[self.kind].remedy
 
 
-def of_failure(promise: str, failure: Failed) -> str | None:
+def of_failure(failure: Failed) -> str | None:
     """The kind of mistake that an error tells of by itself, if it does."""
     told = failure.told
     if isinstance(failure, TookTooLong):
@@ -172,8 +177,6 @@ def of_failure(promise: str, failure: Failed) -> str | None:
         return "not-finite"
     if "a second time" in told or "modified by an inplace" in told:
         return "seam"
-    if "mixes tensors" in told:
-        return "device"
     if any(word in told for word in ("dtype", "scalar type", "Double", "Float and")):
         return "dtype"
     return None

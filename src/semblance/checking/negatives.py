@@ -1,13 +1,14 @@
 """Whether a sample repels itself: what the loss does with similarities, asked of it as of a black box.
 
-Two samples are given embeddings e0 and y e0 + sqrt(1 - y²) e1, alike in all views, with memories far from both. Moving two
-rows by steps s and t along a direction in which nothing lies changes only their own similarity, by s t. So the mixed
-difference of the loss in s and t is its derivative in that similarity: below 0 where the rows attract, above where they
-repel, whatever the objective is. Two things follow:
+Two samples are given embeddings e0 and y e0 + sqrt(1 - y²) e1, alike in all views, with memories far from both. Moving
+two rows by steps s and t along a direction in which nothing lies changes only their own similarity, by s t. So the
+mixed difference of the loss in s and t is its derivative in that similarity: below 0 where the rows attract, above
+where they repel, whatever the objective is. Two things follow:
 
 - Rows of one sample do not repel, where they are alike; of a bank, its own row does not.
-- Of a softmax over m rows of the sample itself and K of others, the force between strangers is A / (m exp((1 - y) / τ) + K),
-  whose inverse at four values of y tells m / K; K is counted. A sample with P positives has m <= P.
+- Of a softmax over m rows of the sample itself and K of others, the force between strangers is
+  A / (m exp((1 - y) / τ) + K), whose inverse at four values of y tells m / K; K is counted. A sample with P positives
+  has m <= P.
 """
 
 from copy import deepcopy
@@ -28,7 +29,7 @@ Row = tuple[str, int, int]  # of an embedding by its name, sample and part; or o
 
 
 def repelled_by_itself(name: str) -> float | None:
-    """How many rows of a sample itself are among its negatives, 0 if all is well; None where nothing can be seen to repel.
+    """How many rows of a sample itself are among its negatives; None where nothing can be seen to repel.
 
     Softmaxes are counted; otherwise 1 stands for a sample that is repelled by its own row or view.
     """
@@ -53,32 +54,39 @@ def _width(z: dict[str, Tensor]) -> int | None:
     return max(set(widths), key=widths.count) if widths else None
 
 
+def _held(method: Method) -> dict[str, Tensor]:
+    """State by name: buffers, and tensors that should be."""
+    plain = {f"{n}.{a}": v for n, m in method.named_modules() for a, v in vars(m).items() if type(v) is Tensor}
+    return plain | dict(method.named_buffers())
+
+
 class _Probe:
     def __init__(self, method: Method, z: dict[str, Tensor], width: int) -> None:
         self.method, self.z, self.width = method, z, width
         self.basis = torch.eye(width, dtype=torch.float64)
         told = [n for n, t in z.items() if t.is_floating_point() and t.ndim > 1 and t.shape[-1] == width]
         self.rows: list[Row] = [(n, i, p) for n in told for i in (0, 1) for p in range(z[n][0].numel() // width)]
-        memories = [n for n, b in method.named_buffers() if b.is_floating_point() and b.shape[1:] == (width,)]
-        self.memories = memories
-        self.banks: list[Row] = [(n, i, -1) for n in memories for i in (0, 1) if len(method.get_buffer(n)) == PICTURES]
+        held = _held(method)
+        self.memories = [n for n, b in held.items() if b.is_floating_point() and b.shape[1:] == (width,)]
+        self.banks: list[Row] = [(n, i, -1) for n in self.memories for i in (0, 1) if len(held[n]) == PICTURES]
 
     def loss(self, y: float, moved: dict[Row, Tensor], clock: Clock) -> float:
         """Of both samples at a similarity of y, some rows moved."""
         method, z = deepcopy(self.method), {n: t.clone() for n, t in self.z.items()}
         places = torch.stack([self.basis[0], y * self.basis[0] + sqrt(1 - y * y) * self.basis[1]])
-        for buffer in method.buffers():
+        held = _held(method)
+        for buffer in held.values():
             if buffer.is_floating_point():
                 buffer.nan_to_num_(0.0)
         for name in self.memories:
-            buffer = method.get_buffer(name)
+            buffer = held[name]
             buffer.copy_((-100 * (self.basis[0] + self.basis[1])).expand_as(buffer))
             if len(buffer) == PICTURES:
                 buffer[:2] = places
         for row in self.rows:
             z[row[0]][row[1]].view(-1, self.width)[row[2]] = places[row[1]]
         for (name, i, part), step in moved.items():
-            target = method.get_buffer(name)[i] if part < 0 else z[name][i].view(-1, self.width)[part]
+            target = held[name][i] if part < 0 else z[name][i].view(-1, self.width)[part]
             target += step
         with torch.no_grad():
             return float(method.objective(z, torch.tensor([0, 1]), clock)[0])
@@ -114,4 +122,3 @@ class _Probe:
             m = len(repelling) * rows / (inverse[0] - rows)
             most = max(most or 0.0, m - len(positives))
         return most
-

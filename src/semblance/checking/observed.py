@@ -1,4 +1,4 @@
-"""What a method does beside what it returns, seen while it trains: draws, state of its own, calls to other ranks, and so on.
+"""What a method does beside what it returns, seen while it trains: draws, state of its own, calls to other ranks, ...
 
 None of it need be wrong. Where a promise breaks, it tells why.
 """
@@ -108,7 +108,9 @@ def _watched(method: Method, part: str, call: Callable[..., Any], seen: Observed
 
 def _values(argument: Any) -> list[Tensor]:
     """The tensors of an argument."""
-    tensors = argument.values() if isinstance(argument, dict) else argument if isinstance(argument, list) else [argument]
+    tensors = (
+        argument.values() if isinstance(argument, dict) else argument if isinstance(argument, list) else [argument]
+    )
     return [t.detach() for t in tensors if isinstance(t, Tensor)]
 
 
@@ -137,7 +139,7 @@ def _plain_tensors(method: Method) -> list[str]:
 
 
 def _besides(method: Method) -> dict[str, bytes]:
-    """All that is no tensor of the checkpoint, by name, as bytes: attributes, of the class too, and names of its file."""
+    """All that is no tensor of the checkpoint, by name, as bytes: attributes, those of the class, names of its file."""
     found = {}
     for name, module in method.named_modules():
         for attribute, value in vars(module).items():

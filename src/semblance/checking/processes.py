@@ -1,10 +1,14 @@
-"""Functions in fresh processes: forked from one that has imported everything and computed nothing, so what a method leaves
-in a module, in a class or in a generator is gone with them. Several are the ranks of a run, joined as `train` joins them."""
+"""Functions in fresh processes, so that what a method leaves in a module, a class or a generator is gone with them.
+
+They are forked from one that has imported everything and computed nothing. Several are the ranks of a run, joined as
+`train` joins them.
+"""
 
 import importlib.util
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import socket
 import time
@@ -36,9 +40,8 @@ class Failed(Exception):
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if not f.filename.startswith((OURS + os.sep, TORCHS + os.sep, "<"))]
         last = (own or frames)[-1]
-        told = f"{type(error).__name__}: {shown(error)[:300]}"
-        if told.startswith("Diverged"):  # its advice is of a run
-            told = told.partition(";")[0]
+        told = re.split(r"[.;] |\n", str(error))[0]  # what follows is advice for others
+        told = f"{type(error).__name__}: {shown(told)[:200]}"
         return cls(told, f"{Path(last.filename).name}, line {last.lineno}" if own else "")
 
     def __str__(self) -> str:
@@ -50,7 +53,7 @@ class TookTooLong(Failed):
 
 
 class Processes:
-    """one(function, *args) and many(function, *args) run a function in one fresh process, and in each of several ranks."""
+    """one(function, *args) runs a function in a fresh process, many(world, function, *args) in several ranks."""
 
     def __init__(self, seconds: float, most: float) -> None:
         """seconds: for all of what is to come; most: for a call."""

@@ -1,14 +1,14 @@
-"""The promises that are made of every method, each with how it is measured, how far it may deviate, and what it found."""
+"""The promises that are made of every method: how each is measured, how far it may deviate, and what it found."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
 from semblance import systems
 from semblance.checking import negatives, runs, seam
-from semblance.checking.mistakes import BEHIND, KINDS, Mistake, of_failure
+from semblance.checking.mistakes import BEHIND, HOME, KINDS, Mistake, of_failure
 from semblance.checking.observed import Observed, observe
 from semblance.checking.processes import Failed, Processes, TookTooLong
 from semblance.checking.small import small_config
@@ -49,6 +49,7 @@ class Subject:
     folder: Path
     seen: Observed = field(default_factory=Observed)
     left_behind: float = 0.0
+    idle: list[str] = field(default_factory=list)  # guards without which nothing changes
     findings: list[Finding] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
 
@@ -78,8 +79,8 @@ class Subject:
         return self.one(seam.precisions, self.method, systems.get(self.method).of_pictures())
 
     @cached_property
-    def depends_on_rows(self) -> bool:
-        return self.one(seam.row_dependence, self.method) > ROUNDING
+    def row_dependence(self) -> float:
+        return self.one(seam.row_dependence, self.method)
 
     def judge(self, promise: Promise) -> Finding:
         """Measure a promise, and say what is likely behind it where it breaks."""
@@ -96,26 +97,36 @@ class Subject:
                 return self._note(Finding(promise.name, "not judged", told="the time is over"))
             number, told, kind = None, str(failure), "slow"
         except Failed as failure:
-            number, told, kind = None, str(failure), of_failure(promise.name, failure)
-        first = self._blame(promise.name, kind, told)
+            number, told, kind = None, str(failure), of_failure(failure)
+        first = self._blame(promise.name, kind, number, told)
         return self._note(Finding(promise.name, "fails" if first else "fails too", number, told))
 
     def _note(self, finding: Finding) -> Finding:
         self.findings.append(finding)
         return finding
 
-    def _blame(self, promise: str, kind: str | None, told: str) -> bool:
+    def _blame(self, promise: str, kind: str | None, number: float | None, told: str) -> bool:
         """Note what is likely behind a promise that breaks; whether it is the first that breaks by that."""
-        kind = kind or next(k for k in BEHIND[promise] if self._suspected(k) or k == BEHIND[promise][-1])
+        kind = kind or next(k for k in BEHIND[promise] if self._suspected(k, promise) or k == BEHIND[promise][-1])
         known = next((m for m in self.mistakes if m.kind == kind), None)
         if known is not None:
             known.promises.append(promise)
             return False
         clues = KINDS[kind].clues(self.seen)
-        self.mistakes.append(Mistake(kind, clues or ([told] if told else []), [promise]))
+        if kind == "local":
+            clues = [
+                f"An embedding moves by {self.row_dependence:.1g} with the samples that are embedded along with it"
+            ]
+        if kind == "seam" and self.left_behind > EXACT:
+            clues = [f"The loss of the same embeddings moves by {self.left_behind:.1g} with what `embed` saw last"]
+        if kind == "positives" and number is not None:
+            clues = [f"A sample finds {number:.1f} rows of itself among its negatives"]
+        if kind == "guard":
+            clues = [f"Without {' and without '.join(self.idle)} it takes the same steps"]
+        self.mistakes.append(Mistake(kind, clues + [told] * bool(told), [promise]))
         return True
 
-    def _suspected(self, kind: str) -> bool:
+    def _suspected(self, kind: str, promise: str) -> bool:
         if kind == "draw":
             return any(f.promise == "draws" and f.state == "fails" for f in self.findings)
         if kind == "collective" and not self.seen.collectives:
@@ -123,7 +134,9 @@ class Subject:
         if kind == "seam":
             return self.left_behind > EXACT
         if kind == "local":
-            return self._tried(lambda: self.depends_on_rows)
+            return self._tried(lambda: self.row_dependence > ROUNDING)
+        if kind == "state" and promise == "device":
+            return bool(self.seen.plain)
         return bool(KINDS[kind].clues(self.seen))
 
     def _look_at_ranks(self) -> None:
@@ -175,7 +188,8 @@ def _guards(of: Subject) -> float | None:
     if not of.guards:
         return None
     config = of.config("32", max_steps=4)
-    return float(sum(runs.without_guard(of.one, config, g, of.place("guard")) < GUARD for g in of.guards))
+    of.idle = [g for g in of.guards if runs.without_guard(of.one, config, g, of.place("guard")) < GUARD]
+    return float(len(of.idle))
 
 
 PROMISES = [
@@ -185,13 +199,13 @@ PROMISES = [
         lambda of: runs.of_draws(of.one, of.config("32", max_steps=4), of.place("draws")),
     ),
     Promise(
-        "gradient", "the gradient of a step, computed in the engine's two parts, is autograd's of the whole batch; the loss "
-        "depends on nothing else that `embed` left behind", EXACT, _gradient,
+        "gradient", "the gradient of a step, computed in the engine's two parts, is autograd's of the whole batch; the "
+        "loss depends on nothing else that `embed` left behind", EXACT, _gradient,
     ),
     Promise("float32", "gradients of a step in float32 and in float64", 1e-3, lambda of: of.precisions["float32"]),
-    Promise("bf16", "the same under bf16 autocast, the objective in float32", 0.5, lambda of: of.precisions.get("bf16")),
+    Promise("bf16", "the same under bf16 autocast", 0.5, lambda of: of.precisions.get("bf16")),
     Promise("fp16", "the same under fp16 autocast", 0.1, lambda of: of.precisions.get("fp16")),
-    Promise("2 ranks", "ten steps on two processes and on one, batches that divide and not", ROUNDING, partial(_ranks, 2)),
+    Promise("2 ranks", "ten steps on two processes and on one, batches even and not", ROUNDING, partial(_ranks, 2)),
     Promise("4 ranks", "the same on four", ROUNDING, partial(_ranks, 4), thorough=True),
     Promise(
         "micro-batches", "ten steps by gradient caching in micro-batches and on whole batches", ROUNDING,
@@ -205,7 +219,7 @@ PROMISES = [
         "moved", "two ranks, stopped, one rank, stopped, two ranks; and one rank throughout", ROUNDING,
         lambda of: runs.of_moves(of.one, of.many(2), of.config(batch_size=15), of.place("moved")),
     ),
-    Promise("positives", "rows of a sample itself among its negatives", 0.1, _positives),
+    Promise("positives", "rows of a sample itself among its negatives", 0.5, _positives),
     Promise("guards", "guards without which a run goes the same way", 0.0, _guards),
     Promise(
         "labels", "runs with labels and without", 0.0,
@@ -217,10 +231,18 @@ PROMISES = [
 
 def judged(of: Subject, thorough: bool) -> Iterator[Finding]:
     """A finding for each promise, in turn; what cannot take a step is not judged further."""
-    for promise in PROMISES:
+    trains, *others = PROMISES
+    first = of.judge(trains)
+    stuck = first.state == "fails" and first.number is None
+    home = HOME.get(of.mistakes[0].kind, "trains") if stuck else ""
+    yield replace(first, state="fails too") if stuck and home != "trains" else first
+    for promise in others:
         if promise.thorough and not thorough:
             continue
-        if of.findings and of.findings[0].state != "holds" and of.findings[0].number is None:
-            yield of._note(Finding(promise.name, "not judged", told="it does not train"))
-        else:
+        if not stuck:
             yield of.judge(promise)
+        elif promise.name == home:
+            of.mistakes[0].promises.append(home)
+            yield Finding(home, "fails", told=first.told)
+        else:
+            yield Finding(promise.name, "not judged", told="it does not train")

@@ -64,8 +64,8 @@ def of_parts(one: One, config: TrainConfig, out: Path) -> float:
 
 
 def of_draws(one: One, config: TrainConfig, out: Path) -> float:
-    """Between two runs before which the generators of torch, numpy and Python stood elsewhere; and of views, twice and of
-    fewer samples."""
+    """Between two runs before which the generators of torch, numpy and Python stood elsewhere; and of views, made
+    twice and of fewer samples."""
     runs = [one(_after_draws, config, out / str(seed), seed) for seed in (1, 2)]
     return max(apart(*runs), one(views_differ, config))
 
@@ -114,4 +114,3 @@ def _labelled(config: TrainConfig, out: Path, labelled: bool) -> dict[str, Any]:
     if not labelled:
         samples.attributes = {}
     return outcome(config, out, samples=samples)
-

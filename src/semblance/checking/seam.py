@@ -1,4 +1,4 @@
-"""A step up to its gradients, where networks and loss meet: exact, near that of float64 in other precisions, elsewhere."""
+"""A step up to its gradients, where networks and loss meet: exact, in other precisions, on another device."""
 
 from dataclasses import dataclass
 from math import inf

@@ -58,9 +58,9 @@ def small_config(method: str, **flags: Any) -> TrainConfig:
     return config.model_copy(update={"views": views})
 
 
-def _small_hyper(cls: type[Method]) -> dict[str, int]:
+def _small_hyper(cls: type[Method]) -> dict[str, float]:
     """Every width, number of clusters, ... of the method's signature made small."""
-    hyper = {}
+    hyper: dict[str, float] = {}
     for name, parameter in systems.hyper_parameters(cls).items():
         if name in OWN:
             hyper[name] = OWN[name]
@@ -134,8 +134,8 @@ def outcome(
     """What a run of this rank ends with: losses by step, gradients of the last step, weights and buffers, and on the
     first rank what the optimiser keeps.
 
-    stop: the step after which Ctrl-C comes. seed: of the first weights. samples: others than the drawn ones. prepared: is
-    called with the method before it is trained.
+    stop: the step after which Ctrl-C comes. seed: of the first weights. samples: others than the drawn ones. prepared:
+    is called with the method before it is trained.
     """
     method = small_method(config, norms=norms, seed=seed)
     if prepared is not None:
