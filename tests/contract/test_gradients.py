@@ -3,6 +3,7 @@
 import pytest
 import torch
 from promises import Keep
+from ranks import alone
 from tiny import assert_close, gradients_of
 
 from semblance import systems
@@ -16,12 +17,12 @@ CASES = [(m, guard) for m in systems.names() for guard in (None, *systems.get(m)
 @pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
 @pytest.mark.parametrize(("method", "guard"), CASES)
 def test_gradient_is_exact(method: str, guard: str | None, clock: Clock, keep: Keep) -> None:
-    keep("gradient", exactness(method, guard, clock), EXACT)
+    keep("gradient", exactness(alone, method, guard, clock), EXACT)
 
 
 @pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
 def test_the_loss_is_a_function_of_what_it_is_handed(method: str, clock: Clock, keep: Keep) -> None:
-    keep("gradient", left_behind(method, clock), EXACT)
+    keep("gradient", left_behind(alone, method, clock), EXACT)
 
 
 def test_an_embedding_is_of_its_sample_alone(method: str) -> None:

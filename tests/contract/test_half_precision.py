@@ -3,6 +3,7 @@
 import pytest
 import torch
 from promises import Keep
+from ranks import alone
 
 from semblance import systems
 from semblance.checking.promises import PROMISES
@@ -24,7 +25,7 @@ EXTREMES = {
 
 def test_gradients_follow_float64(method: str, keep: Keep) -> None:
     """From the same weights and views, in float32 and under autocast."""
-    for name, deviation in precisions(method, systems.get(method).of_pictures()).items():
+    for name, deviation in precisions(alone, method, systems.get(method).of_pictures()).items():
         keep(name, deviation, ALLOWED[name])
 
 

@@ -137,7 +137,7 @@ BEHIND = {
     "micro-batches": ("draw", "seam", "overwritten", "embed-state", "local"),
     "resume": ("draw", "late", "state"),
     "moved": ("draw", "collective", "seam", "overwritten", "late", "local", "state"),
-    "positives": ("draw", "positives"),
+    "positives": ("draw", "state", "positives"),
     "guards": ("guard",),
     "labels": ("draw", "labels"),
     "device": ("state", "device"),

@@ -76,7 +76,7 @@ class Subject:
     @cached_property
     def precisions(self) -> dict[str, float]:
         """Networks of clips are float32 on a CPU."""
-        return self.one(seam.precisions, self.method, systems.get(self.method).of_pictures())
+        return seam.precisions(self.one, self.method, systems.get(self.method).of_pictures())
 
     @cached_property
     def row_dependence(self) -> float:
@@ -137,6 +137,8 @@ class Subject:
             return self._tried(lambda: self.row_dependence > ROUNDING)
         if kind == "state" and promise == "device":
             return bool(self.seen.plain)
+        if kind == "state" and promise == "positives":  # whose copies of a method share what is not its own
+            return any(not name.startswith("self.") for name in self.seen.hidden)
         return bool(KINDS[kind].clues(self.seen))
 
     def _look_at_ranks(self) -> None:
@@ -164,9 +166,9 @@ def _trains(of: Subject) -> float:
 
 def _gradient(of: Subject) -> float:
     clocks = seam.CLOCKS.values()
-    of.left_behind = max(of.one(seam.left_behind, of.method, clock) for clock in clocks)
+    of.left_behind = max(seam.left_behind(of.one, of.method, clock) for clock in clocks)
     guards = [None, *of.guards]
-    return max(of.left_behind, *(of.one(seam.exactness, of.method, g, clock) for g in guards for clock in clocks))
+    return max(of.left_behind, *(seam.exactness(of.one, of.method, g, clock) for g in guards for clock in clocks))
 
 
 def _ranks(world: int, of: Subject) -> float:
@@ -225,7 +227,7 @@ PROMISES = [
         "labels", "runs with labels and without", 0.0,
         lambda of: runs.of_labels(of.one, of.config("32", max_steps=4), of.place("labels")),
     ),
-    Promise("device", "a step on a device that is not the CPU", 1e-4, lambda of: of.one(seam.elsewhere, of.method)),
+    Promise("device", "a step on a device that is not the CPU", 1e-4, lambda of: seam.elsewhere(of.one, of.method)),
 ]  # fmt: skip
 
 

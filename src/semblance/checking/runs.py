@@ -1,6 +1,6 @@
 """Whole runs of ten steps that have to end alike, however they are cut into processes, parts and sittings.
 
-`one` and `many` run a function in one process and in each of several ranks (Processes; tests/ranks.py).
+`one` and `many` run a function in one process and in each of several ranks.
 """
 
 import random
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from semblance.checking.seam import One
 from semblance.checking.small import deviation, outcome, small_config, small_samples
 from semblance.runs.config import TrainConfig
 from semblance.systems import Method
 from semblance.views.view import make_views
 
-One = Callable[..., Any]
 Many = Callable[..., list[Any]]
 COMPARED = ("losses", "gradients", "state")
 RANKED = [(16, None, True), (15, None, True), (17, 8, False)]  # batch, micro-batch, with batch norms

@@ -1,7 +1,9 @@
 """A step up to its gradients, where networks and loss meet: exact, in other precisions, on another device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from semblance.systems import Clock, Method
 from semblance.systems.method import Embeddings
 from semblance.views.view import make_views
 
+One = Callable[..., Any]  # runs a function in one process (Processes; tests/ranks.py)
 N = BATCH
 INDEX = torch.arange(N)
 CLOCKS = {"first-step": Clock(0, 10, 3), "later": Clock(5, 10, 3)}
@@ -69,22 +72,15 @@ class Seam:
         return {"loss": loss.detach(), **of_z, **gradients_of(self.method)}
 
 
-def exactness(name: str, guard: str | None, clock: Clock) -> float:
+def exactness(one: One, name: str, guard: str | None, clock: Clock) -> float:
     """The gradient of a step in the engine's two parts against that of autograd in one, float64."""
-    return deviation(Seam.of(name, guard=guard).crossed(clock), Seam.of(name, guard=guard).plain(clock))
+    return deviation(one(_in_two_parts, name, guard, clock), one(_in_one, name, guard, clock))
 
 
-def left_behind(name: str, clock: Clock) -> float:
+def left_behind(one: One, name: str, clock: Clock) -> float:
     """How far the loss of given embeddings depends on what else was embedded before, or on a graph of it: 0."""
-    first, other = Seam.of(name), Seam.of(name, step=1)
-    z = first.method.embed(first.views)
-    straight = first.handed(z, clock)
-    after, unseen = Seam.of(name), Seam.of(name)
-    after.method.embed(after.views)
-    with torch.no_grad():
-        unseen.method.embed(unseen.views)
-        after.method.embed(other.views)
-    return max(deviation(after.handed(z, clock), straight), deviation(unseen.handed(z, clock), straight))
+    straight, after, unseen = (one(_handed, name, clock, last) for last in ("itself", "another", "without a graph"))
+    return max(deviation(after, straight), deviation(unseen, straight))
 
 
 def row_dependence(name: str) -> float:
@@ -96,19 +92,39 @@ def row_dependence(name: str) -> float:
     return deviation(own, {n: t[: N // 2 - 1] for n, t in z.items()})
 
 
-def precisions(name: str, halves: bool) -> dict[str, float]:
+def precisions(one: One, name: str, halves: bool) -> dict[str, float]:
     """Gradients of a step in float32, and under autocast, against float64: norm of the difference over the norm."""
-    exact = Seam.of(name)
-    state = exact.method.state_dict()
-    exact.cross()
-    found = {}
-    for precision in ("float32", *(HALVES if halves else ())):
-        rough = Seam.of(name, precision="32")
-        rough.method.load_state_dict(state)
-        loss, _, z = rough.cross(half=HALVES.get(precision))
-        single = {t.dtype for t in (loss, *z.values()) if t.is_floating_point()} == {torch.float32}
-        found[precision] = relative(flat(rough.method), flat(exact.method)) if single else inf
-    return found
+    exact = one(_rounded, name, "64", None)
+    kinds = {"float32": None} | (HALVES if halves else {})
+    rough = {kind: one(_rounded, name, "32", half) for kind, half in kinds.items()}
+    return {kind: inf if g is None or exact is None else relative(g, exact) for kind, g in rough.items()}
+
+
+def _in_two_parts(name: str, guard: str | None, clock: Clock) -> dict[str, Tensor]:
+    return Seam.of(name, guard=guard).crossed(clock)
+
+
+def _in_one(name: str, guard: str | None, clock: Clock) -> dict[str, Tensor]:
+    return Seam.of(name, guard=guard).plain(clock)
+
+
+def _handed(name: str, clock: Clock, last: str) -> dict[str, Tensor]:
+    """What the loss makes of embeddings where those or others were embedded last."""
+    seam = Seam.of(name)
+    with torch.set_grad_enabled(last != "without a graph"):
+        z = seam.method.embed(seam.views)
+    if last == "another":
+        with torch.no_grad():
+            seam.method.embed(Seam.of(name, step=1).views)
+    return seam.handed(z, clock)
+
+
+def _rounded(name: str, precision: str, half: torch.dtype | None) -> Tensor | None:
+    """Gradients of a step, None where embeddings or loss are of another number type than that of the objective."""
+    seam = Seam.of(name, precision=precision)
+    loss, _, z = seam.cross(half=half)
+    wanted = torch.float64 if precision == "64" else torch.float32
+    return flat(seam.method) if {t.dtype for t in (loss, *z.values()) if t.is_floating_point()} == {wanted} else None
 
 
 def flat(method: torch.nn.Module) -> Tensor:
@@ -119,16 +135,17 @@ def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / b.norm()) if a.shape == b.shape else inf
 
 
-def elsewhere(name: str) -> float:
-    """A step on a device that only pretends to be one, against the same on the CPU: losses and weights, float32."""
-    found = []
-    for there in (False, True):
-        seam = Seam.of(name, precision="32")
-        if there:
-            put_there(seam.method)
-        optimizer = torch.optim.SGD(seam.method.parameters(), lr=1e-3)
-        with PretendedDevice():
-            loss, _ = training_step.step(seam.method, optimizer, seam.views, INDEX, CLOCKS["later"])
-            state = {n: getattr(t, "here", t).detach() for n, t in [*seam.method.state_dict().items(), ("loss", loss)]}
-        found.append(state)
-    return deviation(*found)
+def elsewhere(one: One, name: str) -> float:
+    """A step on a device that only pretends to be one, against the same on the CPU: loss and state, float32."""
+    return deviation(*(one(_stepped, name, there) for there in (True, False)))
+
+
+def _stepped(name: str, there: bool) -> dict[str, Tensor]:
+    seam = Seam.of(name, precision="32")
+    if there:
+        put_there(seam.method)
+    optimizer = torch.optim.SGD(seam.method.parameters(), lr=1e-3)
+    with PretendedDevice():
+        loss, _ = training_step.step(seam.method, optimizer, seam.views, INDEX, CLOCKS["later"])
+    state = {"loss": loss, **seam.method.state_dict()}
+    return {n: getattr(t, "here", t).detach() for n, t in state.items()}
