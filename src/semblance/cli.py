@@ -96,6 +96,8 @@ def _told(error: CycloptsError) -> str:
         return f"Not understood: {' '.join(error.unused_tokens or [])}.{hint}"
     if isinstance(error, MissingArgumentError) and error.argument and error.argument.name == "--run":
         return f"semblance {' '.join(error.command_chain or ())} needs a run: the folder that train printed."
+    if isinstance(error, MissingArgumentError) and error.command_chain == ("check",):
+        return "semblance check needs a method: FILE.py:CLASS, or the name of a built-in one (semblance methods)."
     return " ".join(str(error).split())
 
 

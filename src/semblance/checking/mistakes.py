@@ -140,7 +140,7 @@ BEHIND = {
     "positives": ("draw", "state", "positives"),
     "guards": ("guard",),
     "labels": ("draw", "labels"),
-    "device": ("state", "device"),
+    "device": ("draw", "state", "device"),
 }
 
 HOME = {

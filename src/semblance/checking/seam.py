@@ -147,5 +147,5 @@ def _stepped(name: str, there: bool) -> dict[str, Tensor]:
     optimizer = torch.optim.SGD(seam.method.parameters(), lr=1e-3)
     with PretendedDevice():
         loss, _ = training_step.step(seam.method, optimizer, seam.views, INDEX, CLOCKS["later"])
-    state = {"loss": loss, **seam.method.state_dict()}
-    return {n: getattr(t, "here", t).detach() for n, t in state.items()}
+        state = {"loss": loss, **seam.method.state_dict()}
+        return {n: getattr(t, "here", t).detach() for n, t in state.items()}

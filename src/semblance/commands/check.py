@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from math import inf
 
+from semblance import systems
 from semblance.checking.check import Checked, built_in, check
 from semblance.checking.promises import PROMISES, Finding
 from semblance.commands.printing import print_tables, say
@@ -15,11 +16,13 @@ BROKEN = 3  # what the command ends with where a promise breaks, or was not judg
 
 def progress(method: str, thorough: bool) -> Callable[[Finding], None]:
     """Says that the check begins; what it returns says of each promise what came of it."""
+    systems.get(method)  # what is wrong with its name or file is told before
     promises = [p.name for p in PROMISES if thorough or not p.thorough]
     say(f"Checking {shown(method)}: {len(promises)} promises, at most {'ten' if thorough else 'five'} minutes ...")
 
     def told(finding: Finding) -> None:
-        say(f"{promises.index(finding.promise) + 1} of {len(promises)}: {finding.promise}: {finding.state}")
+        if finding.state != "not judged":
+            say(f"{promises.index(finding.promise) + 1} of {len(promises)}: {finding.promise}: {finding.state}")
 
     return told
 
@@ -53,5 +56,5 @@ def _of_built_in(promise: str) -> str:
 
 def _number(value: float) -> str:
     if value == inf:
-        return "more than a number"
+        return "inf"
     return f"{value:g}" if value == int(value) else f"{value:.0e}".replace("e-0", "e-")
