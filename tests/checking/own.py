@@ -318,6 +318,63 @@ class TeacherInEmbed(Mine):
         return super().embed(views)
 
 
+class QueuedInEmbed(Mine):
+    """The queue takes what is embedded, when it is."""
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        z = super().embed(views)
+        with torch.no_grad():
+            self.queue.copy_(torch.cat([z["k"].float(), self.queue.float()])[: len(self.queue)])
+        return z
+
+    @torch.no_grad()
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        ema(self.target, nn.Sequential(self.backbone, self.head), self.momentum if self.has("ema") else 0.0)
+
+
+class KeptSize(Mine):
+    """The loss is divided by the samples that embed saw."""
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        self.count = len(views[0])
+        return super().embed(views)
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, numbers = super().objective(z, index, clock)
+        return loss * 16 / self.count, numbers
+
+
+class ByWorld(Mine):
+    """The loss is divided by the number of processes."""
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, numbers = super().objective(z, index, clock)
+        return loss / (dist.get_world_size() if dist.is_initialized() else 1), numbers
+
+
+class AllDetached(Mine):
+    """No gradient at all."""
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        return {name: t.detach() for name, t in super().embed(views).items()}
+
+
+class ListedState(Mine):
+    """The queue is a list of tensors."""
+
+    def __init__(self, *args: Any, **hyper: Any) -> None:
+        super().__init__(*args, **hyper)
+        self.past = [F.normalize(torch.randn(16, self.head.out_features), dim=1)]
+
+    def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, numbers = super().objective(z, index, clock)
+        return loss + (z["q"] @ torch.cat(self.past).T).logsumexp(1).mean(), numbers
+
+    def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:
+        super().update(z, index, clock)
+        self.past = [z["k"], *self.past][:2]
+
+
 class Overwrites(Mine):
     """Views are changed where they lie."""
 

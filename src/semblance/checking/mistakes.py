@@ -19,8 +19,8 @@ class Kind:
 KINDS = {
     "raises": Kind(
         "It cannot take a step",
-        "Mend what is raised, then check again. docs/architecture.md says what each part of a method is given, "
-        "semblance/systems/method.py what it returns.",
+        "Mend what is raised, then check again. `embed` returns a dict of tensors with a row for each sample, "
+        "`objective` the loss, a scalar, and a dict of numbers to log (semblance/systems/method.py).",
     ),
     "slow": Kind(
         "It does not end",
@@ -126,27 +126,25 @@ KINDS = {
 
 # What may be behind each promise, the likelier first; the last where nothing was observed.
 BEHIND = {
-    "trains": ("taught", "untrained", "raises"),
+    "trains": ("taught", "untrained", "overwritten", "raises"),
     "draws": ("draw",),
-    "gradient": ("draw", "overwritten", "seam"),
+    "gradient": ("draw", "embed-state", "seam"),
     "float32": ("draw", "dtype"),
     "bf16": ("draw", "dtype", "precision"),
     "fp16": ("draw", "dtype", "precision"),
-    "2 ranks": ("draw", "collective", "seam", "overwritten", "local", "late", "ranks"),
-    "4 ranks": ("draw", "collective", "seam", "overwritten", "local", "late", "ranks"),
-    "micro-batches": ("draw", "seam", "overwritten", "embed-state", "local"),
+    "2 ranks": ("draw", "collective", "embed-state", "seam", "local", "late", "ranks"),
+    "4 ranks": ("draw", "collective", "embed-state", "seam", "local", "late", "ranks"),
+    "micro-batches": ("draw", "embed-state", "seam", "local"),
     "resume": ("draw", "late", "state"),
-    "moved": ("draw", "collective", "seam", "overwritten", "late", "local", "state"),
+    "moved": ("draw", "collective", "embed-state", "seam", "late", "local", "state"),
     "positives": ("draw", "state", "positives"),
     "guards": ("guard",),
     "labels": ("draw", "labels"),
     "device": ("draw", "state", "device"),
 }
 
-HOME = {
-    "seam": "gradient",
-    "collective": "2 ranks",
-}  # the promise that breaks where such a mistake leaves no step to take
+# The promise that a mistake is of, where others are measured before it.
+HOME = {"seam": "gradient", "collective": "2 ranks", "embed-state": "micro-batches"}
 
 
 @dataclass
@@ -171,6 +169,8 @@ def of_failure(failure: Failed) -> str | None:
     told = failure.told
     if isinstance(failure, TookTooLong):
         return "slow"
+    if "does not require grad" in told:
+        return "untrained"
     if "process group" in told or "ProcessGroup" in told:
         return "collective"
     if told.startswith("Diverged"):

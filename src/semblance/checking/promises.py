@@ -1,7 +1,7 @@
 """The promises that are made of every method: how each is measured, how far it may deviate, and what it found."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -98,20 +98,20 @@ class Subject:
             number, told, kind = None, str(failure), "slow"
         except Failed as failure:
             number, told, kind = None, str(failure), of_failure(failure)
-        first = self._blame(promise.name, kind, number, told)
-        return self._note(Finding(promise.name, "fails" if first else "fails too", number, told))
+        own = self._blame(promise.name, kind, number, told)
+        return self._note(Finding(promise.name, "fails" if own else "fails too", number, told))
 
     def _note(self, finding: Finding) -> Finding:
         self.findings.append(finding)
         return finding
 
     def _blame(self, promise: str, kind: str | None, number: float | None, told: str) -> bool:
-        """Note what is likely behind a promise that breaks; whether it is the first that breaks by that."""
+        """Note what is likely behind a promise that breaks; whether it is the one that breaks first by that."""
         kind = kind or next(k for k in BEHIND[promise] if self._suspected(k, promise) or k == BEHIND[promise][-1])
         known = next((m for m in self.mistakes if m.kind == kind), None)
         if known is not None:
             known.promises.append(promise)
-            return False
+            return promise == HOME.get(kind)
         clues = KINDS[kind].clues(self.seen)
         if kind == "local":
             clues = [
@@ -124,7 +124,7 @@ class Subject:
         if kind == "guard":
             clues = [f"Without {' and without '.join(self.idle)} it takes the same steps"]
         self.mistakes.append(Mistake(kind, clues + [told] * bool(told), [promise]))
-        return True
+        return HOME.get(kind, promise) == promise
 
     def _suspected(self, kind: str, promise: str) -> bool:
         if kind == "draw":
@@ -161,7 +161,7 @@ def _trains(of: Subject) -> float:
     of.seen = of.one(observe, of.config("32"), of.place("trains"))
     if of.seen.error:
         raise of.seen.error[0]
-    return float(len(of.seen.untrained) + len(of.seen.taught))
+    return float(len(of.seen.untrained) + len(of.seen.taught) + len(of.seen.overwritten))
 
 
 def _gradient(of: Subject) -> float:
@@ -195,7 +195,8 @@ def _guards(of: Subject) -> float | None:
 
 
 PROMISES = [
-    Promise("trains", "ten steps can be taken; what is to be trained has a gradient, a teacher has none", 0.0, _trains),
+    Promise("trains", "ten steps can be taken; what is trained has a gradient, a teacher none; input is left alone",
+        0.0, _trains),
     Promise(
         "draws", "the generators of torch, numpy and Python say nothing: all randomness is counted", 0.0,
         lambda of: runs.of_draws(of.one, of.config("32", max_steps=4), of.place("draws")),
@@ -235,9 +236,9 @@ def judged(of: Subject, thorough: bool) -> Iterator[Finding]:
     """A finding for each promise, in turn; what cannot take a step is not judged further."""
     trains, *others = PROMISES
     first = of.judge(trains)
-    stuck = first.state == "fails" and first.number is None
-    home = HOME.get(of.mistakes[0].kind, "trains") if stuck else ""
-    yield replace(first, state="fails too") if stuck and home != "trains" else first
+    stuck = first.state != "holds" and first.number is None
+    home = HOME.get(of.mistakes[0].kind) if stuck else None
+    yield first
     for promise in others:
         if promise.thorough and not thorough:
             continue

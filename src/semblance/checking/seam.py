@@ -115,7 +115,7 @@ def _handed(name: str, clock: Clock, last: str) -> dict[str, Tensor]:
         z = seam.method.embed(seam.views)
     if last == "another":
         with torch.no_grad():
-            seam.method.embed(Seam.of(name, step=1).views)
+            seam.method.embed([v[3:] for v in Seam.of(name, step=1).views])
     return seam.handed(z, clock)
 
 

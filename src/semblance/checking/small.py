@@ -113,9 +113,17 @@ def _double(method: Method) -> Method:
     """In float64; so that state which is no buffer does not break all promises, it is taken along."""
     for module in method.modules():
         for name, value in vars(module).items():
-            if isinstance(value, Tensor) and value.dtype == torch.float32:
-                setattr(module, name, value.double())
+            if not name.startswith("_"):
+                vars(module)[name] = _doubled(value)
     return method.double()
+
+
+def _doubled(value: Any) -> Any:
+    if type(value) is Tensor and value.dtype == torch.float32:
+        return value.double()
+    if type(value) in (list, tuple):
+        return type(value)(map(_doubled, value))
+    return {name: _doubled(inner) for name, inner in value.items()} if type(value) is dict else value
 
 
 def _leave_out_norms(module: nn.Module) -> None:
