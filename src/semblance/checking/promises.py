@@ -113,7 +113,7 @@ class Subject:
             known.promises.append(promise)
             return promise == HOME.get(kind)
         clues = KINDS[kind].clues(self.seen)
-        if kind == "local":
+        if kind == "local" and self._suspected(kind, promise):
             clues = [
                 f"An embedding moves by {self.row_dependence:.1g} with the samples that are embedded along with it"
             ]

@@ -62,7 +62,7 @@ def _small_hyper(cls: type[Method]) -> dict[str, float]:
     """Every width, number of clusters, ... of the method's signature made small."""
     hyper: dict[str, float] = {}
     for name, parameter in systems.hyper_parameters(cls).items():
-        if name in OWN:
+        if name in OWN and type(parameter.default) in (int, float):
             hyper[name] = OWN[name]
         elif type(parameter.default) is int and name.endswith(("_epoch", "_epochs")):
             hyper[name] = 1
