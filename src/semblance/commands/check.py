@@ -57,4 +57,4 @@ def _of_built_in(promise: str) -> str:
 def _number(value: float) -> str:
     if value == inf:
         return "inf"
-    return f"{value:g}" if value == int(value) else f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:g}" if value == int(value) else f"{value:.1g}".replace("e-0", "e-")
