@@ -18,6 +18,11 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["torch", "torchvision", "timm", "semblance.commands.train", "semblance.__main__"])
 
 
+def alone(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function returns in this process."""
+    return function(*args)
+
+
 class Ranks:
     """`world` processes that wait for work: ranks(function, *args) is a list of the ranks' results."""
 

@@ -5,14 +5,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "Callback", "Method", "UserError", "embed", "evaluate", "export", "knn", "linear_probe", "load_backbone", "losses",
-    "methods", "step", "train", "views",
+    "Callback", "Method", "UserError", "check", "embed", "evaluate", "export", "knn", "linear_probe", "load_backbone",
+    "losses", "methods", "step", "train", "views",
 ]  # fmt: skip
 
 _HOMES = {
     "Method": "systems", "UserError": "errors", "train": "api", "evaluate": "api", "embed": "api", "export": "api",
     "load_backbone": "commands.backbones", "step": "engine.training_step", "Callback": "engine.callbacks",
-    "knn": "evaluation.probes", "linear_probe": "evaluation.probes",
+    "knn": "evaluation.probes", "linear_probe": "evaluation.probes", "check": "checking.check",
 }  # fmt: skip
 
 

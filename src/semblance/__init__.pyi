@@ -13,6 +13,7 @@ from semblance import views as views
 from semblance.api import embed as embed
 from semblance.api import evaluate as evaluate
 from semblance.api import export as export
+from semblance.checking.check import check as check
 from semblance.commands.backbones import load_backbone as load_backbone
 from semblance.engine.callbacks import Callback as Callback
 from semblance.engine.training_step import step as step
@@ -22,7 +23,7 @@ from semblance.evaluation.probes import linear_probe as linear_probe
 from semblance.systems import Method as Method
 
 __version__: str
-__all__ = ["Callback", "Method", "UserError", "embed", "evaluate", "export", "knn", "linear_probe", "load_backbone", "losses", "methods", "step", "train", "views"]
+__all__ = ["Callback", "Method", "UserError", "check", "embed", "evaluate", "export", "knn", "linear_probe", "load_backbone", "losses", "methods", "step", "train", "views"]
 
 def methods() -> list[str]:
     """Names of the methods that train() takes, those of other packages last."""

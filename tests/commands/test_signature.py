@@ -53,6 +53,7 @@ def stub() -> str:
         "from semblance import losses as losses", "from semblance import views as views",
         "from semblance.api import embed as embed", "from semblance.api import evaluate as evaluate",
         "from semblance.api import export as export",
+        "from semblance.checking.check import check as check",
         "from semblance.commands.backbones import load_backbone as load_backbone",
         "from semblance.engine.callbacks import Callback as Callback",
         "from semblance.engine.training_step import step as step",

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from promises import Keep
-from tiny import deviation, outcome, tiny_config
+from ranks import alone
+from tiny import outcome, tiny_config
+
+from semblance.checking.promises import ROUNDING
+from semblance.checking.runs import of_parts
 
 
 def test_weights_do_not_depend_on_micro_batches(method: str, tmp_path: Path, keep: Keep) -> None:
-    whole, parts = (
-        outcome(tiny_config(method, precision="64", micro_batch=m), tmp_path / str(m), norms=False) for m in (None, 5)
-    )
-    keep("micro-batches", max(deviation(parts[part], whole[part]) for part in ("losses", "gradients", "state")), 1e-9)
+    keep("micro-batches", of_parts(alone, tiny_config(method, precision="64"), tmp_path), ROUNDING)
 
 
 def test_batch_norm_runs_on_micro_batches(method: str, tmp_path: Path) -> None:

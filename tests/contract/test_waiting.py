@@ -12,12 +12,12 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-from pretended_device import DEVICE, PretendedDevice, There, put_there
 from ranks import Ranks
 from tiny import CPU, PICTURES, losses, tiny_config, tiny_method, tiny_samples
 from torch import Tensor
 
 import semblance as sb
+from semblance.checking.pretended_device import DEVICE, PretendedDevice, There, put_there
 from semblance.engine import loop
 from semblance.nets.batchnorm import synchronise
 from semblance.runs.config import TrainConfig

@@ -26,7 +26,7 @@ class There(Tensor):
     """A tensor on the pretended device; `here` holds its values."""
 
     here: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, here: Tensor) -> "There":
@@ -40,7 +40,9 @@ class There(Tensor):
         return f"There({self.here!r})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise RuntimeError(f"{func} on the pretended device, outside of its mode")
 
 
