@@ -44,7 +44,7 @@ def needs(*packages: str) -> None:
 def killed_and_resumed(data: Path, folder: Path, log: str, wait: float = 0.0) -> Path:  # noqa: F811
     run = folder / "run"
     script = KILLED.format(data=str(data), run=str(run), log=log, flags=FAST, wait=wait)
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900)
     assert killed.returncode == 9, killed.stderr
     sb.train(resume=run)
     return run
