@@ -21,7 +21,7 @@ from cyclopts import (
 
 from semblance import __version__, api
 from semblance.errors import UserError
-from semblance.runs.options import GROUPED, UNSPOKEN, TrainOptions, misnamed
+from semblance.runs.options import GROUPED, LOGGERS, UNSPOKEN, TrainOptions, misnamed
 from semblance.runtime.getting_ready import getting_ready
 
 _HEADINGS = {
@@ -37,6 +37,8 @@ def train(*method: str, **flags: Any) -> dict[str, Any]:
 
     if method:  # positional
         flags["method"] = method[0]
+    if flags.get("log") == []:
+        raise UserError(f"--log needs the name of a logger: {', '.join(LOGGERS)}; or none.")
     if (resume := flags.pop("resume", None)) is not None:  # [] of --resume alone, [RUN] of --resume RUN
         if len(resume) > 1:
             raise UserError(f"--resume takes one folder, not {len(resume)}: {' '.join(resume)}.")

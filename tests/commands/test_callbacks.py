@@ -202,7 +202,7 @@ def test_every_rank_is_told(data: Path, tmp_path: Path) -> None:
         flags = FAST | {"epochs": 1}
         script.write_text(SCRIPT.format(fails=fails, resume=resume, data=str(data), run=str(run), flags=flags))
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=900)
 
     failed = start(fails=True, resume=False)
     assert failed.returncode != 0 and "ZeroDivisionError: of rank 1" in failed.stderr

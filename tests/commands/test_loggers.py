@@ -44,7 +44,7 @@ def needs(*packages: str) -> None:
 def killed_and_resumed(data: Path, folder: Path, log: str, wait: float = 0.0) -> Path:  # noqa: F811
     run = folder / "run"
     script = KILLED.format(data=str(data), run=str(run), log=log, flags=FAST, wait=wait)
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900)
     assert killed.returncode == 9, killed.stderr
     sb.train(resume=run)
     return run
@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_goes_on_in_its_csv(data: Path, tmp_path: Path) ->
 
 def test_a_logger_that_comes_later_has_what_was_before(data: Path, tmp_path: Path) -> None:  # noqa: F811
     run = tmp_path / "run"
-    sb.train(data=data, out=run, **FAST | {"epochs": 1})
+    sb.train(data=data, out=run, **FAST | {"epochs": 2})
     sb.train(resume=run, epochs=3, log=["csv"])
     assert rows(run) == merged(run)
     first = (run / "metrics.csv").read_bytes()
@@ -159,6 +159,8 @@ def logged_by_wandb(file: Path) -> list[int]:
 
 
 def test_an_unknown_logger_is_told_before_data_is_read(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert command(monkeypatch, "train", "--log", "--data", "/nowhere") == 2
+    assert "--log needs the name of a logger: tensorboard, wandb, mlflow, csv" in capsys.readouterr().err
     assert command(monkeypatch, "train", "--log", "csv,tensorbord", "--data", "/nowhere") == 2
     assert "--log: Unknown logger 'tensorbord'. Did you mean 'tensorboard'?" in capsys.readouterr().err
     with pytest.raises(UserError, match="names of loggers are wanted"):

@@ -19,7 +19,7 @@ EXAMPLES = {
 
 def run(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
