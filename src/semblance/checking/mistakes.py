@@ -136,7 +136,7 @@ BEHIND = {
     "4 ranks": ("draw", "collective", "embed-state", "seam", "local", "late", "ranks"),
     "micro-batches": ("draw", "embed-state", "seam", "local"),
     "resume": ("draw", "late", "state"),
-    "moved": ("draw", "collective", "embed-state", "seam", "late", "local", "state"),
+    "moved": ("draw", "collective", "embed-state", "seam", "late", "local", "ranks", "state"),
     "positives": ("draw", "state", "positives"),
     "guards": ("guard",),
     "labels": ("draw", "labels"),

@@ -121,6 +121,10 @@ class Subject:
             clues = [f"The loss of the same embeddings moves by {self.left_behind:.1g} with what `embed` saw last"]
         if kind == "positives" and number is not None:
             clues = [f"A sample finds {number:.1f} rows of itself among its negatives"]
+        if kind == "draw" and not clues:
+            clues = [
+                "Not by torch, numpy or Python in a part of the method: look at the views, for a generator of its own"
+            ]
         if kind == "guard":
             clues = [f"Without {' and without '.join(self.idle)} it takes the same steps"]
         self.mistakes.append(Mistake(kind, clues + [told] * bool(told), [promise]))
@@ -131,6 +135,8 @@ class Subject:
             return any(f.promise == "draws" and f.state == "fails" for f in self.findings)
         if kind == "collective" and not self.seen.collectives:
             self._look_at_ranks()
+        if kind == "ranks":  # of which nothing else is seen than that they differ
+            return any(mistake.kind == "ranks" for mistake in self.mistakes)
         if kind == "seam":
             return self.left_behind > EXACT
         if kind == "local":
