@@ -36,12 +36,12 @@ long = pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "promise", "kind", "clue"),
     [
-        ("PlainState", "resume", "state", "self.queue changes"),
-        ("Drawn", "draws", "draw", "`objective` draws from torch's generator"),
-        ("Collective", "2 ranks", "collective", "allgather at own.py, line "),
+        pytest.param("PlainState", "resume", "state", "self.queue changes", marks=long),
+        pytest.param("Drawn", "draws", "draw", "`objective` draws from torch's generator", marks=long),
+        pytest.param("Collective", "2 ranks", "collective", "allgather at own.py, line ", marks=long),
         ("LocalStatistics", "2 ranks", "local", "embedded along with it"),
-        ("PositivesRepel", "positives", "positives", "1.0 rows of itself"),
-        ("RoundTheSeam", "gradient", "seam", "backward through the graph a second time"),
+        pytest.param("PositivesRepel", "positives", "positives", "1.0 rows of itself", marks=long),
+        pytest.param("RoundTheSeam", "gradient", "seam", "backward through the graph a second time", marks=long),
         pytest.param("Counter", "resume", "state", "self.seen changes", marks=long),
         pytest.param("Cooling", "resume", "state", "self.temperature changes", marks=long),
         pytest.param("Lazy", "resume", "late", "mean was made", marks=long),
