@@ -14,6 +14,7 @@ from semblance.evaluation.label_free import spread
 from semblance.evaluation.label_free.dimension import distances, tree_dimension, tree_length, two_nn
 from semblance.evaluation.label_free.interval import interval
 from semblance.evaluation.label_free.lidar import lidar
+from semblance.evaluation.label_free.of_the_log import at_the_end
 from semblance.evaluation.label_free.two_views import alignment, find_other_view, repeatability, uniformity
 
 
@@ -184,3 +185,16 @@ def test_bad_input_is_explained(bad: Tensor) -> None:
     for number in (spread.deviation, spread.rankme, distances, uniformity, lambda x: find_other_view(x, x)):
         with pytest.raises(UserError, match=r"Features"):
             number(bad)
+
+
+def test_what_is_logged_at_the_end_has_an_interval_over_batches() -> None:
+    lines = [{"step": 0, "knn_top1": 0.3}]
+    lines += [
+        {"step": step, "loss": 1.0, "lr": 0.1, "teacher_entropy": 2 + (-1) ** step / 10} for step in range(1, 101)
+    ]
+    lines += [{"step": 100, "knn_top1": 0.5}]
+    found = at_the_end(lines)
+    assert set(found) == {"loss", "teacher_entropy"} and found["loss"] == [1.0, 1.0, 1.0]
+    value, low, high = found["teacher_entropy"]
+    assert value == pytest.approx(2.0) and 0.02 < high - value < 0.08 and value - low == pytest.approx(high - value)
+    assert at_the_end(lines[:4]) == at_the_end([]) == {}  # 0.1 / sqrt(20) * 1.96 = 0.044

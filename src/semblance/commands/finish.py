@@ -9,6 +9,7 @@ from semblance.commands.measure import Row, extent, logged, table
 from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.data import Source
 from semblance.engine.loop import Trained
+from semblance.evaluation.label_free.of_the_log import at_the_end
 from semblance.modalities.modality import Figures, Modality, Parts
 from semblance.report.page import write_report
 from semblance.report.tables import without_labels
@@ -31,8 +32,9 @@ def finish(
     summary, parts = measured_summary(
         method, source, config, modality, trained, first, handed, leader=leader, known=known
     )
-    found = judge(folder, config, folder.read_metrics(), summary, method.constants(config.batch_size))
-    summary["verdict"] = found.as_json()
+    lines = folder.read_metrics()
+    found = judge(folder, config, lines, summary, method.constants(config.batch_size))
+    summary |= {"at_the_end": at_the_end(lines), "verdict": found.as_json()}
     draw(method, source, config, modality, folder, summary, parts, leader=leader)
     summary["seconds"] = time.perf_counter() - started
     if leader:

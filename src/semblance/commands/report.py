@@ -13,6 +13,7 @@ from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say
 from semblance.engine.loop import Trained, run_length
 from semblance.errors import UserError
+from semblance.evaluation.label_free.of_the_log import at_the_end
 from semblance.runs import checkpoint
 from semblance.runtime.memory import told_when_short
 from semblance.shown import shown
@@ -49,8 +50,9 @@ def report(run: str, data: str | None = None) -> Path:
         handed = HandedOut("last", opened.step)
         summary, parts = measured_summary(method, source, config, modality, trained, first, handed)
     levels = method.constants(config.batch_size)
-    found = judge(folder, config, folder.read_metrics(), summary, levels)
-    summary["verdict"] = found.as_json()
+    lines = folder.read_metrics()
+    found = judge(folder, config, lines, summary, levels)
+    summary |= {"at_the_end": at_the_end(lines), "verdict": found.as_json()}
     folder.write(folder.summary, summary)
     draw(method, source, config, modality, folder, summary, parts)
     tell(found)

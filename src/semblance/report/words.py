@@ -12,7 +12,7 @@ ACCURACIES = {
 }
 SAMPLES = {"train_images": "pictures", "train_clips": "clips"}  # what a run's samples are, by what its summary has
 _HEADER = {"method", "title", "family", "paper", "data", "backbone", "training_seconds", "samples_per_second"}
-_SHOWN = _HEADER | {"table", "skipped", "test_images", "protocol", "verdict", "without"}
+_SHOWN = _HEADER | {"table", "skipped", "test_images", "protocol", "verdict", "without", "at_the_end"}
 
 
 def finite(value: Any) -> bool:
