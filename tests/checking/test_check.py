@@ -119,6 +119,8 @@ def test_a_class_is_checked_by_its_file(tmp_path: Path) -> None:
     from semblance.systems import get
 
     assert sb.check(get(f"{OWN}:Raises")).method == f"{OWN}:Raises"
+    with pytest.raises(UserError, match="is in no file"):
+        sb.check(type("Typed", (get("simclr"),), {"__module__": "__main__"}))
 
 
 def test_ctrl_c_ends_all_of_it() -> None:

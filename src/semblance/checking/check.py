@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from inspect import getfile
 from math import inf
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -26,6 +25,7 @@ from semblance.checking.mistakes import Mistake
 from semblance.checking.processes import FORK, Processes
 from semblance.checking.promises import PROMISES, Finding, Subject, judged
 from semblance.errors import UserError
+from semblance.runtime import named
 from semblance.systems import Method
 
 SECONDS = {False: 300.0, True: 600.0}  # of all; --thorough
@@ -157,7 +157,9 @@ def _name(method: str | os.PathLike[str] | type[Method]) -> str:
     if not isinstance(method, type):
         return os.fspath(method)
     known = next((name for name in systems.names() if systems.get(name) is method), None)
-    return known or f"{getfile(method)}:{method.__name__}"
+    if (found := known or named.name_of(method)) is None:
+        raise UserError(f"{method.__name__} is in no file, which fresh processes need: put it into one, FILE.py:CLASS.")
+    return found
 
 
 def _many(count: int, one: str, several: str) -> str:
