@@ -19,15 +19,15 @@ from semblance.errors import UserError
 SIMILARITIES_AT_ONCE = 1 << 24  # similarities of a batch with itself that are held at once
 
 
-def _check(shape: str, *, fewest: int = 1, **given: Tensor) -> None:
-    """Raise UserError unless all are floats of one shape, such as (N, D), with as many rows as are needed."""
+def _check(shape: str, *, fewest: int = 1, columns: int = 1, **given: Tensor) -> None:
+    """Raise UserError unless all are floats of one shape, such as (N, D), with as many rows and columns as needed."""
     first, other = next(iter(given)), next(iter(given.values()))
     for name, x in given.items():
         if not isinstance(x, Tensor):
             raise UserError(f"{name}: a tensor {shape} is wanted, not {type(x).__name__}.")
         if not x.is_floating_point():
             raise UserError(f"{name}: floating point is wanted, not {x.dtype}: give {name}.float().")
-        if x.ndim != 2 or len(x) < fewest or not x.shape[1]:
+        if x.ndim != 2 or len(x) < fewest or x.shape[1] < columns:
             least = f" with {shape[1]} >= {fewest}" if fewest > 1 else ""
             raise UserError(f"{name}: a tensor {shape}{least} is wanted, and none of its axes empty: not {_shape(x)}.")
         if x.shape != other.shape:
@@ -128,7 +128,7 @@ def nce(positive: Tensor, negative: Tensor, log_partition: Tensor | float) -> Te
     the denominators (Wu et al. 2018; zhirongw/lemniscate.pytorch: lib/NCECriterion.py).
     """
     _check("(B, P)", positive=positive)
-    _check("(B, K)", negative=negative)
+    _check("(B, K)", columns=0, negative=negative)
     _check_fits("negative", negative, 0, "positive", positive, 0)
     data, noise = F.logsigmoid(positive - log_partition), F.logsigmoid(log_partition - negative)
     return -(data.mean(1) + noise.sum(1)).mean()

@@ -39,7 +39,7 @@ long = pytest.mark.long
         pytest.param("PlainState", "resume", "state", "self.queue changes", marks=long),
         pytest.param("Drawn", "draws", "draw", "`objective` draws from torch's generator", marks=long),
         pytest.param("Collective", "2 ranks", "collective", "allgather at own.py, line ", marks=long),
-        ("LocalStatistics", "2 ranks", "local", "embedded along with it"),
+        pytest.param("LocalStatistics", "2 ranks", "local", "embedded along with it", marks=long),
         pytest.param("PositivesRepel", "positives", "positives", "1.0 rows of itself", marks=long),
         pytest.param("RoundTheSeam", "gradient", "seam", "backward through the graph a second time", marks=long),
         pytest.param("Counter", "resume", "state", "self.seen changes", marks=long),
