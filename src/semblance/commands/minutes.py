@@ -31,9 +31,9 @@ from semblance.runtime import ranks
 from semblance.runtime.progress import duration
 from semblance.systems import Method
 
-TRIAL = 0.05  # of the time is for timing steps
+TRIAL = 0.1  # of the time is for timing steps
 FEWEST, MOST = 3, 1000  # steps that are timed, after one that warms up
-REPORT = 3.0  # seconds of drawing it, which is not tried
+REPORT = 4.0  # seconds of drawing it, which is not tried
 LEAST = 1.0  # minutes below which starting, measuring and the report are most of a run
 
 
