@@ -31,7 +31,7 @@ from semblance.shown import shown
 from semblance.systems import Method
 from semblance.systems.families import FAMILIES
 
-STEPS, CLIP_STEPS, BATCH = 160, 80, 64  # four methods in three minutes on two cores, two of clips in two more
+STEPS, CLIP_STEPS, BATCH = 160, 75, 64  # four methods in three minutes on two cores, two of clips in two more
 TRAINED, HELD_OUT = 1280, 200  # samples: an epoch of 20 steps, so that banks fill and clusters are made anew
 FRAMES = 36
 HEARD = 8  # clips to be seen and heard
