@@ -68,14 +68,18 @@ def judge(
 
 def _total(config: TrainConfig, lines: list[dict[str, Any]]) -> int:
     """Steps that were asked for, as far as a log tells."""
-    seen = [line["step"] / line["epoch"] for line in lines if finite(line.get("epoch")) and line["epoch"] > 0]
-    asked = [*(round(min(config.epochs * per_epoch, 1e9)) for per_epoch in seen[-1:]), config.max_steps]
+    asked = [*(round(min(config.epochs * steps, 1e9)) for steps in _steps_of_an_epoch(lines)), config.max_steps]
     return min((steps for steps in asked if steps), default=0)
 
 
 def _steps(lines: list[dict[str, Any]]) -> int:
     """Steps that were taken, by a log."""
     return lines[-1]["step"] if lines else 0
+
+
+def _steps_of_an_epoch(lines: list[dict[str, Any]]) -> list[float]:
+    """By the last line of a log that tells; empty where none does."""
+    return [line["step"] / line["epoch"] for line in lines if finite(line.get("epoch")) and line["epoch"] > 0][-1:]
 
 
 def _diverged(folder: RunFolder, steps: int) -> dict[str, Any] | None:
@@ -91,8 +95,8 @@ def levels_of(config: TrainConfig, lines: list[dict[str, Any]]) -> dict[str, flo
     try:
         with torch.device("meta"):
             method = build(config, modalities.of(config.method))
-            seen = [line["step"] / line["epoch"] for line in lines if finite(line.get("epoch")) and line["epoch"] > 0]
-            method.prepare(round(min(seen[-1] * config.batch_size, 1e9)) if seen else config.batch_size)
+            samples = [round(min(steps * config.batch_size, 1e9)) for steps in _steps_of_an_epoch(lines)]
+            method.prepare(next(iter(samples), config.batch_size))
     except UserError:
         return {}
     return method.constants(config.batch_size)

@@ -86,8 +86,6 @@ def _given_paths(data: Data | None) -> list[str]:
     """Paths or names, one or several; none where nothing is given."""
     if data is None or isinstance(data, str | PathLike):
         return [] if data is None else [fspath(data)]
-    if not data:
-        raise UserError("No pictures are named: the list is empty.")
     return [fspath(path) for path in data]
 
 

@@ -10,6 +10,7 @@ from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.data import Source
 from semblance.engine.loop import Trained
 from semblance.evaluation.label_free.of_the_log import at_the_end
+from semblance.evaluation.verdict import Verdict
 from semblance.modalities.modality import Figures, Modality, Parts
 from semblance.report.page import write_report
 from semblance.report.tables import without_labels
@@ -32,9 +33,7 @@ def finish(
     summary, parts = measured_summary(
         method, source, config, modality, trained, first, handed, leader=leader, known=known
     )
-    lines = folder.read_metrics()
-    found = judge(folder, config, lines, summary, method.constants(config.batch_size))
-    summary |= {"at_the_end": at_the_end(lines), "verdict": found.as_json()}
+    found = conclude(method, config, folder, summary)
     draw(method, source, config, modality, folder, summary, parts, leader=leader)
     summary["seconds"] = time.perf_counter() - started
     if leader:
@@ -60,6 +59,14 @@ def measured_summary(
     rows, parts = table(method, source, config, modality, first, handed.earlier, leader=leader, known=known)
     about = _described(method, source, config, modality, trained, handed)
     return about | {"table": rows} | modality.numbers(method, source, config, rows, parts), parts
+
+
+def conclude(method: Method, config: TrainConfig, folder: RunFolder, summary: dict[str, Any]) -> Verdict:
+    """The verdict, which is added to a summary beside what the log says of the end."""
+    lines = folder.read_metrics()
+    found = judge(folder, config, lines, summary, method.constants(config.batch_size))
+    summary |= {"at_the_end": at_the_end(lines), "verdict": found.as_json()}
+    return found
 
 
 def conclude_diverged(

@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from semblance.commands import begin
-from semblance.commands.doctor import judge, tell
+from semblance.commands.doctor import tell
 from semblance.commands.evaluate import first_row_of, note_where_it_stands
-from semblance.commands.finish import draw, measured_summary
+from semblance.commands.finish import conclude, draw, measured_summary
 from semblance.commands.handed_out import HandedOut
 from semblance.commands.measure import measurable
 from semblance.commands.opened import Opened
 from semblance.commands.printing import print_skipped, say
 from semblance.engine.loop import Trained, run_length
 from semblance.errors import UserError
-from semblance.evaluation.label_free.of_the_log import at_the_end
 from semblance.runs import checkpoint
 from semblance.runtime.memory import told_when_short
 from semblance.shown import shown
@@ -49,10 +48,7 @@ def report(run: str, data: str | None = None) -> Path:
         first = first_row_of(opened, source)
         handed = HandedOut("last", opened.step)
         summary, parts = measured_summary(method, source, config, modality, trained, first, handed)
-    levels = method.constants(config.batch_size)
-    lines = folder.read_metrics()
-    found = judge(folder, config, lines, summary, levels)
-    summary |= {"at_the_end": at_the_end(lines), "verdict": found.as_json()}
+    found = conclude(method, config, folder, summary)
     folder.write(folder.summary, summary)
     draw(method, source, config, modality, folder, summary, parts)
     tell(found)
