@@ -202,6 +202,17 @@ def _as_file(path: Path) -> torch.Tensor:
     return torch.tensor(np.asarray(Image.open(path))).permute(2, 0, 1)
 
 
+def test_a_file_among_several_that_is_nearly_all_holes_is_told_and_not_read(folders: Path, tmp_path: Path) -> None:
+    """As in a folder: a sparse file may declare terabytes."""
+    whole = next(path for path in folders.rglob("*.png"))
+    hole = tmp_path / "hole.png"
+    hole.write_bytes(whole.read_bytes())
+    with hole.open("r+b") as file:
+        file.truncate(1 << 40)
+    source = load([str(whole.parent), str(hole)], image_size=16, split="none")
+    assert [Path(name).name for name, why in source.skipped if "too large" in why] == ["hole.png"]
+
+
 def test_several_paths_are_trained_on_and_kept(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folders)
     few: dict[str, Any] = {"batch_size": 4, "image_size": 16, "precision": "32", "workers": 0}

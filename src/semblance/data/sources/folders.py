@@ -18,9 +18,8 @@ from semblance.data.sources.kinds import (
     NO_FILES,
     NOWHERE,
     Sorter,
-    bytes_stored,
-    check_size,
     is_hidden,
+    read_whole,
 )
 from semblance.data.tally import Tally
 from semblance.errors import UserError
@@ -133,9 +132,7 @@ def _head(root: str, name: str) -> bytes:
 
 def _read(root: str, name: str) -> bytes:
     with open(_open(root, name, os.O_RDONLY), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        check_size(name, size, bytes_stored(file.fileno(), size))
-        return file.read()
+        return read_whole(file, name)
 
 
 def _open(root: str, name: str, flags: int) -> int:

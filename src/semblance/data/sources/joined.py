@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semblance.data.sources.files import Files
+from semblance.data.sources.listed import read_file
 from semblance.data.tally import Tally
 from semblance.errors import UserError
 from semblance.shown import shown
@@ -47,7 +48,7 @@ def join(paths: Sequence[str | Path], find: Callable[[Path], Files | None], want
                 left_out.add(kind, *(f"{own}/{name}" for name in names))
         elif path.is_file() and wanted(path.name):
             items.append(_Item(own, part, path))
-            reads.append(Path.read_bytes)
+            reads.append(read_file)
         else:
             why = "of no kind that is read" if path.exists() else "not there"
             raise UserError(f"{shown(path)} is {why}: of several, each is a folder, a tar or a picture file.")

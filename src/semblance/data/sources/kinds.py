@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from posixpath import dirname, split, splitext
+from typing import BinaryIO
 
 from semblance.data.clips.media import SOUNDS, VIDEOS
 from semblance.data.pictures import formats
@@ -106,6 +107,13 @@ def check_size(name: str, size: int, stored: int) -> None:
         raise ValueError(f"too large: {size / (1 << 30):,.1f} GiB, and at most {most >> 30} GiB are read")
     if size > _ANY_HOLES and stored < size / 10:
         raise ValueError("nearly all of it is missing, as of a download that did not end: fetch it again")
+
+
+def read_whole(file: BinaryIO, name: str) -> bytes:
+    """The bytes of an open file; a ValueError where `check_size` has one."""
+    size = os.fstat(file.fileno()).st_size
+    check_size(name, size, bytes_stored(file.fileno(), size))
+    return file.read()
 
 
 def bytes_stored(file: int, size: int) -> int:

@@ -11,7 +11,7 @@ from semblance.data.pictures.grey_levels import common_scale
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Source
 from semblance.data.sources.files import SCALED, Files, See, look_over, sample_sizes, see_item
-from semblance.data.sources.kinds import bytes_stored, check_size
+from semblance.data.sources.kinds import read_whole
 
 
 def load_listed(
@@ -21,7 +21,7 @@ def load_listed(
 
     The rest is as for files.load_files.
     """
-    files = Files(Path(f"the list of {len(paths):,}" if len(paths) > 1 else paths[0]), list(paths), _read)
+    files = Files(Path(f"the list of {len(paths):,}" if len(paths) > 1 else paths[0]), list(paths), read_file)
     canvas = canvas or choose_canvas(sample_sizes(files, files.items), image_size)
     notes = []
     if grey_levels is None:
@@ -43,8 +43,7 @@ def is_one_picture(path: str) -> bool:
         return is_picture(file.read(HEAD))
 
 
-def _read(path: str) -> bytes:
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a file; a ValueError where it is too large, or nearly all of it is missing."""
     with open(os.path.expanduser(path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        check_size(path, size, bytes_stored(file.fileno(), size))
-        return file.read()
+        return read_whole(file, str(path))
