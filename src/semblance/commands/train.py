@@ -12,7 +12,7 @@ from semblance.commands import begin
 from semblance.commands.doctor import Watcher
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import conclude_diverged, finish
-from semblance.commands.handed_out import keeper, note_what_is_kept
+from semblance.commands.handed_out import OfTheStart, keeper, note_what_is_kept
 from semblance.commands.loggers import check_loggers, open_loggers
 from semblance.commands.measure import first_row, logged, watch
 from semblance.commands.minutes import Known, plan
@@ -99,6 +99,7 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
                 return watch(method, source, config, modality)
 
             told = [Watcher(folder, total), *open_loggers(config, folder, held)] if leader else []
+            told += [OfTheStart(folder, config)] if leader and config.began_with_weights else []
             callbacks = [*told, *options.callbacks]
             try:
                 trained = fit(

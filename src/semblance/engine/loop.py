@@ -237,7 +237,8 @@ def set_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, clock: C
     warmup = min(round(config.warmup_epochs * clock.steps_per_epoch), clock.total_steps // 10)
     lr = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, config.final_lr)
     fixed = config.lr * warmup_cosine(clock.step, clock.total_steps, warmup, final=1.0)
-    taken = clock.step + 1 - round(config.head_epochs * clock.steps_per_epoch)  # steps of the backbone
+    alone = min(round(config.head_epochs * clock.steps_per_epoch), clock.total_steps // 5)
+    taken = clock.step + 1 - alone  # steps of the backbone
     set_lr(optimizer, lr, fixed, held_back=min(1.0, max(0, taken) / max(1, warmup)) if config.head_epochs else 1.0)
     if config.final_weight_decay is not None:
         set_weight_decay(optimizer, cosine(config.weight_decay, config.final_weight_decay, clock.progress))

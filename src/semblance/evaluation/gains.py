@@ -10,6 +10,8 @@ NUMBERS = ("view_percentile", "repeatability", "rankme")
 GAIN = 0.06  # of the percentile at which the other view is found: learnt
 SOME = 0.03  # of it, where repeatability has gained too
 REPEATED = 0.1  # of repeatability
+LEAVE_ONE_OUT = "knn_leave_one_out"  # of training samples among each other, where a start is not random
+ON_LABELS = 0.02  # of kNN, below which labels do not bear out what was learnt
 HELD = 0.5  # of the rank before training is left where features have not collapsed
 
 
@@ -73,6 +75,16 @@ def gains(rows: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]]) -> li
         found = _logged(lines)
     whole = [gain for gain in found if NUMBERS[0] in gain.first and NUMBERS[0] in gain.last]
     return sorted(whole, key=lambda gain: (not gain.learnt, gain.stream != "between", -gain.of(NUMBERS[0])))
+
+
+def over_the_start(rows: Sequence[dict[str, Any]]) -> Evidence | None:
+    """What labels say where that is more than of the start: one that is not random may find nearly all views already.
+    rows: of the table."""
+    ends = [float(row[LEAVE_ONE_OUT]) for row in rows[-2:] if finite(row.get(LEAVE_ONE_OUT))]
+    if len(ends) < 2 or ends[1] - ends[0] < ON_LABELS:
+        return None
+    told = f"kNN among training pictures finds {ends[1]:.1%}, {ends[0]:.1%} at the start"
+    return Evidence(LEAVE_ONE_OUT, ends[1], ends[0], told, "at the start")
 
 
 def _values(numbers: dict[str, Any]) -> dict[str, float]:

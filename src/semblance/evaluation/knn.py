@@ -51,15 +51,27 @@ def knn(
     check_features(train)
     check_labels(train_labels, train, classes)
     check_features(test, train.shape[1])
-    labels = train_labels.to(train.device, torch.int64)
     predictions = []
     for query in test.split(chunk):
-        similarity, index = neighbours(query, train, k, chunk=chunk)
-        # Relative to the nearest, so that nothing overflows; the winner is the same.
-        weight = ((similarity - similarity[:, :1]) / temperature).exp()
-        votes = weight.new_zeros(len(query), classes).scatter_add_(1, labels[index], weight)
-        predictions.append(votes.argmax(1))
+        near = neighbours(query, train, k, chunk=chunk)
+        predictions.append(_elected(*near, train_labels, classes, temperature))
     return torch.cat(predictions)
+
+
+@torch.no_grad()
+def leave_one_out(features: Tensor, labels: Tensor, *, classes: int, k: int, temperature: float = 0.1) -> Tensor:
+    """Class of each row by the vote of its k nearest other rows, as in `knn`: (N, D), (N,) -> int64 (N,). It says how
+    good features are while held-out labels stay unseen."""
+    check_features(features)
+    check_labels(labels, features, classes)
+    return _elected(*neighbours(features, features, k, exclude_self=True), labels, classes, temperature)
+
+
+def _elected(similarity: Tensor, index: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
+    # Relative to the nearest, so that nothing overflows; the winner is the same.
+    weight = ((similarity - similarity[:, :1]) / temperature).exp()
+    labels = labels.to(index.device, torch.int64)
+    return weight.new_zeros(len(index), classes).scatter_add_(1, labels[index], weight).argmax(1)
 
 
 @torch.no_grad()

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from semblance.data.samples import Samples, Source
-from semblance.evaluation.knn import knn
+from semblance.evaluation.knn import knn, leave_one_out
 from semblance.evaluation.linear import LinearProbe, linear_probe
 
 NEIGHBOURS, TEMPERATURE = 200, 0.1  # of Wu et al. 2018 on CIFAR-10
+AMONG = 5000  # training samples that are compared with each other
 
 
 @dataclass
@@ -49,6 +50,15 @@ class Labelled:
             k=k or neighbours_of(len(self.train)), temperature=temperature or TEMPERATURE,
         )  # fmt: skip
         return (predicted == self.test_labels).double().mean().item()
+
+    def leave_one_out(self, k: int | None = None, temperature: float | None = None) -> float:
+        """The same of training samples among each other, 5,000 of them at most: no held-out one is looked at."""
+        step = -(-len(self.train) // AMONG)
+        rows, labels = self.train[::step], self.train_labels[::step]
+        predicted = leave_one_out(
+            rows, labels, classes=self.classes, k=k or neighbours_of(len(rows)), temperature=temperature or TEMPERATURE
+        )
+        return (predicted == labels.to(predicted.device)).double().mean().item()
 
     def linear(self, **settings: Any) -> LinearProbe:
         """The linear probe; settings are those of linear_probe."""

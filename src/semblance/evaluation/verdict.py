@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from semblance.evaluation.advice import Advice
 from semblance.evaluation.evidence import Evidence, finite, in_format
-from semblance.evaluation.gains import gains
+from semblance.evaluation.gains import ON_LABELS, gains, over_the_start
 from semblance.shown import shown
 from semblance.systems.method import Empty
 
@@ -23,7 +23,6 @@ NEAR = 0.01  # of an empty level, as a share of it
 LAST = 0.1  # of the steps are the end of a run
 TELLING = 0.1  # of the pictures are not blank and no copies, at least
 FEW_STEPS, FEW_EPOCHS = 50, 1.0  # less of both is no time to learn
-ON_LABELS = 0.02  # of kNN, below which labels do not bear out what was learnt
 
 
 @dataclass
@@ -112,7 +111,10 @@ def _judged(run: Run) -> Verdict:
         alarms = [alarm for alarm in alarms if alarm.of_embeddings and run.steps - alarm.since >= _lasting(run.total)]
     evidence = [*(evidence for gain in found for evidence in gain.evidence), *(alarm.evidence for alarm in alarms)]
     so_far = " so far" if run.unfinished else ""
-    learnt = bool(found) and found[0].learnt
+    if (over := over_the_start(run.rows)) is not None:
+        evidence.insert(0, over)
+    learnt = over is not None or (bool(found) and found[0].learnt)
+    reads = over.reads if over is not None else found[0].reads if found else ""
     alike = _alike(run.rows)
     against_collapse = run.advice.against_collapse(run.without)
     if alike and not learnt:
@@ -124,9 +126,9 @@ def _judged(run: Run) -> Verdict:
         return Verdict("too-short", told, evidence, against_collapse if run.without else [on])
     spread = [alarm for alarm in alarms if alarm.of_embeddings]
     if learnt and not spread:
-        return Verdict("learnt", f"It learnt{so_far}: {found[0].reads}.{_but_on_labels(run.rows)}", evidence)
+        return Verdict("learnt", f"It learnt{so_far}: {reads}.{_but_on_labels(run.rows)}", evidence)
     if learnt:
-        told = f"Cannot tell: {found[0].reads}, but {spread[0].evidence.reads}."
+        told = f"Cannot tell: {reads}, but {spread[0].evidence.reads}."
         return Verdict("cannot-tell", told, evidence, against_collapse, spread[0].since)
     if alarms and (held := [gain.held for gain in found if gain.held]):
         told = f"Cannot tell: {alarms[0].evidence.reads}, but {held[0].reads}."

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semblance.data import Images, Source, load
 from semblance.data.pictures.crops import as_trained
 from semblance.data.samples import Samples
+from semblance.evaluation.gains import LEAVE_ONE_OUT
 from semblance.evaluation.picture_features import features, raw_pixels, telling, view_features
 from semblance.evaluation.table import TEMPERATURE, Embedded, Labelled, labelled, neighbours_of
 from semblance.modalities.modality import Evaluation, Figures, Modality, Parts
@@ -82,14 +83,14 @@ class Pictures:
                 "linear_mean_per_class": probe.mean_per_class,
                 "probe": {"lr": probe.lr, "weight_decay": probe.weight_decay},
             }
-            found |= measures if name == source.attributes[0] else {}
+            found |= measures | _among_themselves(rows, config) if name == source.attributes[0] else {}
             found |= {} if name == "class" else {f"{name}_{measure}": value for measure, value in measures.items()}
         return found
 
     def watch(self, method: Method, source: Source[Images], config: TrainConfig) -> dict[str, float]:
         train, test = self.embed(method, source, config)
         rows = Labelled.of(train.features["pictures"], test.features["pictures"], source, source.attributes[0])
-        return {"knn_top1": rows.knn_top1(config.knn_k, config.knn_temperature)}
+        return {"knn_top1": rows.knn_top1(config.knn_k, config.knn_temperature)} | _among_themselves(rows, config)
 
     def numbers(
         self, method: Method, source: Source[Images], config: TrainConfig, table: list[dict[str, Any]],
@@ -143,6 +144,13 @@ class Pictures:
         kept = [part.readable for part in parts]  # known once all have been tried
         found = torch.cat([r[k] for r, k in zip(rows, kept, strict=True)])
         return {"features": found}, [part.subset(k) for part, k in zip(parts, kept, strict=True)]
+
+
+def _among_themselves(rows: Labelled, config: TrainConfig) -> dict[str, float]:
+    """What a start that is not random is compared by: held-out samples are not to decide which network is kept."""
+    if not config.began_with_weights:
+        return {}
+    return {LEAVE_ONE_OUT: rows.leave_one_out(config.knn_k, config.knn_temperature)}
 
 
 def _parts(features: Iterable[Tensor]) -> Parts:

@@ -38,6 +38,10 @@ WORDS = {
         "k-NN",
         "The nearest training samples, by cosine of features, vote for the class; nothing is trained.",
     ),
+    "knn_leave_one_out": (
+        "k-NN among training pictures",
+        "The same of training pictures by each other: a start is compared by it, so that held-out ones only measure.",
+    ),
     "linear_top1": (
         "Linear classifier",
         "A linear probe: a softmax regression, trained on labels, on top of features that stay as they are.",

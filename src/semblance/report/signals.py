@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from semblance.evaluation.gains import GAIN
+from semblance.evaluation.gains import GAIN, LEAVE_ONE_OUT
 from semblance.evaluation.verdict import bands
 from semblance.report.glossary import LABEL_FREE
 from semblance.report.levels import Levels
@@ -14,10 +14,12 @@ from semblance.report.words import finite, number, percent
 Worth = Literal["learning", "more", "spread", "machine"]
 TITLES = {name: title for name, (title, _) in LABEL_FREE.items()} | {
     "knn_top1": "k-NN accuracy",
+    LEAVE_ONE_OUT: "k-NN among training pictures",
     "embedding_std": "deviation of embeddings",
     "lr": "learning rate",
 }
-_SHARES = ("_top1", "_r1", "view_percentile", "view_first", "repeatability", "largest_cluster")
+_ACCURACIES = ("_top1", "_r1", LEAVE_ONE_OUT)
+_SHARES = (*_ACCURACIES, "view_percentile", "view_first", "repeatability", "largest_cluster")
 _FROM_ZERO = ("embedding_std", "deviation", "_in_use", "largest_cluster")
 _MACHINE = ("lr", "samples_per_second")
 STREAMS = {"pictures": "", "between": "picture and sound"}
@@ -73,7 +75,7 @@ def signals(names: list[str], groups: int | None = None) -> list[Signal]:
         whole = groups if name.endswith("_in_use") else None
         if name in _MACHINE:
             return Signal(name, "machine")
-        if name == "loss" or name.endswith(("_top1", "_r1")) or bands(name, {}):
+        if name == "loss" or name.endswith(_ACCURACIES) or bands(name, {}):
             return Signal(name, "learning", base, whole)
         stream, what = split(name)
         if what == "view_percentile" and (not judged or name in judged):
@@ -90,7 +92,7 @@ def levels(signal: Signal, constants: Levels, table: list[dict[str, Any]]) -> Le
         return constants
     known: Levels = {}
     stream, what = split(signal.name)
-    if signal.name.endswith("_top1"):
+    if signal.name.endswith(("_top1", LEAVE_ONE_OUT)):
         known = {row["encoder"]: row[signal.name] for row in _others(table) if finite(row.get(signal.name))}
     if what == "view_percentile":
         found = {row["encoder"]: label_free(row).get(stream, {}).get(what) for row in _others(table)}

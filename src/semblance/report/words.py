@@ -5,6 +5,7 @@ from typing import Any
 
 ACCURACIES = {
     "knn_top1": "Nearest neighbours (k-NN)",
+    "knn_leave_one_out": "k-NN among training pictures",
     "linear_top1": "Linear classifier",
     "linear_mean_per_class": "Linear classifier, mean over classes",
     "video_to_audio_r1": "Sound found by its picture, R@1",

@@ -78,6 +78,7 @@ class TrainConfig(Hardware, Logging, Measuring, Time, Optimisation, Views, Netwo
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     head_epochs: NotNegative = 0.0
     hold_norms: bool = False
+    keep: Literal["last", "best"] = "last"
     final_lr: Annotated[float, Field(ge=0, le=1)]
     warmup_epochs: NotNegative
     weight_decay: NotNegative

@@ -194,21 +194,24 @@ class Optimisation(Group):
     """Samples embedded at once on each device. Less memory, the same objective over the whole batch; batch norms then
     see a micro-batch."""
     optimizer: str | None = None
-    """sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's."""
+    """sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's; adamw
+    with --init."""
     lr: NotNegative | None = None
-    """Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256."""
+    """Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256; 0.001 with --init
+    where no optimizer is given."""
     bias_lr: NotNegative | None = None
     """The same of biases and norms. Default: lr, or in the recipe's proportion to it."""
     backbone_lr: NotNegative | None = None
-    """The same of the last block of the backbone. Default: lr."""
+    """The same of the last block of the backbone. Default: lr; a tenth of it with --init."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """The part of a block's rate that the block before it takes: below 1, the first ones hardly leave their start.
-    Default: 1."""
+    Default: 1; 0.7 with --init."""
     head_epochs: NotNegative | None = None
-    """Epochs in which the heads learn alone, before the backbone does. Default: 0."""
+    """Epochs in which the heads learn alone, before the backbone does, at most a fifth of the run. Default: 0; 1 with
+    --init."""
     hold_norms: bool | None = None
     """Batch norms of the backbone keep the statistics that they start with: those of crops are others than those of
-    whole pictures. Default: where it starts with weights."""
+    whole pictures. Default: with --init."""
     final_lr: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the peak that the rate ends at, by a cosine. Default: the recipe's."""
     warmup_epochs: NotNegative | None = None
@@ -255,9 +258,11 @@ class Measuring(Group):
     """Neighbours that vote in kNN. Default: 200, or a tenth of the training samples where that is less."""
     knn_temperature: AboveZero | None = None
     """Temperature of their votes. Default: 0.07 with the imagenet recipe, else 0.1."""
-    keep: Literal["last", "best"] = "last"
+    keep: Literal["last", "best"] | None = None
     """The network that is handed out: the last, or of those looked at every eval_every epochs the one that best finds
-    the other view of a held-out sample, where that is better than the last by more than chance."""
+    the other view of a held-out sample, where that is better than the last by more than chance. Of weights to start
+    with the best, the start among them: by kNN among training pictures, where those have labels and held-out accuracy
+    has not fallen. Default: last; best with --init."""
 
 
 class Logging(Group):

@@ -23,6 +23,10 @@ LARGE = 96  # side of the views of recipes for small images where the pictures a
 TAKEN = (  # from the recipe as they are
     "audio_backbone", "epochs", "optimizer", "weight_decay", "decay_1d", "warmup_epochs", "final_lr", "clip_each",
 )  # fmt: skip
+# Of weights that somebody has trained, which the rates of a recipe would destroy: docs/weights.md.
+CONTINUED = {"layer_decay": 0.7, "head_epochs": 1.0, "hold_norms": True, "keep": "best"}
+ADAMW = {"optimizer": "adamw", "weight_decay": 0.05}  # for them, unless an optimiser is given
+HEADS_LR, BACKBONE_SHARE = 1e-3, 0.1  # its rate at any batch size; of the rate, for the backbone
 EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
 
@@ -56,19 +60,22 @@ def resolve(
     recipe = cls.recipes[name]
     size, load_size = _sizes(cls, name, recipe, data, given.get("image_size"), stored_size)
     batch_size = given.get("batch_size", recipe.batch_size)
-    lr = given.get("lr", recipe.lr * batch_size / 256)
+    continued = "init" in given and not named.is_handed_over(given["init"])
+    careful = continued and "optimizer" not in given
+    lr = given.get("lr", HEADS_LR if careful else recipe.lr * batch_size / 256)
     epochs = given.get("epochs", recipe.epochs)
     values: dict[str, Any] = {name: getattr(recipe, name) for name in TAKEN} | {
         "image_size": size, "load_size": load_size, "batch_size": batch_size,
         "backbone": recipe.backbone if size <= 64 else recipe.backbone.removesuffix("-cifar"),
-        "lr": lr, "bias_lr": lr if recipe.bias_lr is None else lr * recipe.bias_lr / recipe.lr,
-        "final_weight_decay": None if "weight_decay" in given else recipe.final_weight_decay,
+        "lr": lr, "bias_lr": lr if recipe.bias_lr is None or careful else lr * recipe.bias_lr / recipe.lr,
+        "final_weight_decay": None if "weight_decay" in given or careful else recipe.final_weight_decay,
         "crop_from": "original" if name == "imagenet" and cls.of_pictures() and not exact else "canvas",
         "eval_every": max(1, epochs // 6), "devices": 1, "workers": 2, "without": [],
         "seed": options.seed, "shard": options.shard, "precision": options.precision, "download": options.download,
-        "hold_norms": "init" in given and not named.is_handed_over(given["init"]),
         "knn_temperature": 0.07 if name == "imagenet" else 0.1,
-    } | given | {
+    } | (
+        CONTINUED | {"backbone_lr": BACKBONE_SHARE * lr} if continued else {}
+    ) | (ADAMW if careful else {}) | given | {
         "data": data, "data_root": absolute_path(options.data_root), "recipe": name,
         "labels": absolute(given["labels"]) if "labels" in given else None,
         "from_run": None if options.from_run is None else absolute_path(options.from_run),
