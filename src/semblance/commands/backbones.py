@@ -12,7 +12,8 @@ from semblance.errors import UserError
 from semblance.runs import weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.others import HUB, are_of_others, of_others
+from semblance.runs.init.start import HUB
+from semblance.runs.others import are_of_others, of_others
 from semblance.runs.transform import OfFrames, OfSound, transform_of
 from semblance.shown import shown
 
@@ -43,7 +44,7 @@ def load_backbone(run: str | PathLike[str]) -> nn.Module:
     folder = RunFolder(path if path.is_dir() else path.parent)
     if folder.config.exists() and not _written(path, folder):
         return _of_checkpoint(folder, path.name)
-    model, about = weights.load_with_metadata(path / HUB if (path / HUB).is_file() else path)
+    model, about = weights.load_with_metadata(path / HUB[0] if (path / HUB[0]).is_file() else path)
     return _with(model, transform_of(about))
 
 

@@ -41,11 +41,12 @@ def export(
     path = Path(os.path.expanduser(out))
     _check(to, path, licence, opset, preprocessing)
     opened = Opened.of(run, network, data=data, moved=True)
-    source, leaving = _leaving(opened)
+    method: Any = opened.method().cpu().to(memory_format=torch.contiguous_format)
+    source, leaving = _leaving(opened, method)
     options: dict[str, Any] = {"licence": licence, "opset": opset, "preprocessing": preprocessing or "inside"}
     if to == "hub":
         about = {name: getattr(opened.config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}
-        options["about"] = about | {"canvas": opened.config.canvas, "network": network or "student"}
+        options["about"] = about | {"canvas": opened.config.canvas, "network": method.network}
         told = _told(opened, source, run)
         options["card"] = lambda code: card(opened.config, leaving[0], told, code, licence)
     with writing(path):
@@ -89,7 +90,7 @@ def _check(to: str, path: Path, licence: str | None, opset: int | None, preproce
         onnx.check_packages()
 
 
-def _leaving(opened: Opened) -> tuple[Source[Any], list[Leaving]]:
+def _leaving(opened: Opened, method: Any) -> tuple[Source[Any], list[Leaving]]:
     """The networks, with some held-out samples as the run shows them."""
     config, modality = opened.config, opened.modality
     pictures = modality is modalities.named("pictures")
@@ -100,7 +101,6 @@ def _leaving(opened: Opened) -> tuple[Source[Any], list[Leaving]]:
     source: Source[Any] = pictures_of(opened) if pictures else begin.load(modality, config)
     held_out = source.held_out
     some = torch.linspace(0, len(held_out) - 1, COUNT).round().long()
-    method: Any = opened.method().cpu().to(memory_format=torch.contiguous_format)
     bf16 = config.precision == "bf16"
     raw = held_out.read(some)
     if pictures:

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from semblance.errors import UserError
 from semblance.nets.backbones import backbone
 from semblance.runs.init.layouts import Recognised, recognise
-from semblance.runs.init.start import TIMM, TORCHVISION, USUAL, Start
+from semblance.runs.init.start import HUB, TIMM, TORCHVISION, USUAL, Start
 from semblance.runs.transform import OfOthers
 from semblance.shown import shown
 from semblance.views.view import MEAN, STD
 
-HUB = "model.safetensors"  # of a folder for a hub
 _PLAIN = {"interpolation": "bicubic", "mean": MEAN, "std": STD, "crop_pct": 0.875}
 
 
@@ -37,7 +36,7 @@ def are_of_others(name: str) -> bool:
         return True
     if path.is_dir():
         ours = any((path / own).exists() for own in ("config.yaml", "backbone.safetensors"))
-        return not ours and (path / "config.json").exists() and not _is_ours(path / HUB)
+        return not ours and (path / "config.json").exists() and not _is_ours(path / HUB[0])
     if path.is_file():
         return not _is_ours(path)
     return path.suffix != ".safetensors" and timm.is_model(name.partition(".")[0])

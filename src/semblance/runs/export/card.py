@@ -61,11 +61,23 @@ def card(config: TrainConfig, leaving: Leaving, told: Told, code: str, licence: 
         "is a classifier of 10 classes, whose last layer begins at random.",
         "\n\n".join(["## What was measured", *(_table(*t) for t in told.tables), _on(told)]) if told.tables else "",
         f"## Recipe\n\n{_table(['option', 'value'], _recipe(config))}\n\n```bash\n{_command(config)}\n```",
-        f"## Data\n\n{told.data[:1].upper()}{told.data[1:]}. Labels, where there were any, served measuring only.",
-        f"## Licence\n\n{licence or 'None was given: ask whoever gave you this folder.'}",
+        f"## Data\n\n{told.data[:1].upper()}{told.data[1:]}. {_labels(config)}",
+        f"## Licence\n\n{licence or 'None was given: ask whoever gave you this folder.'}{_of_the_start(config)}",
         f"## Versions\n\nWritten with {', '.join(f'{name} {number}' for name, number in told.versions.items())}.",
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _labels(config: TrainConfig) -> str:
+    chose = config.keep == "best" and config.began_with_weights
+    return (
+        f"Labels, where there were any, served measuring{' and choosing among its checkpoints' if chose else ''} only."
+    )
+
+
+def _of_the_start(config: TrainConfig) -> str:
+    """Of weights of others, that their licence goes on."""
+    return f" It began with {PurePath(config.init).name}, whose licence goes on." if config.init else ""
 
 
 def _on(told: Told) -> str:
@@ -96,6 +108,7 @@ def _command(config: TrainConfig) -> str:
     given = {
         "data": "PICTURES", "recipe": config.recipe, "backbone": config.backbone, "image-size": config.image_size,
         "epochs": config.epochs, "max-steps": config.max_steps, "batch-size": config.batch_size, "seed": config.seed,
+        "init": PurePath(config.init).name if config.init else None,
     }  # fmt: skip
     flags = " ".join(f"--{flag} {value}" for flag, value in given.items() if value is not None)
     return f"semblance train {method} {flags}{' --without ' + ' '.join(config.without) if config.without else ''}"

@@ -23,7 +23,7 @@ from semblance.runtime.bounded_text import read_text
 from semblance.shown import shown
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
-_HUB = ("model.safetensors", "pytorch_model.bin")  # of a folder with a config.json, as timm writes it
+HUB = ("model.safetensors", "pytorch_model.bin")  # of a folder with a config.json, as timm writes it
 USUAL = (  # that are tried where weights are not of the network that was asked for
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit_tiny_patch16_224", "vit_small_patch16_224",
     "vit_small_patch8_224", "vit_base_patch16_224", "vit_base_patch8_224", "efficientnet_b0", "tf_efficientnet_lite0",
@@ -85,9 +85,9 @@ class Start:
         if self.kind == "torchvision":
             return _of_torchvision(self.name)
         if self.kind == "hub":
-            file = next((path / name for name in _HUB if (path / name).exists()), None)
+            file = next((path / name for name in HUB if (path / name).exists()), None)
             if file is None:
-                raise UserError(f"--init {shown(path)}: there is no {' and no '.join(_HUB)}.")
+                raise UserError(f"--init {shown(path)}: there is no {' and no '.join(HUB)}.")
             return read(file)
         if self.kind == "run":
             return _of_run(RunFolder(path))
