@@ -64,7 +64,7 @@ def made(name: str, out: Path, data: Path, weights: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return {
         "name": name, "command": ["semblance", "train", *TRIES[name].split(), *COMMON], "table": summary.get("table"),
-        "verdict": summary.get("verdict"), "handed_out_step": summary.get("handed_out_step"), "seconds": summary.get("seconds"),
+        **{key: summary.get(key) for key in ("verdict", "handed_out_step", "seconds")},
         "log": [line for line in lines if "knn_top1" in line],
     }  # fmt: skip
 

@@ -286,3 +286,17 @@ def test_names_of_strangers_are_text() -> None:
     assert "its other {0}" in verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table)).headline
     found = verdict(Run(lines(70, loss=1.0), 70, 2.0, diverged={"step": 73, "weights": ["a\nb"]}))
     assert "\n" not in found.headline
+
+
+@pytest.mark.parametrize(("gained", "state"), [(0.02, "learnt"), (0.019, "little"), (-0.1, "little")])
+def test_a_start_that_finds_nearly_all_views_is_judged_by_labels(gained: float, state: str) -> None:
+    table = rows(0.978, 0.985)
+    table[1]["knn_leave_one_out"], table[2]["knn_leave_one_out"] = 0.72, 0.72 + gained
+    found = verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table))
+    assert found.state == state
+    if state == "learnt":
+        assert found.headline == "It learnt: kNN among training pictures finds 74.0%, 72.0% at the start."
+    collapsed = lines(loss=3.0, embedding_std=0.01)
+    assert verdict(Run(collapsed, STEPS, 10.0, rows=table)).state == (
+        "cannot-tell" if state == "learnt" else "collapsed"
+    )
