@@ -47,6 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
     return {False: root / "pictures.npz", True: root / "clips.npz"}
 
 
+@pytest.mark.in_ci("simclr", "npid", "moco", "swav", "deepcluster", "dino", "vicreg", "avid-cma")
 def test_two_ranks_end_as_one(
     method: str, two_ranks: Ranks, data: dict[bool, Path], tmp_path: Path, keep: Keep
 ) -> None:
