@@ -48,14 +48,15 @@ class OfTheStart:
         say(f"Step {step:,}: it is losing its start: {told}. {kept} Less is lost with --backbone-lr {rate / 3:.2g}.")
 
 
-def keeper(folder: RunFolder) -> Callable[[dict[str, float]], bool]:
+def keeper(folder: RunFolder, config: TrainConfig) -> Callable[[dict[str, float]], bool]:
     """What `fit` asks whether to keep networks: whether they rank above all of the log's. For all ranks."""
+    given = config.began_with_weights
 
     def better(numbers: dict[str, float]) -> bool:
         lines = folder.read_metrics()
-        if (found := ranked(numbers, lines)) is None:
+        if (found := ranked(numbers, lines, given=given)) is None:
             return False
-        earlier = [ranked(line, lines) for line in lines]
+        earlier = [ranked(line, lines, given=given) for line in lines]
         return ranks.broadcast(all(value is None or value < found for value in earlier))
 
     return better
@@ -83,7 +84,7 @@ def hand_out(
     lines = folder.read_metrics()
     if config.began_with_weights:
         at_the_end = {"step": last} | watch(method, source, config, modality)
-        best = best_step([*lines, at_the_end], above=-math.inf)
+        best = best_step([*lines, at_the_end], above=-math.inf, given=True)
     else:
         seen = modality.views_of(method, samples, config, 2)
         highest = {f"{stream}_{RANKED_BY}": where_found(pairs)[RANKED_BY][2] for stream, pairs in seen.items()}

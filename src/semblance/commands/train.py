@@ -104,7 +104,7 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
             try:
                 trained = fit(
                     method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate,
-                    callbacks=callbacks, keep=keeper(folder) if kept else None, first=logged(first),
+                    callbacks=callbacks, keep=keeper(folder, config) if kept else None, first=logged(first),
                 )  # fmt: skip
             except Diverged as error:
                 if leader:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semblance.evaluation.evidence import finite
-from semblance.evaluation.gains import LEAVE_ONE_OUT, ON_LABELS, SOME
+from semblance.evaluation.gains import HELD, LEAVE_ONE_OUT, ON_LABELS, SOME
 from semblance.evaluation.verdict import bands
 
 RANKED_BY = "view_percentile"  # of the label-free numbers
+DIMENSION = "two_nn"  # of them, which falls where features keep no more than views ask for
 
 Line = Mapping[str, Any]
 
@@ -32,35 +33,54 @@ def collapsed(line: Line, lines: Sequence[Line]) -> bool:
     return any(low <= line[name] <= high for name in ranks for (low, high), _ in bands(name, {}, first[name]))
 
 
-def ranked(line: Line, lines: Sequence[Line]) -> float | None:
-    """The same; None also of networks that are never the best: of features that have collapsed, and of such as have
-    lost accuracy on held-out samples where the start is compared by labels.
+def ranked(line: Line, lines: Sequence[Line], *, given: bool) -> float | None:
+    """The same as `ranking`; None also of networks that are never the best: of features that have collapsed, or are
+    worse than a start that was given.
 
-    lines: of the log, step 0, the start, among them.
+    lines: of the log, step 0, the start, among them. given: whether the start was, and is not random.
     """
-    start = _first(lines)
-    lost = LEAVE_ONE_OUT in start and line.get("knn_top1", 0.0) < start.get("knn_top1", 0.0)
-    return None if lost or collapsed(line, lines) else ranking(line)
+    fallen = given and (_fewer_dimensions(line, lines) if _unlabelled(lines) else _less_accurate(line, lines))
+    return None if fallen or collapsed(line, lines) else ranking(line)
 
 
-def best_step(lines: Sequence[Line], above: float | None) -> int | None:
+def best_step(lines: Sequence[Line], above: float | None, *, given: bool = False) -> int | None:
     """The step of the highest, the first of equals, where that is above a number; None where there is none. Step 0 is
     the start."""
-    found = [(value, -line["step"]) for line in lines if (value := ranked(line, lines)) is not None]
+    found = [(value, -line["step"]) for line in lines if (value := ranked(line, lines, given=given)) is not None]
     value, step = max(found, default=(0.0, 0))
     return -step if found and above is not None and value > above else None
 
 
 def lost(line: Line, lines: Sequence[Line]) -> str:
-    """What networks have lost of a start that is not random, in words; "" where that is little, or not known."""
-    start = _first(lines)
-    by_labels = finite(start.get(LEAVE_ONE_OUT)) and finite(line.get(LEAVE_ONE_OUT))
-    first, now = (float(of[LEAVE_ONE_OUT]) if by_labels else ranking(of) for of in (start, line))
-    if first is None or now is None or first - now < (ON_LABELS if by_labels else SOME):
-        return ""
-    what = "kNN among training pictures finds" if by_labels else "the other view of a sample is nearer than those of"
-    return f"{what} {now:.1%}, {first:.1%} at the start"
+    """What networks have lost of a start that was given, in words; "" where that is little, or not known."""
+    start, unlabelled = _first(lines), _unlabelled(lines)
+    first, now = ranking(start), ranking(line)
+    if first is not None and now is not None and first - now >= (SOME if unlabelled else ON_LABELS):
+        what = (
+            "the other view of a sample is nearer than those of" if unlabelled else "kNN among training pictures finds"
+        )
+        return f"{what} {now:.1%}, {first:.1%} at the start"
+    if unlabelled and (name := _fewer_dimensions(line, lines)):
+        of = name.removesuffix(DIMENSION).rstrip("_")
+        return f"the features of {of} have {line[name]:.0f} dimensions, {start[name]:.0f} at the start"
+    return ""
 
 
 def _first(lines: Sequence[Line]) -> Line:
     return next((line for line in lines if line["step"] == 0), {})
+
+
+def _unlabelled(lines: Sequence[Line]) -> bool:
+    return not finite(_first(lines).get(LEAVE_ONE_OUT))
+
+
+def _less_accurate(line: Line, lines: Sequence[Line]) -> bool:
+    """On held-out samples."""
+    return bool(line.get("knn_top1", 0.0) < _first(lines).get("knn_top1", 0.0))
+
+
+def _fewer_dimensions(line: Line, lines: Sequence[Line]) -> str:
+    """The name of a dimension of features of which less than half is left, where there is one."""
+    first = _first(lines)
+    names = [name for name in line if name.endswith(DIMENSION) and finite(line[name]) and finite(first.get(name))]
+    return next((name for name in names if line[name] < HELD * first[name]), "")
