@@ -8,7 +8,7 @@ from semblance.evaluation.gains import HELD, LEAVE_ONE_OUT, ON_LABELS, SOME
 from semblance.evaluation.verdict import bands
 
 RANKED_BY = "view_percentile"  # of the label-free numbers
-DIMENSION = "two_nn"  # of them, which falls where features keep no more than views ask for
+DIMENSION = "pictures_two_nn"  # of them, which falls where features keep no more than views ask for
 
 Line = Mapping[str, Any]
 
@@ -60,9 +60,8 @@ def lost(line: Line, lines: Sequence[Line]) -> str:
             "the other view of a sample is nearer than those of" if unlabelled else "kNN among training pictures finds"
         )
         return f"{what} {now:.1%}, {first:.1%} at the start"
-    if unlabelled and (name := _fewer_dimensions(line, lines)):
-        of = name.removesuffix(DIMENSION).rstrip("_")
-        return f"the features of {of} have {line[name]:.0f} dimensions, {start[name]:.0f} at the start"
+    if unlabelled and _fewer_dimensions(line, lines):
+        return f"the features of pictures have {line[DIMENSION]:.0f} dimensions, {start[DIMENSION]:.0f} at the start"
     return ""
 
 
@@ -79,8 +78,7 @@ def _less_accurate(line: Line, lines: Sequence[Line]) -> bool:
     return bool(line.get("knn_top1", 0.0) < _first(lines).get("knn_top1", 0.0))
 
 
-def _fewer_dimensions(line: Line, lines: Sequence[Line]) -> str:
-    """The name of a dimension of features of which less than half is left, where there is one."""
-    first = _first(lines)
-    names = [name for name in line if name.endswith(DIMENSION) and finite(line[name]) and finite(first.get(name))]
-    return next((name for name in names if line[name] < HELD * first[name]), "")
+def _fewer_dimensions(line: Line, lines: Sequence[Line]) -> bool:
+    """Whether less than half of the dimensions of features is left."""
+    now, first = line.get(DIMENSION), _first(lines).get(DIMENSION)
+    return finite(now) and finite(first) and bool(now < HELD * first)  # type: ignore[operator]
