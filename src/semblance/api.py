@@ -124,7 +124,7 @@ def embed(
         torchvision:NAME.TAG, or the name of a timm model with weights.
     data
         Pictures, or for a run on clips clips, as for train, from Python also an object; or files of pictures, one or
-        several, in this order. Default: the run's own.
+        several, in this order, or a .txt with a path a line. Default: the run's own.
     out
         A file to write. .npz: features, or of clips video and audio; names; and for each thing that all samples are
         labelled by a label_NAME with the names of classes, such as label_class, of pictures also their numbers as

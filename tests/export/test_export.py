@@ -120,6 +120,15 @@ def test_options_that_cannot_be(pictures: Path, tmp_path: Path, monkeypatch: pyt
         sb.export(tmp_path, to="onnx", out=tmp_path / "a.onnx")
 
 
+def test_a_run_keeps_its_own_files(pictures: Path, tmp_path: Path) -> None:
+    file = kept(SMALL, tmp_path)
+    (tmp_path / "config.yaml").touch()
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="is a file of the run itself"):
+        sb.export(file, to="timm", out=file, data=str(pictures))
+    assert file.read_bytes() == before
+
+
 @pytest.fixture(scope="module")
 def stopped(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a teacher that has a checkpoint alone, as one that was stopped."""
@@ -168,8 +177,9 @@ def test_the_card_of_a_finished_run_has_its_table(pictures: Path, tmp_path: Path
         data=pictures, labels=str(labels), backbone=SMALL, image_size=32, batch_size=4, max_steps=1, recipe="quick",
         workers=0, hyper={"hidden": 16}, out=run,
     )  # fmt: skip
-    sb.export(run, to="hub", out=tmp_path / "hub")
-    card = (tmp_path / "hub" / "README.md").read_text()
+    odd = tmp_path / 'it\'s "a" hub\\'
+    sb.export(run, to="hub", out=odd)
+    card = (odd / "README.md").read_text()
     summary = json.loads((run / "summary.json").read_text())
     assert f"| trained backbone | {100 * summary['table'][2]['knn_top1']:.1f} |" in card
     assert f"**{summary['verdict']['headline']}**" in card and summary["protocol"] in card

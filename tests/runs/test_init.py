@@ -4,9 +4,12 @@ the authors take off (facebookresearch/moco: main_lincls.py, vissl: extra_script
 import argparse
 import importlib.util
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -17,7 +20,11 @@ from torch import Tensor, nn
 
 import semblance as sb
 from semblance.errors import UserError
+from semblance.modalities.build import of_a_run
 from semblance.nets.backbones import backbone
+from semblance.runs.config import TrainConfig
+from semblance.runs.folder import RunFolder
+from semblance.runs.init import published
 from semblance.runs.init.layouts import recognise
 from semblance.runs.init.read import read
 from semblance.runs.init.start import Start, start_with
@@ -76,6 +83,12 @@ FILES: dict[str, tuple[Callable[[Held], Held], str]] = {
     "lightly": (lambda w: under("state_dict.backbone.", numbered(w)), "Lightning"),
     "BYOL of lightly": (lambda w: under("backbone_momentum.", {n: v + 1 for n, v in numbered(w).items()})
                         | under("backbone.", numbered(w)), "Lightning"),
+    "a copy that follows": (lambda w: under("model.", w, "ema.module."), "plain"),
+    "an online encoder": (lambda w: under("online_encoder.module.", w, "momentum_encoder.module."), "DataParallel"),
+    "query and key": (lambda w: under("query_encoder.module.", w, "key_encoder.module."), "DataParallel"),
+    "a model and its average": (lambda w: under("model.module.", w, "ema_model.module."), "DataParallel"),
+    "a state and its average": (lambda w: under("state_dict.", w, "model_ema.module."), "plain"),
+    "a student's teacher": (lambda w: under("teacher.", w, "student.module."), "a student's teacher"),
     "a Sequential": (lambda w: under("f.", numbered(w), "g.0.weight"), "Sequential"),
     "BYOL": (lambda w: under("online_network.", w, "target_network."), "online_network"),
     "own": (lambda w: under("method.backbone.", w, "method.target.", "method.projector.0.weight"), "Semblance"),
@@ -190,6 +203,23 @@ def test_a_run_goes_on_and_is_measured_when_the_file_is_gone(tmp_path: Path) -> 
     assert sb.evaluate(str(tmp_path / "run"), data="shapes", eval_samples=100)[1]["encoder"] == "backbone it began with"
 
 
+def test_of_a_run_that_goes_on_its_checkpoint_is_the_start(tmp_path: Path) -> None:
+    """As `load_backbone` hands it out: of DINO the teacher, whatever an earlier end of the run has left."""
+    run = tmp_path / "run"
+    sb.train("dino", out=str(run), **FAST)
+    ended = of_a_run(RunFolder(run))
+    config = TrainConfig.load(RunFolder(run).config)
+    sb.train(resume=str(run), max_steps=4)
+    config.model_copy(update={"max_steps": 9}).save(RunFolder(run).config)  # and was stopped at step 4
+    weights = {name: value.clone() for name, value in of_a_run(RunFolder(run)).items()}
+    theirs = sb.load_backbone(run).state_dict()
+    assert weights.keys() == theirs.keys() and all(torch.equal(weights[name], theirs[name]) for name in theirs)
+    assert any(not torch.equal(weights[name], ended[name]) for name in ended)
+    RunFolder(run).backbone.unlink()
+    again = of_a_run(RunFolder(run))
+    assert all(torch.equal(again[name], theirs[name]) for name in theirs)
+
+
 def test_a_run_of_another_method_on_other_data_is_a_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its networks are the default, too."""
     sb.train("byol", out=str(tmp_path / "one"), **FAST | {"data": "shapes", "hyper": {"hidden": 8}})
@@ -221,11 +251,31 @@ def test_a_start_that_is_none_is_told(
 
 
 def test_a_tag_asks_for_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never silently random: where they cannot be had, that is told."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable is read once, at the start
+    """Never silently random: where they cannot be had, that is told, at once and without lines of the hub's."""
+    monkeypatch.setattr(published, "urlopen", unreachable)
     assert Start.of("timm:resnet18.a1_in1k").networks() == {"backbone": "resnet18"}
     with pytest.raises(UserError, match="is not in the cache of this machine and cannot be fetched here"):
         sb.train("simclr", data="digits", backbone="resnet18.a1_in1k")
+
+
+def unreachable(*_: Any, **__: Any) -> None:
+    raise URLError("no network")
+
+
+def test_weights_in_a_cache_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "urlopen", unreachable)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    held = timm.create_model("resnet10t")
+    kept = tmp_path / "hub/models--timm--resnet10t.c3_in1k"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs/main").write_text("abc")
+    (kept / "snapshots/abc").mkdir(parents=True)
+    save_file(held.state_dict(), kept / "snapshots/abc/model.safetensors")
+    found = Start.of("timm:resnet10t.c3_in1k").tensors()
+    assert torch.equal(found["layer1.0.conv1.weight"], held.state_dict()["layer1.0.conv1.weight"])
+    with pytest.raises(UserError, match=r"torchvision:resnet18 is not in the cache.*fetch https://"):
+        Start.of("torchvision:resnet18").tensors()
 
 
 def test_a_folder_for_a_hub_is_a_start(tmp_path: Path) -> None:
@@ -234,7 +284,7 @@ def test_a_folder_for_a_hub_is_a_start(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architecture": "resnet10t", "num_classes": 7}')
     assert Start.of(str(tmp_path)).networks() == {"backbone": "resnet10t"}
     own = backbone("resnet10t")
-    told = start_with(str(tmp_path), [own], ["resnet10t"])
+    told = start_with(str(tmp_path), Start.of(str(tmp_path)).tensors(), [own], ["resnet10t"])
     assert torch.equal(own.state_dict()["layer1.0.conv1.weight"], model.state_dict()["layer1.0.conv1.weight"])
     assert "fc.weight" in told[-1]
 
@@ -247,6 +297,51 @@ def test_real_weights_of_other_names() -> None:
     file = next(Path(found.origin).parent.rglob("*.pth"))
     held = OrderedDict(read(file))
     own = backbone("tf_efficientnet_lite0")
-    told = start_with(str(file), [own], ["tf_efficientnet_lite0"])
+    told = start_with(str(file), Start.of(str(file)).tensors(), [own], ["tf_efficientnet_lite0"])
     assert "294 of 294 tensors" in told[0] and "_fc.weight" in told[-1]
     assert torch.equal(own.state_dict()["conv_stem.weight"], held["_conv_stem.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda value: value.to(torch.int8), "is of int8"),
+        (lambda value: torch.full_like(value, torch.inf), "holds numbers that are not finite"),
+        (torch.zeros_like, "all of its weights are zero"),
+    ],
+)
+def test_weights_that_no_network_has_learnt_are_refused(change: Callable[[Tensor], Tensor], told: str) -> None:
+    held = {name: change(value) for name, value in network().state_dict().items() if value.is_floating_point()}
+    with pytest.raises(UserError, match=told):
+        recognise(held, network())
+
+
+def test_nearly_the_networks_names_are_not_taken_by_their_order() -> None:
+    """As a ViT fine-tuned with average pooling, whose last norm has another name and another place."""
+    held = timm.create_model("vit_tiny_patch16_224", num_classes=10, global_pool="avg", img_size=32).state_dict()
+    with pytest.raises(UserError, match="2 are missing, as norm.weight"):
+        recognise(held, timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32))
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b"<!DOCTYPE html><html>not found", "it begins with '<!DOCTYPE html>"),
+        (b"version https://git-lfs.github.com/spec/v1", "fetch it anew"),
+        (b"", "it begins with ''"),
+    ],
+)
+def test_what_is_no_file_of_torch_is_told(written: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(written)
+    with pytest.raises(UserError, match=re.escape(told)) as refused:
+        read(tmp_path / "weights.pth")
+    assert "weights_only" not in str(refused.value)
+
+
+def test_a_program_is_not_executed_and_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "program.pt")
+    with pytest.raises(UserError, match=r"TorchScript program.*torch\.jit\.load"):
+        read(tmp_path / "program.pt")
+    for name in ("resnet18.pth", "away/x.npz"):
+        with pytest.raises(UserError, match=f"^{name}: there is no such file.$"):
+            sb.load_backbone(name)

@@ -10,9 +10,9 @@ from semblance import modalities
 from semblance.commands.opened import Opened
 from semblance.errors import UserError
 from semblance.runs import weights
-from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.init.start import HUB
+from semblance.runs.init.published import HUB
+from semblance.runs.left import is_written
 from semblance.runs.others import are_of_others, of_others
 from semblance.runs.transform import OfFrames, OfSound, transform_of
 from semblance.shown import shown
@@ -42,22 +42,10 @@ def load_backbone(run: str | PathLike[str]) -> nn.Module:
         others = of_others(str(run))
         return _with(others.network, others.transform)
     folder = RunFolder(path if path.is_dir() else path.parent)
-    if folder.config.exists() and not _written(path, folder):
+    if folder.config.exists() and not is_written(path, folder):
         return _of_checkpoint(folder, path.name)
     model, about = weights.load_with_metadata(path / HUB[0] if (path / HUB[0]).is_file() else path)
     return _with(model, transform_of(about))
-
-
-def _written(path: Path, folder: RunFolder) -> bool:
-    """Whether what a run hands out is in the file that is named, and not in a checkpoint alone, as of a run that was
-    stopped, or is to be trained on."""
-    if path.is_dir():
-        path = next(iter(sorted(path.glob("*backbone.safetensors"))), folder.backbone)
-    summary = folder.read_summary()
-    if not path.exists() or not folder.checkpoint.exists():
-        return path.exists() or not folder.checkpoint.exists()
-    config = TrainConfig.load(folder.config)
-    return not summary or (summary["epochs"], summary["max_steps"]) == (config.epochs, config.max_steps)
 
 
 def _of_checkpoint(folder: RunFolder, name: str) -> nn.Module:

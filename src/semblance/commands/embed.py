@@ -26,6 +26,7 @@ from semblance.runs.features import Features, Spool, check_kind, write
 from semblance.runs.options import SAID, flag
 from semblance.runs.others import are_of_others, of_others
 from semblance.runs.transform import OfPictures
+from semblance.runtime.bounded_text import read_text
 from semblance.runtime.device import best_device
 from semblance.runtime.memory import told_when_short
 from semblance.runtime.progress import with_progress
@@ -83,10 +84,21 @@ def embed(
 
 
 def _given_paths(data: Data | None) -> list[str]:
-    """Paths or names, one or several; none where nothing is given."""
+    """Paths or names, one or several; none where nothing is given. A .txt holds a path a line, from where it lies."""
     if data is None or isinstance(data, str | PathLike):
-        return [] if data is None else [fspath(data)]
+        given = [] if data is None else [fspath(data)]
+        return _listed(Path(given[0]).expanduser()) if given and given[0].lower().endswith(".txt") else given
     return [fspath(path) for path in data]
+
+
+def _listed(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in read_text(file).splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"--data {shown(file)} cannot be read as a list of pictures: {error}.") from error
+    if not any(lines):
+        raise UserError(f"--data {shown(file)} names no pictures: a path a line is wanted.")
+    return [str(file.parent / Path(line).expanduser()) for line in lines if line]
 
 
 def _by_run(opened: Opened, paths: Sequence[str], out: Path | None, normalise: bool) -> _Found:

@@ -75,6 +75,8 @@ def _check(to: str, path: Path, licence: str | None, opset: int | None, preproce
         raise UserError(f"--out {shown(path)} must end in {' or '.join(suffixes)} for --to {to}.")
     if to == "hub" and path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"--out {shown(path)} is there already: name a new folder.")
+    if path.is_file() and (path.parent / "config.yaml").exists():
+        raise UserError(f"--out {shown(path)} is a file of the run itself: name another.")
     if to != "hub" and path.is_dir():
         raise UserError(f"--out {shown(path)} is a folder: name a file in it.")
     if to != "onnx" and (

@@ -15,6 +15,7 @@ from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint, weights
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
+from semblance.runs.left import handed_out
 from semblance.runs.options import SAID, TrainOptions, flag, said_anew
 from semblance.runs.resolve import absolute, resolve
 from semblance.runs.transform import AsMeasured, canvas_of
@@ -63,7 +64,7 @@ class Opened:
                 anew = {name: TrainConfig.model_fields[name].default for name in SAID} | anew
                 if left:
                     notes.append(f"{', '.join(map(flag, left))} of the run: not of the data that is named now.")
-            state, step = _handed_out(folder)
+            state, step = handed_out(folder)
             about = state or (weights.read_metadata(folder.backbone)[1] if folder.backbone.exists() else {})
             config = own.model_copy(update=anew | {"canvas": canvas_of(about)})
             modality = modalities.of(config.method)
@@ -140,26 +141,6 @@ class Opened:
         if self.network not in (None, held):
             raise UserError(f"{shown(self.file)} is the {held} alone: name a run folder with its checkpoint.")
         return Method(backbone)
-
-
-def _handed_out(folder: RunFolder) -> tuple[dict[str, Any], int]:
-    """The checkpoint that is handed out, {} where there is none, and the last step. What was kept is, where the run
-    stands at the end that summary.json tells of."""
-    if not folder.checkpoint.exists():
-        return {}, 0
-    state, summary = checkpoint.load(folder.checkpoint), folder.read_summary()
-    step, _ = checkpoint.progress(state, folder.checkpoint)
-    if summary.get("handed_out", "last") == "last" or summary["steps"] != step:
-        return state, step
-    if not folder.best.exists():
-        raise UserError(
-            f"{shown(folder.best)} is gone, which {shown(folder.summary)} says is handed out. Put it back, or name the "
-            "last network by taking summary.json away."
-        )
-    kept = checkpoint.load(folder.best)
-    if checkpoint.progress(kept, folder.best)[0] != summary["handed_out_step"] or kept.get("run") != state.get("run"):
-        raise UserError(f"{shown(folder.best)} is not the network of {shown(folder.summary)}. Put its own back.")
-    return kept, step
 
 
 def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:

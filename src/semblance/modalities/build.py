@@ -1,12 +1,13 @@
 """From a configuration to a method with its backbones."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from semblance import systems
+from semblance import modalities, systems
 from semblance.data import Source
 from semblance.errors import UserError
 from semblance.modalities.modality import Modality
@@ -15,7 +16,9 @@ from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.from_run import go_on_from
-from semblance.runs.init.start import start_with
+from semblance.runs.init.read import read
+from semblance.runs.init.start import Start, start_with
+from semblance.runs.left import handed_out, is_written
 from semblance.runtime import named
 from semblance.shown import shown
 from semblance.systems import Method
@@ -42,7 +45,9 @@ def at_the_start(
     if config.from_run is None and folder is not None and folder.beginning.exists():
         _start_as_before(networks, folder)
     elif config.init is not None and not named.is_handed_over(config.init):  # else a module has its own
-        source.notes += start_with(config.init, networks, [getattr(config, name) for name in NAMES[: len(networks)]])
+        start, names = Start.of(config.init), [getattr(config, name) for name in NAMES[: len(networks)]]
+        held = of_a_run(RunFolder(Path(start.name))) if start.kind == "run" else start.tensors()
+        source.notes += start_with(config.init, held, networks, names)
     if config.hold_norms:
         for network in networks:
             hold_statistics(network)
@@ -61,6 +66,27 @@ def at_the_start(
     elif config.from_run is not None:
         go_on_from(config.from_run, method, source.train)
     return method
+
+
+def of_a_run(folder: RunFolder) -> dict[str, torch.Tensor]:
+    """The networks that a run hands out, by name; of one that was stopped or is to go on, those of its checkpoint."""
+    files = {f"{of}.": folder.path / f"{of}_backbone.safetensors" for of in ("video", "audio")}
+    written = {of: read(file) for of, file in ({"": folder.backbone} | files).items() if file.exists()}
+    if written and is_written(folder.path, folder):
+        return {f"{of}{name}": value for of, held in written.items() for name, value in held.items()}
+    state, _ = handed_out(folder)
+    if not state:
+        raise UserError(f"--init {shown(folder.path)}: this run has neither a backbone nor a checkpoint yet.")
+    config = TrainConfig.load(folder.config)
+    with torch.device("meta"):
+        method: Any = build(config, modalities.of(config.method))
+    clips = method.modality == "clips"
+    parts = {"video.": method.backbone, "audio.": method.audio_backbone} if clips else {"": method.encoder}
+    places = {f"{name}.": of for of, part in parts.items() for name, own in method.named_modules() if own is part}
+    return {
+        of + name.removeprefix(place): value
+        for place, of in places.items() for name, value in state["method"].items() if name.startswith(place)
+    }  # fmt: skip
 
 
 def _start_as_before(networks: Sequence[nn.Module], folder: RunFolder) -> None:

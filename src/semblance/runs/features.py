@@ -61,19 +61,20 @@ class Spool:
 
 def check_kind(out: Path) -> None:
     """A UserError where features cannot be written to a file of this name."""
-    if out.suffix not in WRITERS or out.is_dir():
+    if out.suffix.lower() not in WRITERS or out.is_dir():
         *others, last = WRITERS
         raise UserError(f"--out {shown(out)} must be a file that ends in {', '.join(others)} or {last}.")
-    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
+    if out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
         raise UserError("Parquet is written by pyarrow, which is not here: pip install 'semblance[parquet]'")
 
 
 def write(out: Path, found: Features) -> list[Path]:
     """Write features to a file of a kind that its name says; returns what was written."""
-    if out.suffix == ".npy" and list(found.rows) != ["features"]:
+    kind = out.suffix.lower()
+    if kind == ".npy" and list(found.rows) != ["features"]:
         raise UserError(f"--out {shown(out)}: an .npy holds one array, and clips have {' and '.join(found.rows)}.")
-    write_atomically(out, lambda file: WRITERS[out.suffix](file, found))
-    if out.suffix != ".npy":
+    write_atomically(out, lambda file: WRITERS[kind](file, found))
+    if kind != ".npy":
         return [out]
     beside = out.with_suffix(".names.csv")
     write_atomically(beside, lambda file: _write_csv(file, Features({}, found.names, found.labels)))

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from semblance.errors import UserError
 from semblance.nets.backbones import backbone
 from semblance.runs.init.layouts import Recognised, recognise
-from semblance.runs.init.start import HUB, TIMM, TORCHVISION, USUAL, Start
+from semblance.runs.init.published import HUB, TIMM, TORCHVISION
+from semblance.runs.init.start import FILES, USUAL, Start
 from semblance.runs.transform import OfOthers
 from semblance.shown import shown
 from semblance.views.view import MEAN, STD
@@ -39,12 +41,13 @@ def are_of_others(name: str) -> bool:
         return not ours and (path / "config.json").exists() and not _is_ours(path / HUB[0])
     if path.is_file():
         return not _is_ours(path)
-    return path.suffix != ".safetensors" and timm.is_model(name.partition(".")[0])
+    return path.suffix.lower() in FILES or timm.is_model(name.partition(".")[0])
 
 
 def of_others(name: str) -> Others:
     """The network of such weights; a UserError where they cannot be read, or are whole for none."""
-    named = name.startswith((TIMM, TORCHVISION)) or Path(name).exists()
+    path = Path(name)
+    named = name.startswith((TIMM, TORCHVISION)) or path.exists() or path.suffix.lower() in FILES
     try:
         start = Start.of(name if named else f"{TIMM}{name}")
         network, found, what = _whole(start, start.tensors())
@@ -65,9 +68,10 @@ def _whole(start: Start, held: dict[str, Tensor]) -> tuple[nn.Module, Recognised
     said = start.networks().get("backbone")
     refused: list[str] = []
     for name in [said] if said else USUAL:
-        network = backbone(name)
         try:
-            return network, recognise(held, network), name
+            with torch.device("meta"):
+                found = recognise(held, backbone(name))
+            return backbone(name), found, name
         except UserError as error:
             refused.append(f"{name}: {error}")
     raise UserError(

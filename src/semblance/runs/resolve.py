@@ -11,7 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from semblance import systems
 from semblance.errors import UserError, unknown
 from semblance.runs.config import TrainConfig, check_hyper, check_weights, read_views
-from semblance.runs.init.start import TIMM, Start
+from semblance.runs.init.published import TIMM
+from semblance.runs.init.start import Start
 from semblance.runs.options import SAID, TrainOptions, ViewFields, flag, flag_problem
 from semblance.runtime import named
 from semblance.shown import shown

@@ -54,7 +54,7 @@ def load_dataset(name: str, dataset: Any, image_size: int, limits: Limits, optio
         raise UserError(
             f"{name} is no map-style Dataset, with __len__ and __getitem__: training visits samples in an order of its "
             "own. Of what can only be iterated over, list(dataset) is one, where it fits in memory; of a DataLoader, "
-            "its .dataset."
+            "its .dataset; of a picture, [picture]."
         )
     rows, notes = _rows(dataset)
     sizes = _sizes(name, dataset, rows)

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semblance.runs.export.network import Leaving, Written, quoted_path
+from semblance.runs.export.network import Leaving, Written
 from semblance.runs.export.timm import FEATURES, made_by_timm, write_weights
+from semblance.shown import shown
 
 SUFFIXES = ("",)
 
@@ -39,10 +40,10 @@ def write(
     (path / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     def code(path: Path) -> str:
-        where = quoted_path(path)[1:-1]
+        where = f"local-dir:{shown(path.absolute())}"
         return (
             "import timm\n"
-            f"network = timm.create_model({f'local-dir:{where}'!r}, pretrained=True).eval()\n"
+            f"network = timm.create_model({where!r}, pretrained=True).eval()\n"
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))"
         )
 

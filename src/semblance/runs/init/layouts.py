@@ -23,6 +23,7 @@ LAYOUTS = (
     ("VISSL, its trunk", r"(.*\.)?(trunk|base_model)\.(.*\.)?_feature_blocks\.", None),
     ("PIRL of PyContrast, its encoder", r"model\.module\.encoder\.", r"head_jig\."),
     ("DINO, its teacher", r"teacher\.(module\.)?backbone\.", None),
+    ("a student's teacher", r"(state_dict\.)?teacher\.(module\.)?", r"^(state_dict\.)?student\."),
     ("DINO of lightly, its teacher", r"(state_dict\.)?teacher_backbone\.", r"student_backbone\."),
     ("DINO, its student", r"student\.(module\.)?backbone\.", None),
     ("a checkpoint of Semblance", r"method\.backbone\.", None),
@@ -82,7 +83,8 @@ def _readings(held: Mapping[str, Tensor], network: nn.Module, own: Mapping[str, 
         if all(prefix + name in plain for name in own):
             yield _words(prefix, plain), {name: plain[prefix + name] for name in own}
     yield from _children_in_order(held, network, own)
-    yield from _by_order(held, own)
+    if not any(2 * len(names) > len(own) for _, names in counted):  # else it is nearly this network, by its names
+        yield from _by_order(held, own)
     for prefix, names in sorted(counted, key=lambda found: -len(found[1]))[:1]:
         yield _words(prefix, held), names
 
@@ -99,10 +101,11 @@ def _before(held: Iterable[str], own: Mapping[str, Tensor]) -> list[str]:
 
 
 def _place(prefix: str, held: Iterable[str]) -> tuple[bool, int, str]:
-    """Where a prefix stands among others of the same file; copies that follow slowly come last, but a teacher that DINO
-    hands out."""
+    """Where a prefix stands among others of the same file; copies that follow slowly come last, but a teacher that is
+    what is handed out."""
     number = next((i for i, row in enumerate(LAYOUTS) if _is(row, prefix, held)), len(LAYOUTS))
-    return bool(_SLOW.search(prefix)) and number == len(LAYOUTS), number, prefix
+    chosen = number < len(LAYOUTS) and LAYOUTS[number][0].endswith("teacher")
+    return bool(_SLOW.search(prefix)) and not chosen, number, prefix
 
 
 def _words(prefix: str, held: Iterable[str]) -> str:
@@ -177,6 +180,7 @@ class _Match:
 
     def taken(self, held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
         own, notes, tensors = network.state_dict(), [], {}
+        _check_numbers({theirs: held[theirs] for theirs in self.names.values()})
         for name, theirs in self.names.items():
             value = held[theirs]
             if value.shape != own[name].shape:
@@ -206,6 +210,18 @@ class _Match:
         if self.beyond:
             parts.append(f"{len(self.beyond)} of the file are beyond it, as {shown(self.beyond[0])}")
         return f"of the {len(own)} tensors of the network {' and '.join(parts)} ({self.layout})"
+
+
+def _check_numbers(taken: Mapping[str, Tensor]) -> None:
+    """A UserError for tensors that no trained network has."""
+    for name, value in taken.items():
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise UserError(f"{shown(name)} is of {kind}: give the weights as numbers, float32 or half precision")
+        if not value.isfinite().all():
+            raise UserError(f"{shown(name)} holds numbers that are not finite: nothing can be computed with them")
+    if not any(value.any() for value in taken.values() if value.ndim > 1):
+        raise UserError("all of its weights are zero")
 
 
 def _counts(name: str) -> bool:

@@ -3,9 +3,11 @@
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from semblance.errors import UserError
 from semblance.runs.checkpoint import check_size, check_tensors
+from semblance.runs.documents import brief
 from semblance.shown import quoted, shown
 
 _DEEPEST = 8  # dicts in dicts
@@ -67,7 +70,7 @@ def read(path: Path) -> dict[str, Tensor]:
     except UnpicklingError as error:
         raise UserError(_refused(path, error)) from error
     except Exception as error:  # whatever a broken or foreign file raises
-        told = " ".join(str(error).split())[:200] or type(error).__name__
+        told = " ".join(str(error).split())[:400] or type(error).__name__
         raise UserError(f"{shown(path)} cannot be read as weights: {told}.") from error
     tensors = dict(_tensors(found))
     if not tensors:
@@ -76,6 +79,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def _unpickled(path: Path) -> Any:
+    _check_kind(path)
     check_size(path)
     harmless = [(_Nothing, name) for name in _NO_WEIGHTS]
     with torch.serialization.safe_globals([*harmless, *_NUMPY]), warnings.catch_warnings():
@@ -83,6 +87,21 @@ def _unpickled(path: Path) -> Any:
         found = torch.load(path, map_location="cpu", weights_only=True)
     check_tensors(found)
     return found
+
+
+def _check_kind(path: Path) -> None:
+    """A ValueError for what torch.save has not written."""
+    with path.open("rb") as file:
+        head = file.read(40)
+    if not head.startswith((b"PK", b"\x80")):
+        begins = brief(head.decode(errors="replace"))
+        raise ValueError(f"it begins with {begins}, as no file of torch.save does; fetch it anew")
+    with suppress(BadZipFile), ZipFile(path) as archive:
+        if any("/code/" in name for name in archive.namelist()):
+            raise ValueError(
+                "it is a TorchScript program, which would be executed; where you trust it, torch.save(torch.jit.load("
+                f"{str(path)!r}).state_dict(), 'weights.pth') keeps its tensors"
+            )
 
 
 def _refused(path: Path, error: UnpicklingError) -> str:

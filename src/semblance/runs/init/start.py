@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,18 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from semblance.errors import UserError, unknown
+from semblance.errors import UserError
 from semblance.nets.backbones import backbone
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
 from semblance.runs.folder import RunFolder
 from semblance.runs.init.layouts import recognise
+from semblance.runs.init.published import HUB, TIMM, TORCHVISION, of_timm, of_torchvision, tagged
 from semblance.runs.init.read import read
 from semblance.runtime.bounded_text import read_text
 from semblance.shown import shown
 
-TIMM, TORCHVISION = "timm:", "torchvision:"
-HUB = ("model.safetensors", "pytorch_model.bin")  # of a folder with a config.json, as timm writes it
+FILES = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".npz")  # beside .safetensors, which may be of a run
 USUAL = (  # that are tried where weights are not of the network that was asked for
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit_tiny_patch16_224", "vit_small_patch16_224",
     "vit_small_patch8_224", "vit_base_patch16_224", "vit_base_patch8_224", "efficientnet_b0", "tf_efficientnet_lite0",
@@ -59,7 +58,8 @@ class Start:
         if not path.is_file():
             import timm
 
-            hint = f" For timm's weights of that name: --init {TIMM}{init}." if timm.is_model(init) else ""
+            known = timm.is_model(init) and path.suffix.lower() not in FILES
+            hint = f" For timm's weights of that name: --init {TIMM}{init}." if known else ""
             raise UserError(f"--init {shown(init)}: there is no such file.{hint}")
         return cls("file", init)
 
@@ -67,7 +67,7 @@ class Start:
         """The options that build the networks which the weights are of, as far as they say so."""
         path = Path(self.name)
         if self.kind == "timm":
-            return {"backbone": _tagged(self.name)[0]}
+            return {"backbone": tagged(self.name)[0]}
         if self.kind == "torchvision":
             return {"backbone": f"torchvision/{self.name.partition('.')[0]}"}
         if self.kind == "run":
@@ -78,28 +78,27 @@ class Start:
         return {"backbone": found} if isinstance(found, str) else {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that there is, by name."""
+        """All that there is, by name; of a run see `of_a_run` (modalities/build.py)."""
         path = Path(self.name)
         if self.kind == "timm":
-            return _of_timm(self.name)
+            return of_timm(self.name)
         if self.kind == "torchvision":
-            return _of_torchvision(self.name)
+            return of_torchvision(self.name)
         if self.kind == "hub":
             file = next((path / name for name in HUB if (path / name).exists()), None)
             if file is None:
                 raise UserError(f"--init {shown(path)}: there is no {' and no '.join(HUB)}.")
             return read(file)
-        if self.kind == "run":
-            return _of_run(RunFolder(path))
         return read(path)
 
 
-def start_with(init: str, networks: Sequence[nn.Module], names: Sequence[str]) -> list[str]:
+def start_with(
+    init: str, held: dict[str, Tensor], networks: Sequence[nn.Module], names: Sequence[str]
+) -> list[str]:  # fmt: skip
     """Copy weights into the networks that they are of, one at least; what was taken and left, in sentences.
 
-    names: of the networks, for messages.
+    init, names: of the weights and of the networks, for messages.
     """
-    held = Start.of(init).tensors()
     told, refused, taken, whole = [], [], set[str](), False
     for network, name in zip(networks, names, strict=True):
         try:
@@ -121,68 +120,6 @@ def start_with(init: str, networks: Sequence[nn.Module], names: Sequence[str]) -
     if left := [name for name in held if name not in taken]:
         told.append(f"Not taken from {shown(init)}: {_groups(left)}.")
     return told
-
-
-def _of_timm(name: str) -> dict[str, Tensor]:
-    """From the local cache of the hub, or fetched."""
-    import timm
-
-    architecture, tag = _tagged(name)
-    full = f"{architecture}.{tag}" if tag else architecture
-    try:
-        return timm.create_model(full, pretrained=True).state_dict()
-    except Exception as error:  # of the hub, in whatever way there is no network
-        about = timm.get_pretrained_cfg(full)
-        where = about.hf_hub_id or about.url if about else full
-        raise UserError(
-            f"--init {TIMM}{shown(name)} is not in the cache of this machine and cannot be fetched here "
-            f"({type(error).__name__}). Fetch {where} where there is a network, and give the file or its folder."
-        ) from error
-
-
-def _tagged(name: str) -> tuple[str, str]:
-    """Architecture and tag of weights of timm's, "" for the usual ones; a UserError where there are none."""
-    import timm
-
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
-        close = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        hint = f" Did you mean {', '.join(close)}?" if close else ""
-        raise UserError(f"--init {TIMM}{shown(name)}: timm has no model {shown(architecture)}.{hint}")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
-    if not tags:
-        raise UserError(f"--init {TIMM}{shown(name)}: timm has no weights of {architecture}.")
-    if tag and tag not in tags:
-        raise unknown(f"weights of {architecture} in timm", tag, tags)
-    return architecture, tag
-
-
-def _of_torchvision(name: str) -> dict[str, Tensor]:
-    import torchvision.models
-
-    architecture, _, tag = name.partition(".")
-    if architecture not in torchvision.models.list_models(module=torchvision.models):
-        raise unknown("torchvision model", architecture, torchvision.models.list_models(module=torchvision.models))
-    weights = torchvision.models.get_model_weights(architecture)
-    if tag and tag not in weights.__members__:
-        raise unknown(f"weights of {architecture} in torchvision", tag, weights.__members__)
-    try:
-        return dict(weights[tag or "DEFAULT"].get_state_dict(check_hash=True))
-    except Exception as error:  # in whatever way there is no network
-        raise UserError(
-            f"--init {TORCHVISION}{shown(name)} is not in the cache of this machine and cannot be fetched here. Where "
-            f"there is a network, fetch {weights[tag or 'DEFAULT'].url}, and give the file."
-        ) from error
-
-
-def _of_run(folder: RunFolder) -> dict[str, Tensor]:
-    """The networks that a run hands out; of one that was stopped, those of its last checkpoint."""
-    files = {"": folder.backbone, "video.": folder.path / "video_backbone.safetensors"}
-    files["audio."] = folder.path / "audio_backbone.safetensors"
-    held = {f"{of}{name}": value for of, file in files.items() if file.exists() for name, value in read(file).items()}
-    if not held and not folder.checkpoint.exists():
-        raise UserError(f"--init {shown(folder.path)}: this run has neither a backbone nor a checkpoint yet.")
-    return held or read(folder.checkpoint)
 
 
 def _hub_config(path: Path) -> dict[str, Any]:
