@@ -470,3 +470,12 @@ class DrawnInViews(Mine):
             optimizer="sgd", lr=0.06, weight_decay=5e-4,
         )
     }  # fmt: skip
+
+
+class Quarters(Mine):
+    """Takes views of 16 px at least."""
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        if views[0].shape[-1] < 16:
+            raise ValueError("views of 16 px or more are wanted")
+        return super().embed(views)

@@ -33,6 +33,12 @@ def test_a_good_method_keeps_all_promises() -> None:
 long = pytest.mark.long
 
 
+@long
+def test_a_good_method_that_cannot_be_made_small_keeps_them_too() -> None:
+    found = checked("Quarters")
+    assert found.holds and "Its views are those of its recipe" in found.note and "16 px or more" in found.note, found
+
+
 @pytest.mark.parametrize(
     ("name", "promise", "kind", "clue"),
     [

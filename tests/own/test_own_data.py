@@ -176,6 +176,13 @@ def test_what_is_no_set_of_pictures_is_told(given: Any, said: str) -> None:
         loaded(given)
 
 
+def test_labels_that_are_not_asked_for_may_be_anything() -> None:
+    items = Pictures([(picture, {"box": 1}) for picture in PICTURES])
+    assert not loaded(items, unlabelled=True).attributes
+    with pytest.raises(UserError, match="unlabelled=True leaves labels aside"):
+        loaded(items)
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     for i in range(24):

@@ -18,6 +18,7 @@ from torch import nn
 import semblance as sb
 from semblance.errors import UserError
 from semblance.evaluation.batch_norms import never_trained
+from semblance.nets.backbones import backbone
 from semblance.runs import checkpoint
 from semblance.runs.own_parts import named_parts
 
@@ -214,9 +215,60 @@ class Maps(mine.Net):
         return self.layers(x)
 
 
+class Powers(mine.Net):
+    """An exponent that is called p is no rate of dropout; in one of two it is given to what divides by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = 3.0
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x).clamp(min=1e-6).pow(self.p).pow(1 / self.p)
+
+
+class Masked(mine.Net):
+    def forward(self, x: Any) -> Any:
+        return nn.functional.dropout(super().forward(x), 0.5, self.training)
+
+
+class Raises(mine.Net):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x) * (1 / (x.shape[0] - 2))  # of Python, not of torch
+
+
+class Attends(mine.Net):
+    """Each of torch's ways to drop something, but for functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.TransformerEncoderLayer(12, 2, 8, dropout=0.5, batch_first=True)
+        self.recurrent = nn.LSTM(12, 12, 2, dropout=0.5, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        return self.recurrent(self.attention(super().forward(x)[:, None]))[0][:, 0]
+
+
+def test_dropout_is_switched_off_and_nothing_else() -> None:
+    x = torch.rand(4, 3, 16, 16)
+    for cls in (Powers, Attends):
+        network, theirs = backbone(f"{__file__}:{cls.__name__}"), cls()
+        theirs.load_state_dict(network.state_dict())
+        torch.testing.assert_close(network.eval()(x), theirs.eval()(x))
+        torch.testing.assert_close(network.train()(x), network(x))
+
+
+class Lazy(mine.Mine):
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(backbone)
+        self.head = nn.LazyLinear(8)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"backbone": Masked()}, "other features of the same pictures each time.*such as F.dropout"),
+        ({"backbone": Raises()}, "does not take views of 16 px .ZeroDivisionError"),
+        ({"method": Lazy}, "head.weight has no shape before its first call"),
         ({"method": NoMethod}, "a name or a class derived from semblance.Method is wanted"),
         ({"method": Halfway}, "Halfway does not define objective"),
         ({"backbone": Nothing()}, "no weights that can be trained"),

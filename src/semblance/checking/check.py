@@ -21,26 +21,29 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from semblance import systems
+from semblance.checking import seam, small
 from semblance.checking.mistakes import Mistake
-from semblance.checking.processes import FORK, Processes
+from semblance.checking.processes import FORK, Failed, Processes
 from semblance.checking.promises import PROMISES, Finding, Subject, judged
 from semblance.errors import UserError
 from semblance.runtime import named
 from semblance.systems import Method
 
 SECONDS = {False: 300.0, True: 600.0}  # of all; --thorough
-MOST = 60.0  # of one run
+MOST, LARGER = 60.0, 200.0  # of one run; where it is not small
 BROKEN = ("fails", "fails too")
 Numbers = dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a check: a finding for each promise, and the likely mistakes behind those that break."""
+    """What came of a check: a finding for each promise, the likely mistakes behind those that break, and what is to be
+    said beside."""
 
     method: str
     findings: list[Finding]
     mistakes: list[Mistake]
+    note: str = ""
 
     @property
     def broken(self) -> list[str]:
@@ -75,7 +78,7 @@ class Checked:
         mistakes = [{**asdict(m), "title": m.title, "remedy": m.remedy} for m in self.mistakes]
         return {
             "method": self.method, "verdict": self.verdict, "holds": self.holds, "broken": self.broken,
-            "promises": rows, "mistakes": mistakes,
+            "promises": rows, "mistakes": mistakes, "note": self.note,
         }  # fmt: skip
 
 
@@ -112,7 +115,7 @@ def check(
                 if isinstance(said, UserError):
                     raise said
                 if not isinstance(said, Finding):
-                    return Checked(name, findings, said)
+                    return Checked(name, findings, *said)
                 findings.append(said)
                 tell(said)
         except EOFError as error:
@@ -138,12 +141,30 @@ def coordinate(line: Connection) -> None:
     torch.set_num_threads(1)
     subject = Subject(method, Processes(SECONDS[thorough], MOST), Path(folder))
     try:
+        note = _sized(subject)
         for finding in judged(subject, thorough):
             line.send_bytes(pickle.dumps(finding))
     except UserError as error:
         line.send_bytes(pickle.dumps(error))
         return
-    line.send_bytes(pickle.dumps(subject.mistakes))
+    line.send_bytes(pickle.dumps((subject.mistakes, note)))
+
+
+def _sized(subject: Subject) -> str:
+    """Have a method that takes no step where all is made small checked with less of it small, as far as it wants; what
+    is to be said of it."""
+    try:
+        subject.one(seam.takes_a_step, subject.method)
+    except Failed as failure:
+        for kept in ({"views"}, {"widths"}, set[str]()):
+            small.made_small = kept
+            with suppress(Failed):
+                subject.one(seam.takes_a_step, subject.method)
+                subject.processes.most = LARGER
+                what = " and ".join(sorted({"views", "widths"} - kept))
+                return f"Its {what} are those of its recipe: made small, it takes no step ({failure})."
+        small.made_small = {"views", "widths"}
+    return ""
 
 
 def built_in(promise: str) -> dict[str, float | None]:

@@ -72,6 +72,11 @@ class Seam:
         return {"loss": loss.detach(), **of_z, **gradients_of(self.method)}
 
 
+def takes_a_step(name: str) -> None:
+    """Raises what keeps it from that."""
+    Seam.of(name).crossed(CLOCKS["first-step"])
+
+
 def exactness(one: One, name: str, guard: str | None, clock: Clock) -> float:
     """The gradient of a step in the engine's two parts against that of autograd in one, float64."""
     return deviation(one(_in_two_parts, name, guard, clock), one(_in_one, name, guard, clock))

@@ -32,6 +32,7 @@ from semblance.views.sound import SoundView
 CPU = torch.device("cpu")
 SIDE, PICTURES, BATCH = 8, 50, 16  # three steps an epoch, and some pictures left over
 STEPS = 10
+made_small = {"views", "widths"}  # less in processes that check a method which takes none so small
 OWN = {"queue": 32, "groups": 2, "clusters": 6, "start": 0.3}  # switch on what is off by default or at first
 
 
@@ -46,7 +47,9 @@ def small_config(method: str, **flags: Any) -> TrainConfig:
     if "quick" in cls.recipes:
         defaults["recipe"] = "quick"
     if cls.of_pictures() or clips:
-        defaults |= {"image_size": SIDE, "hyper": _small_hyper(cls), "data": "bounce" if clips else "shapes"}
+        defaults |= {"data": "bounce" if clips else "shapes"}
+        defaults |= {"image_size": SIDE} if "views" in made_small else {}
+        defaults |= {"hyper": _small_hyper(cls)} if "widths" in made_small else {}
     if cls.of_pictures():
         defaults |= {"backbone": "resnet10-w8-cifar", "crop_from": "canvas"}
     if clips:  # longer steps multiply rounding too much in networks this thin and deep

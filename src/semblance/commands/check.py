@@ -38,6 +38,8 @@ def tell(checked: Checked) -> None:
     print_tables(
         [(["promise", "", "deviates by", "allowed", "built-in methods"], rows)], checked.method.rpartition("/")[2]
     )
+    if checked.note:
+        say(checked.note, result=True)
     for n, mistake in enumerate(checked.mistakes, 1):
         say(f"\n{n}. {mistake.title} ({', '.join(mistake.promises)}).", result=True)
         for clue in mistake.clues[:5]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from semblance import modalities, systems
 from semblance.data import Source
@@ -30,7 +31,13 @@ def build(config: TrainConfig, modality: Modality, networks: Sequence[nn.Module]
     """The method with these networks, or with random ones; modality: what its samples are."""
     make: Callable[..., Method] = systems.get(config.method)  # methods differ in how many networks they take
     guards = {"without": config.without} if config.without else {}  # a method without any need not take it
-    return make(*(networks or modality.networks(config)), **guards, **config.hyper)
+    method = make(*(networks or modality.networks(config)), **guards, **config.hyper)
+    if lazy := [name for name, value in method.named_parameters() if is_lazy(value)]:
+        raise UserError(
+            f"{method.title}: {shown(lazy[0])} has no shape before its first call, and is to be copied before. Say how "
+            "many inputs it takes: self.features is the width of the backbone's features."
+        )
+    return method
 
 
 def at_the_start(

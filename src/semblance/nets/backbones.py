@@ -64,9 +64,12 @@ def _own(name: str) -> nn.Module:
 def _leave_nothing_to_chance(model: nn.Module) -> None:
     """Switch off dropout and drop-path, whose masks would depend on ranks and micro-batches."""
     for m in model.modules():
-        for name in ("p", "drop_prob"):  # torch's and torchvision's, timm's
-            if isinstance(getattr(m, name, None), float):
-                setattr(m, name, 0.0)
+        if "drop" in type(m).__name__.lower() or type(m).__name__ == "StochasticDepth":  # of torch, timm, torchvision
+            rates = {"p", "drop_prob", "prob"} & vars(m).keys()
+        else:
+            rates = {"dropout"} if isinstance(m, nn.MultiheadAttention | nn.RNNBase) else set()
+        for name in rates:
+            setattr(m, name, 0.0)
 
 
 def sobel(x: Tensor) -> Tensor:
@@ -166,15 +169,17 @@ def _unknown(base: str) -> UserError:
 def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
     """Raise UserError unless the backbone makes features of square pictures of these sizes; some take only one. Of one
     that does not say its num_features they are counted, and set."""
-    trial = deepcopy(model)
+    trials = [deepcopy(model), deepcopy(model)]
     for size in sorted(set(sizes)):
         try:
             with torch.random.fork_rng():
-                y = trial(torch.zeros(2, 3, size, size))
-        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+                x = torch.rand(2, 3, size, size)
+                y, again = (trial(x) for trial in trials)
+        except Exception as error:  # whatever a module raises
+            told = f"{type(error).__name__}: {shown(next(iter(str(error).splitlines()), ''))}"
             raise UserError(
-                f"Backbone {name} does not take views of {size} px ({str(error).splitlines()[0]}). Give the size that "
-                "it is made for, e.g. --image-size 224, or another --backbone."
+                f"Backbone {shown(name)} does not take views of {size} px ({told}). Give the size that it is made for, "
+                "e.g. --image-size 224, or another --backbone."
             ) from error
         wanted = getattr(model, "num_features", y.shape[-1] if isinstance(y, Tensor) and y.ndim == 2 else 0)
         if not isinstance(y, Tensor) or y.shape != (2, wanted):
@@ -182,6 +187,11 @@ def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
             raise UserError(
                 f"Backbone {shown(name)} does not end in one row of features: of 2 pictures it makes {found}, where "
                 f"(2, {wanted or 'features'}) is wanted. Give another --backbone."
+            )
+        if not torch.allclose(y, again, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise UserError(
+                f"Backbone {shown(name)} makes other features of the same pictures each time it trains on them: leave "
+                "out what draws there, such as F.dropout. Its masks would be others on every number of processes."
             )
         model.num_features = int(wanted)  # type: ignore[assignment]
 

@@ -57,12 +57,13 @@ def load_dataset(name: str, dataset: Any, image_size: int, limits: Limits, optio
             "its .dataset; of a picture, [picture]."
         )
     rows, notes = _rows(dataset)
-    sizes = _sizes(name, dataset, rows)
+    sizes = _sizes(name, dataset, rows, labelled=not options.unlabelled)
     canvas = choose_canvas(sizes, image_size)
     labels: list[Any] = [None] * len(rows)
 
     def decode(row: _Row, canvas: int) -> Decoded:
-        picture, labels[row.index] = _item(dataset, row)
+        picture, label = _item(dataset, row)
+        labels[row.index] = None if options.unlabelled else _label(dataset, row, label)
         return resize(picture, canvas), (picture.shape[0], picture.shape[1])
 
     exact = set(sizes) == {(canvas, canvas)}
@@ -98,14 +99,16 @@ def _rows(dataset: Any) -> tuple[list[_Row], list[str]]:
     return [_Row(i, name) for i, name in enumerate(own)], []
 
 
-def _sizes(name: str, dataset: Any, rows: Sequence[_Row]) -> list[tuple[int, int]]:
+def _sizes(name: str, dataset: Any, rows: Sequence[_Row], *, labelled: bool) -> list[tuple[int, int]]:
     """Sizes of about a hundred items spread over the set. A UserError where an item differs from one time to the
     next."""
     sizes: list[tuple[int, int]] = []
     skipped: list[tuple[str, str]] = []
     for n, row in enumerate(rows[:: -(-len(rows) // _SAMPLED)]):
         try:
-            picture = _item(dataset, row)[0]
+            picture, label = _item(dataset, row)
+            if labelled:
+                _label(dataset, row, label)
             if n < _TWICE and not np.array_equal(picture, _item(dataset, row)[0]):
                 raise UserError(
                     f"Item {row.index} of {name} is another picture each time it is read: leave random transforms out, "
@@ -125,9 +128,9 @@ def _none_readable(name: str, skipped: Sequence[tuple[str, str]]) -> UserError:
     return UserError(f"None of {len(skipped)} items tried of {name} can be read; {': '.join(skipped[0])}.")
 
 
-def _item(dataset: Any, row: _Row) -> tuple[np.ndarray, int | float | str | None]:
-    """A picture, uint8 (H, W) or (H, W, 1 | 3 | 4), and its label. ValueError where the Dataset raises, UserError where
-    it gives something else."""
+def _item(dataset: Any, row: _Row) -> tuple[np.ndarray, Any]:
+    """A picture, uint8 (H, W) or (H, W, 1 | 3 | 4), and its label, whatever that is. ValueError where the Dataset
+    raises, UserError where it gives something else."""
     try:
         found = dataset[row.index]
         picture, label = found if isinstance(found, tuple | list) and len(found) == 2 else (found, None)
@@ -138,14 +141,19 @@ def _item(dataset: Any, row: _Row) -> tuple[np.ndarray, int | float | str | None
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if (made := _pixels(picture)) is None:
         raise UserError(f"Item {row.index} of {type(dataset).__name__} is {_described(found)}: {_WANTED}.")
+    return made, label
+
+
+def _label(dataset: Any, row: _Row, label: Any) -> int | float | str | None:
+    """A number, or text; a UserError for what is neither."""
     if isinstance(label, Tensor | np.ndarray | np.generic) and prod(label.shape) == 1:
         label = label.item()
     if not (label is None or isinstance(label, int | float | str)):
         raise UserError(
             f"The label of item {row.index} of {type(dataset).__name__} is {_described(label)}: a whole number or text "
-            "is wanted."
+            "is wanted; unlabelled=True leaves labels aside."
         )
-    return made, label
+    return label
 
 
 def _pixels(picture: Any) -> np.ndarray | None:
@@ -192,7 +200,11 @@ def _all_labels(name: str, dataset: Any, rows: Sequence[_Row]) -> list[Any]:
     targets = getattr(dataset, "targets", None)
     if targets is not None and len(targets) == len(rows) and getattr(dataset, "target_transform", None) is None:
         return np.asarray(targets).tolist()
-    read = decode_in_threads(f"the labels of {name}", len(rows), lambda i: _item(dataset, rows[i])[1], workers=1)
+
+    def read_label(i: int) -> int | float | str | None:
+        return _label(dataset, rows[i], _item(dataset, rows[i])[1])
+
+    read = decode_in_threads(f"the labels of {name}", len(rows), read_label, workers=1)
     return [None if isinstance(label, Exception) else label for label in read]
 
 
