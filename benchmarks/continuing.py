@@ -27,7 +27,7 @@ import semblance as sb
 from semblance.evaluation.knn import knn
 
 COMMON = [
-    "--backbone", "tf_efficientnet_lite0", "--image-size", "96", "--load-size", "160", "--batch-size", "64",
+    "--backbone", "tf_efficientnet_lite0", "--load-size", "160", "--batch-size", "64",
     "--epochs", "5", "--eval-every", "1", "--warmup-epochs", "0.5", "--knn-k", "20", "--no-compile",
     "--no-channels-last",
 ]  # fmt: skip
@@ -41,8 +41,7 @@ TRIES = {  # what each adds to the defaults of a start
     "simclr-norms-free": "simclr --no-hold-norms",
     "dino": "dino",
     "simclr": "simclr",
-    "byol": "byol",
-    "vicreg-3e-4": "vicreg --backbone-lr 3e-4",
+    "simclr-128": "simclr --backbone-lr 3e-4 --image-size 128",
 }
 
 
@@ -57,13 +56,14 @@ def wheel() -> Path:
 def made(name: str, out: Path, data: Path, weights: Path) -> dict[str, Any]:
     """A try: its table and its log."""
     method, *own = TRIES[name].split()
-    given = [*COMMON, *own, "--init", str(weights), "--data", str(data), "--split", "train=train,test=val"]
+    size = [] if "--image-size" in own else ["--image-size", "96"]
+    given = [*COMMON, *own, *size, "--init", str(weights), "--data", str(data), "--split", "train=train,test=val"]
     ended = subprocess.run([sys.executable, "-m", "semblance", "train", method, *given, "--out", str(out / name)])
     summary = json.loads((out / name / "summary.json").read_text()) if ended.returncode == 0 else {}
     log = out / name / "metrics.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return {
-        "name": name, "command": ["semblance", "train", *TRIES[name].split(), *COMMON], "table": summary.get("table"),
+        "name": name, "command": ["semblance", "train", method, *own, *size, *COMMON], "table": summary.get("table"),
         **{key: summary.get(key) for key in ("verdict", "handed_out_step", "seconds")},
         "log": [line for line in lines if "knn_top1" in line],
     }  # fmt: skip
