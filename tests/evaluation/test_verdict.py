@@ -295,7 +295,7 @@ def test_a_start_that_finds_nearly_all_views_is_judged_by_labels(gained: float, 
     found = verdict(Run(lines(loss=3.0), STEPS, 10.0, rows=table))
     assert found.state == state
     if state == "learnt":
-        assert found.headline == "It learnt: kNN among training pictures finds 74.0%, 72.0% at the start."
+        assert found.headline == "It learnt: kNN among training pictures finds 74.0 %, 72.0 % at the start."
     collapsed = lines(loss=3.0, embedding_std=0.01)
     assert verdict(Run(collapsed, STEPS, 10.0, rows=table)).state == (
         "cannot-tell" if state == "learnt" else "collapsed"

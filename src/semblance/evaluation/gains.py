@@ -83,7 +83,7 @@ def over_the_start(rows: Sequence[dict[str, Any]]) -> Evidence | None:
     ends = [float(row[LEAVE_ONE_OUT]) for row in rows[-2:] if finite(row.get(LEAVE_ONE_OUT))]
     if len(ends) < 2 or ends[1] - ends[0] < ON_LABELS:
         return None
-    told = f"kNN among training pictures finds {ends[1]:.1%}, {ends[0]:.1%} at the start"
+    told = f"kNN among training pictures finds {100 * ends[1]:.1f} %, {100 * ends[0]:.1f} % at the start"
     return Evidence(LEAVE_ONE_OUT, ends[1], ends[0], told, "at the start")
 
 

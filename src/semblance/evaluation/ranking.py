@@ -59,7 +59,7 @@ def lost(line: Line, lines: Sequence[Line]) -> str:
         what = (
             "the other view of a sample is nearer than those of" if unlabelled else "kNN among training pictures finds"
         )
-        return f"{what} {now:.1%}, {first:.1%} at the start"
+        return f"{what} {100 * now:.1f} %, {100 * first:.1f} % at the start"
     if unlabelled and _fewer_dimensions(line, lines):
         return f"the features of pictures have {line[DIMENSION]:.0f} dimensions, {start[DIMENSION]:.0f} at the start"
     return ""

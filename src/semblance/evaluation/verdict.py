@@ -152,7 +152,7 @@ def _but_on_labels(rows: Sequence[dict[str, Any]]) -> str:
     first, last = (row.get("knn_top1", math.nan) for row in [{}, {}, *rows][-2:])
     if not (finite(first) and finite(last) and last - first < ON_LABELS):
         return ""
-    return f" Yet by its labels nothing was gained: kNN finds {last:.1%}, {first:.1%} before training."
+    return f" Yet by its labels nothing was gained: kNN finds {100 * last:.1f} %, {100 * first:.1f} % before training."
 
 
 def _off(run: Run) -> str:
