@@ -103,6 +103,11 @@ def test_the_percentile_of_the_other_view_begins_at_chance_beside_the_untrained_
     assert "70.0" not in svg  # its own end is no level
 
 
+def test_no_level_lies_where_no_percentile_can() -> None:
+    table = [{"encoder": "backbone it began with", "label_free": {"pictures": {"view_percentile": [0.98, 0.97, 0.99]}}}]
+    assert "learnt, from here on" not in only("pictures_view_percentile", 0.99, table=table).svg
+
+
 def test_of_clips_only_what_both_halves_say_is_a_sign_of_learning() -> None:
     names = ["video_view_percentile", "between_view_percentile", "audio_view_percentile"]
     assert [s.name for s in signals.signals(names) if s.worth == "learning"] == ["between_view_percentile"]

@@ -97,8 +97,9 @@ def levels(signal: Signal, constants: Levels, table: list[dict[str, Any]]) -> Le
     if what == "view_percentile":
         found = {row["encoder"]: label_free(row).get(stream, {}).get(what) for row in _others(table)}
         known = {"chance": CHANCE} | {encoder: ends[0] for encoder, ends in found.items() if ends}
-        if len(known) > 1 and signal.worth == "learning":
-            known["learnt, from here on"] = list(known.values())[-1] + GAIN
+        learnt = list(known.values())[-1] + GAIN
+        if len(known) > 1 and signal.worth == "learning" and learnt <= 1:  # a good start leaves no room for it
+            known["learnt, from here on"] = learnt
     known = {f"{name}: {signal.write(value)}": value for name, value in known.items()}
     for (low, high), _ in bands(signal.name, {}):
         edge, way = (high, "or less") if math.isfinite(high) else (low, "or more")
