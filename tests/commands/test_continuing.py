@@ -1,5 +1,6 @@
 """Training on from weights: careful defaults, a start that is watched, and nothing worse than it handed out."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,14 @@ from test_keep_best import QUICK, handed_out, of_checkpoint, unlearns
 from tiny import striped_pictures
 
 import semblance as sb
+from semblance import modalities
+from semblance.engine import loop
+from semblance.engine.layer_rates import layer_rates
 from semblance.evaluation.knn import knn, leave_one_out
 from semblance.evaluation.ranking import best_step, lost
+from semblance.modalities.build import at_the_start
+from semblance.nets.backbones import backbone
+from semblance.nets.batchnorm import learns_statistics
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.resolve import resolve
@@ -61,6 +68,7 @@ def test_rates_are_careful_unless_they_are_given(start: Path) -> None:
     assert (held.optimizer, held.lr, held.backbone_lr, held.layer_decay) == ("adamw", 1e-3, pytest.approx(1e-4), 0.7)
     assert (held.head_epochs, held.hold_norms, held.keep) == (1, True, "best")
     assert resolve(given | {"lr": 0.01}).backbone_lr == pytest.approx(1e-3)
+    assert resolve(given | {"optimizer": "adamw"}).lr == 1e-3
     own = resolve(given | {"optimizer": "sgd", "keep": "last", "backbone_lr": 0.5, "hold_norms": False})
     recipe = resolve(given | {"init": None, "optimizer": "sgd"})
     assert (own.lr, own.weight_decay, own.keep, own.backbone_lr) == (recipe.lr, recipe.weight_decay, "last", 0.5)
@@ -77,7 +85,7 @@ def test_a_start_that_is_lost_is_handed_out(
     assert first["encoder"] == "backbone it began with" and last["knn_top1"] == first["knn_top1"]
     torch.testing.assert_close(handed_out(run), handed_out(start), rtol=0, atol=0)
     assert (said := told(capsys)).count("it is losing its start: kNN among training pictures finds") == 1
-    assert "The best is kept, and handed out." in said and "--backbone-lr 3.3e-05" in said
+    assert "The best is kept for the end." in said and "--backbone-lr 3.3e-05" in said
     page = RunFolder(run).report.read_text()
     assert "k-NN among training pictures" in page and "backbone it began with: " in page
 
@@ -86,7 +94,7 @@ def test_the_best_on_the_way_is_handed_out_or_the_start(data: Path, start: Path,
     run = tmp_path / "run"
     summary = going_on(unlearns(tmp_path, 30), data, start, run, backbone_lr=0.003)
     lines = [line for line in RunFolder(run).read_metrics() if "knn_leave_one_out" in line]
-    assert [line["step"] for line in lines] == [0, 12, 24] and summary["handed_out"] != "last"
+    assert [line["step"] for line in lines] == [0, 12, 24, 36] and summary["handed_out"] != "last"
     held = {line["step"]: line for line in lines}[summary["handed_out_step"]]
     assert held["knn_leave_one_out"] == max(line["knn_leave_one_out"] for line in lines)
     torch.testing.assert_close(handed_out(run), of_checkpoint(RunFolder(run).best), rtol=0, atol=0)
@@ -99,6 +107,73 @@ def test_without_labels_the_other_view_decides(
     summary = going_on(unlearns(tmp_path, 0), data, start, tmp_path / "run", unlabelled=True)
     assert summary["handed_out"] == "start"
     assert "it is losing its start: the other view of a sample is nearer than those of" in told(capsys)
+
+
+def test_with_labels_few_held_out_pictures_guard_the_start_too(start: Path, tmp_path: Path) -> None:
+    """Fewer than label-free numbers need."""
+    pictures = striped_pictures(100)
+    label = pictures[:, 0, 0].argmax(1)
+    np.savez(tmp_path / "few.npz", x_train=pictures[5:], y_train=label[5:], x_test=pictures[:5], y_test=label[:5])
+    summary = going_on(unlearns(tmp_path, 0), tmp_path / "few.npz", start, tmp_path / "run")
+    assert summary["handed_out"] == "start"
+    assert "Stay nearer to the start: semblance train --config" in summary["verdict"]["advice"][0]
+    lines = RunFolder(tmp_path / "run").read_metrics()  # what was lost at the end is in the log
+    assert any(line["step"] == summary["steps"] and "knn_leave_one_out" in line for line in lines)
+
+
+def test_a_start_is_kept_where_a_run_was_stopped_before_it_was(data: Path, start: Path, tmp_path: Path) -> None:
+    """Ctrl-C while the start is measured; or --keep best given anew."""
+    run, method = tmp_path / "run", unlearns(tmp_path, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        steps = iter(range(100))
+        patch.setattr(loop, "interruptible", lambda: nullcontext(lambda: next(steps) == 2))
+        with pytest.raises(KeyboardInterrupt):
+            going_on(method, data, start, run, keep="last")
+    assert not RunFolder(run).best.exists()
+    assert sb.train(resume=True, out=run, keep="best")["handed_out"] == "start"
+
+
+def test_numbers_of_two_kinds_are_not_compared() -> None:
+    """Labels that were given when the run went on: the log begins without."""
+    lines: list[dict[str, Any]] = [
+        {"step": 0, "pictures_view_percentile": 0.79},
+        {"step": 9, "knn_leave_one_out": 0.86, "pictures_view_percentile": 0.67},
+    ]
+    assert best_step(lines, above=-1.0, given=True) == 0
+    again = [lines[0] | {"knn_leave_one_out": 0.9}, lines[1], {"step": 12, "pictures_view_percentile": 0.99}]
+    assert best_step(again, above=-1.0, given=True) == 0
+
+
+def test_of_clips_only_the_network_that_was_given_is_held(tmp_path: Path) -> None:
+    """The other has to learn the statistics of its data, and at its full rate."""
+    clips = {"recipe": "quick", "max_steps": 2, "batch_size": 4, "image_size": 16, "workers": 0, "precision": "32"}
+    clips |= {"backbone": "r2plus1d-10-small-w4", "audio_backbone": "conv2d-10-small-w4"}
+    clips |= {"hyper": {"hidden": 16, "negatives": 4}}
+    sb.train("avid", out=tmp_path / "one", **clips)
+    config = resolve({"method": "avid", "init": str(tmp_path / "one/video_backbone.safetensors"), **clips})
+    modality = modalities.of("avid")
+    method: Any = at_the_start(config, modality, modality.load(config))
+    assert not learns_statistics(method.backbone) and learns_statistics(method.audio_backbone)
+    shares = loop._shares(config, method)
+    assert shares and all(name.startswith("backbone.") for name in shares)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last", "blocks"),
+    [
+        ("resnet18", "conv1.weight", "layer4.1.conv2.weight", 6),
+        ("vit_tiny_patch16_224", "cls_token", "norm.weight", 16),
+        ("torchvision/vit_b_16", "class_token", "encoder.layers.encoder_layer_11.mlp.3.weight", 15),
+        ("torchvision/densenet121", "features.conv0.weight", "features.norm5.weight", 10),
+        ("tf_efficientnet_lite0", "conv_stem.weight", "bn2.weight", 11),
+    ],
+)
+def test_blocks_of_usual_networks_come_one_after_the_other(name: str, first: str, last: str, blocks: int) -> None:
+    with torch.device("meta"):
+        names = [f"backbone.{own}" for own, _ in backbone(name).named_parameters()]
+    shares = layer_rates(names, 1.0, 0.5)
+    assert shares[f"backbone.{last}"] == 1.0 and shares[f"backbone.{first}"] == min(shares.values())
+    assert sorted(set(shares.values()), reverse=True) == [0.5**i for i in range(blocks)]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def judge(
     kept = summary["handed_out_step"] if summary.get("handed_out", "last") != "last" else None
     measured = summary.get("measured", {"train": FEWEST})
     held_out = (measured.get("test") or measured.get("train", 0)) >= FEWEST
-    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out)
+    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out, config.backbone_lr)
     rows, total = summary.get("table", []), summary.get("total_steps") or _total(config, lines)
     return verdict(Run(lines, steps, epochs, levels, config.without, rows, diverged, kept, advice, total))
 

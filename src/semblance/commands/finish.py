@@ -28,7 +28,7 @@ def finish(
 
     first: the row of the networks before training; None where nothing is measured. known: accuracies of raw input.
     """
-    handed = hand_out(method, source, config, modality, folder, trained.step)
+    handed = hand_out(method, source, config, modality, folder, trained.step, first)
     modality.save(folder, method, source, config)
     summary, parts = measured_summary(
         method, source, config, modality, trained, first, handed, leader=leader, known=known

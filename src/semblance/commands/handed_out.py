@@ -43,7 +43,8 @@ class OfTheStart:
         if self.told or not told:
             return
         self.told = True
-        kept = "The best is kept, and handed out." if self.config.keep == "best" else "--keep best would keep the best."
+        best = self.config.keep == "best"
+        kept = "The best is kept for the end." if best else "--keep best would keep the best."
         rate = self.config.lr if self.config.backbone_lr is None else self.config.backbone_lr
         say(f"Step {step:,}: it is losing its start: {told}. {kept} Less is lost with --backbone-lr {rate / 3:.2g}.")
 
@@ -64,35 +65,46 @@ def keeper(folder: RunFolder, config: TrainConfig) -> Callable[[dict[str, float]
 
 def note_what_is_kept(first: Row, every: int, total: int) -> None:
     """Where --keep best has nothing to choose by or from. every: steps between evaluations."""
-    if ranking(logged(first)) is None:
+    if ranking(logged(first), [_start(first)]) is None:
         say(f"--keep best needs {FEWEST} held-out samples to rank networks by: the last will be handed out.")
     elif not 0 < every < total:
         say("--keep best: no network is looked at between the start and the last. Give a smaller --eval-every.")
 
 
+def _start(first: Row) -> dict[str, Any]:
+    """As the log has it."""
+    return {"step": 0} | logged(first)
+
+
 def hand_out(
-    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, last: int
-) -> HandedOut:
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, last: int,
+    first: Row | None,
+) -> HandedOut:  # fmt: skip
     """Put the networks that are handed out into a method at its end, on all ranks: those that were kept where they rank
     above the interval of the last's; of a start that is not random the best of all, the start where none is better.
 
-    source: all samples. last: the last step.
+    source: all samples. last: the last step. first: the row of the start.
     """
     samples = looked_at(source, config)
-    if config.keep == "last" or len(samples) < FEWEST:
+    if config.keep == "last" or (len(samples) < FEWEST and not config.began_with_weights):
         return HandedOut("last", last)
+    kept = checkpoint.load(folder.best) if folder.best.exists() else {}
     lines = folder.read_metrics()
     if config.began_with_weights:
         at_the_end = {"step": last} | watch(method, source, config, modality)
-        best = best_step([*lines, at_the_end], above=-math.inf, given=True)
+        if ranks.world()[0] == 0:
+            folder.log(**at_the_end)
+        there = [line for line in lines if line["step"] == kept.get("step") and line["step"]]
+        best = best_step([*([_start(first)] if first else []), *there, at_the_end], above=-math.inf, given=True)
     else:
         seen = modality.views_of(method, samples, config, 2)
         highest = {f"{stream}_{RANKED_BY}": where_found(pairs)[RANKED_BY][2] for stream, pairs in seen.items()}
         best = best_step(lines, above=ranking(highest))
     step = ranks.broadcast(best)
+    if step == 0 and config.began_with_weights:  # else what was kept since ranked above the start when it was looked at
+        step = kept.get("step", 0)
     if step in (None, last):
         return HandedOut("last", last)
-    kept = checkpoint.load(folder.best) if folder.best.exists() else {}
     if kept.get("step") != step:  # networks are kept since a later step, or the file is gone
         if ranks.world()[0] == 0:
             say(f"The best was step {step:,}, of which no network was kept: the last is handed out.")

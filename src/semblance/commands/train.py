@@ -88,7 +88,13 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
                 _compile(method, leader)
             kept = folder.best if config.keep == "best" else None
             first = first_row(
-                method, source, config, modality, leader=leader, keep=None if old else kept, known=known.first
+                method,
+                source,
+                config,
+                modality,
+                leader=leader,
+                keep=None if kept and kept.exists() else kept,
+                known=known.first,
             )
             per_epoch, total = run_length(config, len(source.train))
             if kept and leader:

@@ -4,18 +4,20 @@ import re
 from collections.abc import Iterable
 
 BACKBONES = ("backbone", "audio_backbone")  # parts of a method
-_BLOCK = re.compile(r".*?\.\d+\.|.*?\.")  # "layer1.0.conv1.weight" is of "layer1.0.", "bn1.weight" of "bn1."
+_BLOCK = re.compile(r".*?\d+\.|.*?\.")  # "layer1.0.conv1.weight" is of "layer1.", "blocks.0.norm.weight" of "blocks.0."
 
 
-def layer_rates(names: Iterable[str], share: float, decay: float) -> dict[str, float]:
+def layer_rates(
+    names: Iterable[str], share: float, decay: float, parts: Iterable[str] = BACKBONES
+) -> dict[str, float]:  # fmt: skip
     """Shares of the rate by name of the tensors of backbones, among all of a method's names in their order.
 
     share: of the last block. decay: each block takes that part of what the one behind it takes (layer-wise decay, Clark
-    et al. 2020, arXiv:2003.10555; microsoft/unilm: beit/optim_factory.py).
+    et al. 2020, arXiv:2003.10555; microsoft/unilm: beit/optim_factory.py). parts: whose tensors.
     """
     found: dict[str, float] = {}
     names = list(names)
-    for part in BACKBONES:
+    for part in parts:
         own = {name: _block(name.removeprefix(f"{part}.")) for name in names if name.startswith(f"{part}.")}
         blocks = list(dict.fromkeys(own.values()))
         found |= {name: share * decay ** (len(blocks) - 1 - blocks.index(block)) for name, block in own.items()}

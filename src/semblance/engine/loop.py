@@ -18,10 +18,11 @@ from semblance.engine import training_step
 from semblance.engine.batches import Batch, batches
 from semblance.engine.callbacks import call
 from semblance.engine.divergence import Divergence
-from semblance.engine.layer_rates import layer_rates
+from semblance.engine.layer_rates import BACKBONES, layer_rates
 from semblance.engine.optimizers import check_state, cosine, make_optimizer, set_lr, set_weight_decay, warmup_cosine
 from semblance.engine.whole_set import WholeSet
 from semblance.errors import UserError
+from semblance.nets.batchnorm import learns_statistics
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
@@ -210,7 +211,9 @@ def _shares(config: TrainConfig, method: Method) -> dict[str, float] | None:
     if config.backbone_lr is None and config.layer_decay == 1 and not config.head_epochs:
         return None
     share = 1.0 if config.backbone_lr is None or not config.lr else config.backbone_lr / config.lr
-    return layer_rates((name for name, _ in method.named_parameters()), share, config.layer_decay)
+    networks = [part for part in BACKBONES if hasattr(method, part)]
+    given = [part for part in networks if not (config.hold_norms and learns_statistics(getattr(method, part)))]
+    return layer_rates((name for name, _ in method.named_parameters()), share, config.layer_decay, given)
 
 
 def step(

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Advice:
     """The run as a person would name it: its folder, as a word for a shell. epochs, max_steps: asked for.
-    held_out: whether enough samples are held out for numbers that need no labels."""
+    held_out: whether enough samples are held out for numbers that need no labels. backbone_lr: where it has a rate of
+    its own."""
 
     run: str = "RUN"
     lr: float = 0.0
     epochs: int = 1
     max_steps: int | None = None
     held_out: bool = True
+    backbone_lr: float | None = None
 
     def longer(self, times: int = 2, *, unfinished: bool = False) -> str:
         """times: as long, at least, where it has come to its end."""
@@ -26,6 +28,14 @@ class Advice:
     def other_rates(self) -> list[str]:
         rates = ((3 * self.lr, "a higher rate"), (self.lr / 3, "a lower one"))
         return [f"Or try {which}: semblance train --config {self.run} --lr {lr:.2g}" for lr, which in rates]
+
+    def nearer_to_the_start(self) -> list[str]:
+        """Nothing where backbone and heads have one rate."""
+        if self.backbone_lr is None:
+            return []
+        return [
+            f"Stay nearer to the start: semblance train --config {self.run} --backbone-lr {self.backbone_lr / 3:.2g}"
+        ]
 
     def lower_rate(self) -> str:
         return f"Begin anew with a tenth of the rate: semblance train --config {self.run} --lr {self.lr / 10:.2g}"

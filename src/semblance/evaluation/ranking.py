@@ -13,12 +13,12 @@ DIMENSION = "pictures_two_nn"  # of them, which falls where features keep no mor
 Line = Mapping[str, Any]
 
 
-def ranking(line: Line) -> float | None:
+def ranking(line: Line, lines: Sequence[Line] = ()) -> float | None:
     """The number of a line of the log by which networks are ranked, higher is better: kNN among training samples where
-    there is that, else where the other view is found: of what two streams make of a sample, or the mean over streams.
-    None where the line has none."""
-    if finite(line.get(LEAVE_ONE_OUT)):
-        return float(line[LEAVE_ONE_OUT])
+    the start of the log has that, else where the other view is found: of what two streams make of a sample, or the mean
+    over streams. None where the line has none."""
+    if not _unlabelled(lines):
+        return float(line[LEAVE_ONE_OUT]) if finite(line.get(LEAVE_ONE_OUT)) else None
     found = {name: value for name, value in line.items() if name.endswith(RANKED_BY) and finite(value)}
     between = f"between_{RANKED_BY}"
     values = [found[between]] if between in found else list(found.values())
@@ -34,13 +34,13 @@ def collapsed(line: Line, lines: Sequence[Line]) -> bool:
 
 
 def ranked(line: Line, lines: Sequence[Line], *, given: bool) -> float | None:
-    """The same as `ranking`; None also of networks that are never the best: of features that have collapsed, or are
+    """The same; None also of networks that are never the best: of features that have collapsed, or are
     worse than a start that was given.
 
     lines: of the log, step 0, the start, among them. given: whether the start was, and is not random.
     """
     fallen = given and (_fewer_dimensions(line, lines) if _unlabelled(lines) else _less_accurate(line, lines))
-    return None if fallen or collapsed(line, lines) else ranking(line)
+    return None if fallen or collapsed(line, lines) else ranking(line, lines)
 
 
 def best_step(lines: Sequence[Line], above: float | None, *, given: bool = False) -> int | None:
@@ -54,7 +54,7 @@ def best_step(lines: Sequence[Line], above: float | None, *, given: bool = False
 def lost(line: Line, lines: Sequence[Line]) -> str:
     """What networks have lost of a start that was given, in words; "" where that is little, or not known."""
     start, unlabelled = _first(lines), _unlabelled(lines)
-    first, now = ranking(start), ranking(line)
+    first, now = ranking(start, lines), ranking(line, lines)
     if first is not None and now is not None and first - now >= (SOME if unlabelled else ON_LABELS):
         what = (
             "the other view of a sample is nearer than those of" if unlabelled else "kNN among training pictures finds"

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 from semblance import modalities, systems
 from semblance.data import Source
 from semblance.errors import UserError
+from semblance.evaluation.batch_norms import never_trained
 from semblance.modalities.modality import Modality
 from semblance.nets.batchnorm import hold_statistics
 from semblance.runs import checkpoint
@@ -57,7 +58,8 @@ def at_the_start(
         source.notes += start_with(config.init, held, networks, names)
     if config.hold_norms:
         for network in networks:
-            hold_statistics(network)
+            if not never_trained(network):  # of clips, the weights may be of one network
+                hold_statistics(network)
     method = build(config, modality, networks)
     method.prepare(len(source.train))
     modality.prepare(method, source, config)

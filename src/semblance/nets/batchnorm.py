@@ -194,6 +194,13 @@ def hold_statistics(module: nn.Module) -> None:
         norm.eval()
 
 
+def learns_statistics(module: nn.Module) -> bool:
+    """Whether a module has batch norms that do not hold theirs."""
+    return any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) and not isinstance(m, HeldBatchNorm) for m in module.modules()
+    )
+
+
 def _norms(module: nn.Module) -> list[Any]:
     """The batch norms of a module, torch's or timm's; raise UserError for others, which cannot be converted."""
     from timm.layers import BatchNormAct2d

@@ -62,7 +62,7 @@ def resolve(
     size, load_size = _sizes(cls, name, recipe, data, given.get("image_size"), stored_size)
     batch_size = given.get("batch_size", recipe.batch_size)
     continued = "init" in given and not named.is_handed_over(given["init"])
-    careful = continued and "optimizer" not in given
+    careful = continued and given.get("optimizer", "adamw") == "adamw"
     lr = given.get("lr", HEADS_LR if careful else recipe.lr * batch_size / 256)
     epochs = given.get("epochs", recipe.epochs)
     values: dict[str, Any] = {name: getattr(recipe, name) for name in TAKEN} | {
