@@ -39,7 +39,6 @@ TRIES = {  # what each adds to the defaults of a start
     "simclr-3e-4": "simclr --backbone-lr 3e-4",
     "byol-3e-4": "byol --backbone-lr 3e-4",
     "simclr-norms-free": "simclr --no-hold-norms",
-    "dino": "dino",
     "simclr": "simclr",
     "simclr-128": "simclr --backbone-lr 3e-4 --image-size 128",
 }

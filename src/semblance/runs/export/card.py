@@ -62,7 +62,7 @@ def card(config: TrainConfig, leaving: Leaving, told: Told, code: str, licence: 
         "\n\n".join(["## What was measured", *(_table(*t) for t in told.tables), _on(told)]) if told.tables else "",
         f"## Recipe\n\n{_table(['option', 'value'], _recipe(config))}\n\n```bash\n{_command(config)}\n```",
         f"## Data\n\n{told.data[:1].upper()}{told.data[1:]}. {_labels(config)}",
-        f"## Licence\n\n{licence or 'None was given: ask whoever gave you this folder.'}{_of_the_start(config)}",
+        f"## Licence\n\n{licence or 'None was given: ask whoever gave you this folder'}{_of_the_start(config)}",
         f"## Versions\n\nWritten with {', '.join(f'{name} {number}' for name, number in told.versions.items())}.",
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -77,7 +77,7 @@ def _labels(config: TrainConfig) -> str:
 
 def _of_the_start(config: TrainConfig) -> str:
     """Of weights of others, that their licence goes on."""
-    return f" It began with {PurePath(config.init).name}, whose licence goes on." if config.init else ""
+    return f". It began with {PurePath(config.init).name}, whose licence goes on." if config.init else ""
 
 
 def _on(told: Told) -> str:
