@@ -184,6 +184,8 @@ def test_what_diverged_is_told_with_its_step(
     assert summary["verdict"]["headline"] in unescape((tmp_path / "run" / "report.html").read_text())
     assert semblance(monkeypatch, "doctor", str(tmp_path / "run")) == 3
     assert told.splitlines()[0] == capsys.readouterr().out.splitlines()[0]
+    with pytest.raises(sb.UserError, match="it diverged before its first. Begin anew with a lower rate"):
+        sb.evaluate(tmp_path / "run")
 
 
 def test_blank_pictures_are_the_cause(tmp_path: Path) -> None:

@@ -70,9 +70,10 @@ class Opened:
             modality = modalities.of(config.method)
             opened = cls(config, modality, folder, state, step, folder.backbone, network, resplit, notes)
             if not state and not (opened.file.exists() and opened.modality is modalities.named("pictures")):
-                raise UserError(
-                    f"{shown(path)} has no checkpoint to measure: it stopped before its first. Go on with --resume."
-                )
+                diverged = "it diverged before its first. Begin anew with a lower rate."
+                stopped = "it stopped before its first. Go on with --resume."
+                told = diverged if folder.diverged.exists() else stopped
+                raise UserError(f"{shown(path)} has no checkpoint to measure: {told}")
             return opened
         file = path / "backbone.safetensors" if path.is_dir() else path
         return cls(_config_of(file, anew), modalities.named("pictures"), None, {}, 0, file, network)

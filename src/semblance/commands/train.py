@@ -88,14 +88,9 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
                 _compile(method, leader)
             kept = folder.best if config.keep == "best" else None
             first = first_row(
-                method,
-                source,
-                config,
-                modality,
-                leader=leader,
+                method, source, config, modality, leader=leader, known=known.first,
                 keep=None if kept and kept.exists() else kept,
-                known=known.first,
-            )
+            )  # fmt: skip
             per_epoch, total = run_length(config, len(source.train))
             if kept and leader:
                 note_what_is_kept(first, config.eval_every * per_epoch, total)

@@ -34,8 +34,8 @@ def collapsed(line: Line, lines: Sequence[Line]) -> bool:
 
 
 def ranked(line: Line, lines: Sequence[Line], *, given: bool) -> float | None:
-    """The same; None also of networks that are never the best: of features that have collapsed, or are
-    worse than a start that was given.
+    """The same; None also of networks that are never the best: of features that have collapsed, or are worse than a
+    start that was given.
 
     lines: of the log, step 0, the start, among them. given: whether the start was, and is not random.
     """
