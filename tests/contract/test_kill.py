@@ -30,6 +30,7 @@ METHODS = {  # a queue, a bank, labels and an order of samples, a queue to be fi
     "swav": "--hyper.queue 32",
     "dino": "",
 }
+IN_CI = ("npid", "swav", "dino")
 FLAGS = (
     "--image-size 8 --backbone resnet10-w8-cifar --recipe quick --batch-size 16 --epochs 12 --eval-every 0 --workers 0"
     " --precision 32 --no-channels-last --no-compile"
@@ -80,7 +81,7 @@ def assert_same_end(out: Path, undisturbed: Path) -> None:
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(12, marks=pytest.mark.long)])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [pytest.param(n, marks=[] if n in IN_CI else [pytest.mark.long]) for n in METHODS])
 def test_killed_at_random_moments(method: str, kills: int, pictures: Path, tmp_path: Path, counts: Counter) -> None:
     """Most while it trains, after a step drawn at random, some at any moment from the first import to the report.
 

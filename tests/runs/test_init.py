@@ -43,7 +43,10 @@ PLACES = {
 
 def network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return backbone(NAME)
+    model = backbone(NAME)
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.normal_(norm.running_mean)  # as one that has seen data
+    return model
 
 
 def under(prefix: str, weights: Held, *others: str) -> Held:
