@@ -65,7 +65,8 @@ def keeper(folder: RunFolder, config: TrainConfig) -> Callable[[dict[str, float]
 
 def note_what_is_kept(first: Row, every: int, total: int) -> None:
     """Where --keep best has nothing to choose by or from. every: steps between evaluations."""
-    if ranking(logged(first), [_start(first)]) is None:
+    start = _start(first)
+    if ranking(start, [start]) is None:
         say(f"--keep best needs {FEWEST} held-out samples to rank networks by: the last will be handed out.")
     elif not 0 < every < total:
         say("--keep best: no network is looked at between the start and the last. Give a smaller --eval-every.")

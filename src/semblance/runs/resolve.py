@@ -26,7 +26,7 @@ TAKEN = (  # from the recipe as they are
 )  # fmt: skip
 # Of weights that somebody has trained, which the rates of a recipe would destroy: docs/weights.md.
 CONTINUED = {"layer_decay": 0.7, "head_epochs": 1.0, "hold_norms": True, "keep": "best"}
-ADAMW = {"optimizer": "adamw", "weight_decay": 0.05}  # for them, unless an optimiser is given
+ADAMW = {"optimizer": "adamw", "weight_decay": 0.05}  # for them, unless another optimiser is given
 HEADS_LR, BACKBONE_SHARE = 1e-3, 0.1  # its rate at any batch size; of the rate, for the backbone
 EMBEDDED = ("shapes", "digits", "bounce")  # data that needs no download, for a CPU's few minutes
 
