@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import run as semblance
 from test_keep_best import QUICK, handed_out, of_checkpoint, unlearns
 from tiny import striped_pictures, tiny_clips, tiny_config
 from torch import nn
@@ -22,6 +23,7 @@ from semblance.modalities.build import at_the_start
 from semblance.nets.backbones import backbone
 from semblance.nets.batchnorm import learns_statistics
 from semblance.nets.video import video_backbone
+from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.resolve import resolve
@@ -99,7 +101,8 @@ def test_the_best_on_the_way_is_handed_out_or_the_start(data: Path, start: Path,
     lines = [line for line in RunFolder(run).read_metrics() if "knn_leave_one_out" in line]
     assert [line["step"] for line in lines] == [0, 12, 24, 36] and summary["handed_out"] != "last"
     held = {line["step"]: line for line in lines}[summary["handed_out_step"]]
-    assert held["knn_leave_one_out"] == max(line["knn_leave_one_out"] for line in lines)
+    no_worse = [line for line in lines if line["knn_top1"] >= lines[0]["knn_top1"]]
+    assert held["knn_leave_one_out"] == max(line["knn_leave_one_out"] for line in no_worse)
     torch.testing.assert_close(handed_out(run), of_checkpoint(RunFolder(run).best), rtol=0, atol=0)
     assert summary["table"][-1]["knn_top1"] >= summary["table"][-2]["knn_top1"]
 
@@ -134,6 +137,48 @@ def test_a_start_is_kept_where_a_run_was_stopped_before_it_was(data: Path, start
             going_on(method, data, start, run, keep="last")
     assert not RunFolder(run).best.exists()
     assert sb.train(resume=True, out=run, keep="best")["handed_out"] == "start"
+
+
+@pytest.mark.parametrize("after", [2, pytest.param(30, marks=pytest.mark.long)])
+def test_of_a_run_that_diverged_what_was_kept_is_handed_out(
+    after: int, data: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Before its first checkpoint, and later."""
+    run, method = RunFolder(tmp_path / "run"), unlearns(tmp_path, after)
+    code = Path(method.rpartition(":")[0])
+    code.write_text(code.read_text().replace("zero_()", "fill_(float('nan'))"))
+    with pytest.raises(sb.UserError, match="is no longer finite at step"):
+        going_on(method, data, start, run.path)
+    summary = run.read_summary()
+    kept = checkpoint.load(run.best)["step"]
+    assert (summary["verdict"]["state"], summary["handed_out_step"]) == ("diverged", kept)
+    assert summary["handed_out"] == ("best" if kept else "start") and (after > 2 or not kept)
+    assert "Handed out is the network" in (said := capsys.readouterr().out) and "It diverged at step" in said
+    torch.testing.assert_close(handed_out(run.path), of_checkpoint(run.best), rtol=0, atol=0)
+    assert sb.evaluate(run.path) == summary["table"] and len(summary["table"]) == 3
+    assert semblance(monkeypatch, "report", str(run.path)) == 0
+    assert run.read_summary()["verdict"] == summary["verdict"]
+    with pytest.raises(sb.UserError, match="is no longer finite at step"):  # again, and not "is finished"
+        sb.train(resume=True, out=run.path)
+
+
+def test_of_a_run_that_was_stopped_the_best_so_far_is_handed_out(
+    data: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        steps = iter(range(100))
+        patch.setattr(loop, "interruptible", lambda: nullcontext(lambda: next(steps) == 15))
+        with pytest.raises(KeyboardInterrupt):
+            going_on(unlearns(tmp_path, 0), data, start, run.path)
+    assert checkpoint.load(run.checkpoint)["step"] == 16
+    torch.testing.assert_close(sb.embed(run.path), sb.embed(start))
+    assert "Handed out is the network of step 0, the best of the run up to step 16." in told(capsys)
+    assert sb.evaluate(run.path)[-1]["encoder"] == "trained backbone, step 0"
+    assert semblance(monkeypatch, "report", str(run.path)) == 0
+    assert run.read_summary()["handed_out"] == "start"
+    assert sb.train(resume=True, out=run.path)["steps"] == 36
 
 
 def test_numbers_of_two_kinds_are_not_compared() -> None:

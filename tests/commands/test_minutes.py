@@ -29,6 +29,17 @@ class Slow(get("simclr")):
     def objective(self, z, index, clock):
         time.perf_counter.now += 0.25
         return super().objective(z, index, clock)
+
+
+class Groups(Slow):
+    """And an epoch is begun in 2 s, the first of a process in 9."""
+
+    first = True
+
+    def start_step(self, whole, clock):
+        if clock.step % clock.steps_per_epoch == 0:
+            time.perf_counter.now += 9 if Groups.first else 2
+            Groups.first = False
 '''
 
 
@@ -85,6 +96,12 @@ def test_it_takes_as_long_as_there_is(clock: Clock, task: dict, tmp_path: Path, 
     assert "minutes" not in config and config["epochs"] == -(-summary["steps"] // 7)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == summary["steps"] and last["lr"] < 1e-3 * config["lr"]  # the cosine to its end
+
+
+def test_a_first_clustering_that_is_slower_is_not_taken_for_all(clock: Clock, task: dict, tmp_path: Path) -> None:
+    began = clock()
+    sb.train(out=tmp_path / "run", minutes=1.5, **task | {"method": task["method"].replace(":Slow", ":Groups")})
+    assert 0.9 * 90 < clock() - began < 90
 
 
 def test_the_run_is_that_of_its_steps(clock: Clock, task: dict, tmp_path: Path) -> None:

@@ -66,10 +66,8 @@ def _on_samples(opened: Opened) -> Evaluation:
 
 
 def note_where_it_stands(opened: Opened, source: Source[Any]) -> None:
-    """That a run was stopped, or that an earlier network than its last is handed out."""
-    if opened.earlier is not None:
-        opened.notes.append(f"Measured is what is handed out, the network of step {opened.earlier:,}.")
-    elif opened.state and opened.is_own(source.train):
+    """That a run was stopped; where an earlier network than its last is handed out, that is told of already."""
+    if opened.earlier is None and opened.state and opened.is_own(source.train):
         _, total = run_length(opened.config, len(source.train))
         if opened.step < total:
             opened.notes.append(f"Stopped after step {opened.step:,} of {total:,}: measured as it stands there.")

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from semblance.commands.doctor import judge, tell
-from semblance.commands.handed_out import HandedOut, hand_out
+from semblance.commands.handed_out import HandedOut
 from semblance.commands.measure import Row, extent, logged, table
 from semblance.commands.printing import print_skipped, print_tables, say, status
 from semblance.data import Source
@@ -22,13 +22,13 @@ from semblance.systems import Method
 
 def finish(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, trained: Trained,
-    first: Row | None, started: float, *, leader: bool, known: Row | None = None,
+    first: Row | None, handed: HandedOut, started: float, *, leader: bool, known: Row | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure what was learnt, on all ranks; the leader leaves summary.json and report.html.
 
-    first: the row of the networks before training; None where nothing is measured. known: accuracies of raw input.
+    first: the row of the networks before training; None where nothing is measured. handed: what the method holds.
+    known: accuracies of raw input.
     """
-    handed = hand_out(method, source, config, modality, folder, trained.step, first)
     modality.save(folder, method, source, config)
     summary, parts = measured_summary(
         method, source, config, modality, trained, first, handed, leader=leader, known=known
@@ -73,8 +73,8 @@ def conclude_diverged(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, trained: Trained,
     first: Row,
 ) -> None:  # fmt: skip
-    """Say that a run diverged, and leave it in summary.json and a report: of its networks nothing can be measured any
-    more."""
+    """Say that a run diverged, which has kept no network, and leave it in summary.json and a report: nothing can be
+    measured any more."""
     handed = HandedOut("last", trained.step)
     summary = _described(method, source, config, modality, trained, handed) | {"table": [first]}
     found = judge(folder, config, folder.read_metrics(), summary, method.constants(config.batch_size))

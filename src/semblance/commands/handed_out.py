@@ -26,6 +26,11 @@ class HandedOut:
     network: Literal["last", "best", "start"]
     step: int
 
+    @classmethod
+    def kept(cls, step: int) -> "HandedOut":
+        """Of an earlier step than the last."""
+        return cls("best" if step else "start", step)
+
     @property
     def earlier(self) -> int | None:
         """The step, where it is not the last."""
@@ -111,4 +116,16 @@ def hand_out(
             say(f"The best was step {step:,}, of which no network was kept: the last is handed out.")
         return HandedOut("last", last)
     fsdp.load_networks(method, kept["method"])
-    return HandedOut("best" if step else "start", step)
+    return HandedOut.kept(step)
+
+
+def hand_out_kept(method: Method, config: TrainConfig, folder: RunFolder) -> HandedOut | None:
+    """Put what was kept into a method that has diverged, on all ranks; None where that is nothing, or random."""
+    if config.keep == "last" or not folder.best.exists():
+        return None
+    kept = checkpoint.load(folder.best)
+    step, _ = checkpoint.progress(kept, folder.best)
+    if not step and not config.began_with_weights:
+        return None
+    fsdp.load_networks(method, kept["method"])
+    return HandedOut.kept(step)

@@ -178,9 +178,11 @@ def _costs_of_training(
     found = None
     if timer.enough:
         between, now = timer.grouping - timer.grouped, time.perf_counter()
+        epochs = timer.steps // (len(source.train) // config.batch_size)  # that began between
         found = Costs(
             step=(timer.last - timer.first - between) / timer.steps,
-            grouping=timer.grouped, save=now - timer.last, once=timer.first - began - timer.grouped,
+            grouping=between / epochs if epochs else timer.grouped,  # of the first, which warms up
+            save=now - timer.last, once=timer.first - began - timer.grouped,
         )  # fmt: skip
     costs = ranks.broadcast(found)
     assert costs is not None

@@ -74,6 +74,8 @@ class Opened:
                 stopped = "it stopped before its first. Go on with --resume."
                 told = diverged if folder.diverged.exists() else stopped
                 raise UserError(f"{shown(path)} has no checkpoint to measure: {told}")
+            if (earlier := opened.earlier) is not None:
+                notes.append(f"Handed out is the network of step {earlier:,}, the best of the run up to step {step:,}.")
             return opened
         file = path / "backbone.safetensors" if path.is_dir() else path
         return cls(_config_of(file, anew), modalities.named("pictures"), None, {}, 0, file, network)

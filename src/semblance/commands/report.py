@@ -46,7 +46,8 @@ def report(run: str, data: str | None = None) -> Path:
         parts = modality.embed(method, measured, config) if measurable(source, modality) else None
     else:
         first = first_row_of(opened, source)
-        handed = HandedOut("last", opened.step)
+        earlier = opened.earlier
+        handed = HandedOut("last", opened.step) if earlier is None else HandedOut.kept(earlier)
         summary, parts = measured_summary(method, source, config, modality, trained, first, handed)
     found = conclude(method, config, folder, summary)
     folder.write(folder.summary, summary)

@@ -60,11 +60,12 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
 
 
 def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:
-    """The summary of a run that is complete and was given no more to do, which is said; None of another.
+    """The summary of a run that is complete and was given no more to do, which is said; None of another, as of one that
+    diverged.
 
     Raises UserError where a finished run has lost its checkpoint.
     """
-    summary = folder.read_summary()
+    summary = {} if folder.diverged.exists() else folder.read_summary()
     if summary and not folder.checkpoint.exists():
         raise UserError(
             f"{shown(folder.path)} was finished, but {shown(folder.checkpoint)} is gone: there is nothing to go on "

@@ -12,7 +12,7 @@ from semblance.commands import begin
 from semblance.commands.doctor import Watcher
 from semblance.commands.dry_run import tell
 from semblance.commands.finish import conclude_diverged, finish
-from semblance.commands.handed_out import OfTheStart, keeper, note_what_is_kept
+from semblance.commands.handed_out import OfTheStart, hand_out, hand_out_kept, keeper, note_what_is_kept
 from semblance.commands.loggers import check_loggers, open_loggers
 from semblance.commands.measure import first_row, logged, watch
 from semblance.commands.minutes import Known, plan
@@ -108,16 +108,29 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
                     callbacks=callbacks, keep=keeper(folder, config) if kept else None, first=logged(first),
                 )  # fmt: skip
             except Diverged as error:
-                if leader:
-                    ended = Trained(error.step, total, error.seconds)
+                ended = Trained(error.step, total, error.seconds)
+                if (left := hand_out_kept(method, config, folder)) is not None:
+                    finish(method, source, config, modality, folder, ended, first, left, started, leader=leader)
+                elif leader:
                     conclude_diverged(method, source, config, modality, folder, ended, first)
                 raise
             if leader and old is not None and trained.began == trained.step:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")
             if not trained.finished:
                 raise Stopped(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
+            handed = hand_out(method, source, config, modality, folder, trained.step, first)
             summary = finish(
-                method, source, config, modality, folder, trained, first, started, leader=leader, known=known.raw
+                method,
+                source,
+                config,
+                modality,
+                folder,
+                trained,
+                first,
+                handed,
+                started,
+                leader=leader,
+                known=known.raw,
             )
         with noting(f"The run in {shown(folder.path)} is finished: all of it is written."):
             call(callbacks, "on_end", summary)

@@ -94,7 +94,8 @@ def _of_what_is_handed_out(run: Run) -> Verdict:
     if run.kept == 0:
         found = _judged(run)
         found.headline += " Handed out is the network that it began with: none was better."
-        found.advice = run.advice.nearer_to_the_start() or found.advice
+        if run.diverged is None:
+            found.advice = run.advice.nearer_to_the_start() or found.advice
         return found
     found = _judged(replace(run, lines=[line for line in run.lines if line["step"] <= run.kept]))
     later = [alarm.evidence.reads for alarm in collapses(run.lines, run.levels)]

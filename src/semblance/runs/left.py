@@ -11,23 +11,36 @@ from semblance.shown import shown
 
 
 def handed_out(folder: RunFolder) -> tuple[dict[str, Any], int]:
-    """The checkpoint that is handed out, {} where there is none, and the last step. What was kept is, where the run
-    stands at the end that summary.json tells of."""
-    if not folder.checkpoint.exists():
-        return {}, 0
-    state, summary = checkpoint.load(folder.checkpoint), folder.read_summary()
-    step, _ = checkpoint.progress(state, folder.checkpoint)
-    if summary.get("handed_out", "last") == "last" or summary["steps"] != step:
-        return state, step
+    """The checkpoint that is handed out, {} where there is none, and the last step: what summary.json tells of, where
+    the run stands there. Of a stopped run it is the last, but where it began with weights and the best is kept, that.
+    """
+    summary, state, step = folder.read_summary(), dict[str, Any](), 0
+    if folder.checkpoint.exists():
+        state = checkpoint.load(folder.checkpoint)
+        step, _ = checkpoint.progress(state, folder.checkpoint)
+    if summary and (summary["steps"] == step or folder.diverged.exists()):
+        if summary.get("handed_out", "last") == "last":
+            return state, step
+        return _kept(folder, summary, state), summary["steps"]
+    config = TrainConfig.load(folder.config)
+    if state and config.keep == "best" and config.began_with_weights and folder.best.exists():
+        kept = checkpoint.load(folder.best)
+        if kept.get("run") == state.get("run"):
+            return kept, step
+    return state, step
+
+
+def _kept(folder: RunFolder, summary: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
     if not folder.best.exists():
         raise UserError(
             f"{shown(folder.best)} is gone, which {shown(folder.summary)} says is handed out. Put it back, or name the "
             "last network by taking summary.json away."
         )
     kept = checkpoint.load(folder.best)
-    if checkpoint.progress(kept, folder.best)[0] != summary["handed_out_step"] or kept.get("run") != state.get("run"):
+    other = bool(last) and kept.get("run") != last.get("run")
+    if other or checkpoint.progress(kept, folder.best)[0] != summary["handed_out_step"]:
         raise UserError(f"{shown(folder.best)} is not the network of {shown(folder.summary)}. Put its own back.")
-    return kept, step
+    return kept
 
 
 def is_written(path: Path, folder: RunFolder) -> bool:
