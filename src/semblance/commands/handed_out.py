@@ -74,7 +74,7 @@ def note_what_is_kept(first: Row, every: int, total: int) -> None:
     if ranking(start, [start]) is None:
         say(f"--keep best needs {FEWEST} held-out samples to rank networks by: the last will be handed out.")
     elif not 0 < every < total:
-        say("--keep best: no network is looked at between the start and the last. Give a smaller --eval-every.")
+        say("--keep best: no network is looked at between the start and the last. Give --eval-every 1, or more epochs.")
 
 
 def _start(first: Row) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from semblance.errors import UserError
 from semblance.nets.backbones import backbone
 from semblance.runs.init.layouts import Recognised, recognise
 from semblance.runs.init.published import HUB, TIMM, TORCHVISION
-from semblance.runs.init.start import FILES, USUAL, Start
+from semblance.runs.init.start import FILES, USUAL, Start, first_whole
 from semblance.runs.transform import OfOthers
 from semblance.shown import shown
 from semblance.views.view import MEAN, STD
@@ -66,18 +65,12 @@ def _whole(start: Start, held: dict[str, Tensor]) -> tuple[nn.Module, Recognised
         network = timm.create_model(f"local-dir:{start.name}", num_classes=0)
         return network, recognise(held, network), type(network).__name__
     said = start.networks().get("backbone")
-    refused: list[str] = []
-    for name in [said] if said else USUAL:
-        try:
-            with torch.device("meta"):
-                found = recognise(held, backbone(name))
-            return backbone(name), found, name
-        except UserError as error:
-            refused.append(f"{name}: {error}")
-    raise UserError(
-        f"{shown(start.name)} does not name its backbone, and is not whole for those that are usual:"
-        if not said else f"{shown(start.name)} is not whole:", *refused,
-    )  # fmt: skip
+    try:
+        name, found = first_whole(held, [said] if said else USUAL)
+    except UserError as error:
+        unsaid = "does not name its backbone, and is not whole for those that are usual:"
+        raise UserError(f"{shown(start.name)} {'is not whole:' if said else unsaid}", *error.args) from error
+    return backbone(name), found, name
 
 
 def _transform(start: Start, network: nn.Module) -> tuple[OfOthers, str]:

@@ -16,7 +16,7 @@ from semblance.nets.backbones import backbone
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
 from semblance.runs.folder import RunFolder
-from semblance.runs.init.layouts import recognise
+from semblance.runs.init.layouts import Recognised, recognise
 from semblance.runs.init.published import HUB, TIMM, TORCHVISION, of_timm, of_torchvision, tagged
 from semblance.runs.init.read import read
 from semblance.runtime.bounded_text import read_text
@@ -130,12 +130,23 @@ def _hub_config(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def first_whole(held: dict[str, Tensor], names: Sequence[str] = USUAL) -> tuple[str, Recognised]:
+    """The first of some networks that weights are whole for; a UserError with a line for each where there is none."""
+    refused = []
+    for name in names:
+        try:
+            with torch.device("meta"):
+                return name, recognise(held, backbone(name))
+        except UserError as error:
+            refused.append(f"{name}: {error}")
+    raise UserError(*refused)
+
+
 def _other(held: dict[str, Tensor], names: Sequence[str]) -> list[str]:
     """Which of the usual networks the weights are of, if any."""
-    for name in USUAL:
-        with suppress(UserError), torch.device("meta"):
-            recognise(held, backbone(name))
-            return [] if name in names else [f"They are whole for {name}: give --backbone {name}."]
+    with suppress(UserError):
+        name, _ = first_whole(held)
+        return [] if name in names else [f"They are whole for {name}: give --backbone {name}."]
     return []
 
 
