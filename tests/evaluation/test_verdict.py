@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from semblance.evaluation.advice import Advice
+from semblance.evaluation.collapse import Live
 from semblance.evaluation.ranking import ranking
-from semblance.evaluation.verdict import Live, Run, verdict
+from semblance.evaluation.verdict import Run, verdict
 from semblance.systems.method import Empty
 
 STEPS = 400

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pages import Page, report
 
-from semblance.evaluation import verdict
+from semblance.evaluation import collapse
 from semblance.report import curves, signals
 from semblance.report.signals import Signal, levels
 from semblance.systems.method import Empty
@@ -59,8 +59,8 @@ def only(name: str, of: Any, constants: dict[str, float] | None = None, table: A
 def test_the_band_is_the_range_of_the_verdict_and_the_axis_begins_at_nothing(
     name: str, value: float, edge: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for level in (getattr(verdict, edge), 2 * getattr(verdict, edge)):
-        monkeypatch.setattr(verdict, edge, level)
+    for level in (getattr(collapse, edge), 2 * getattr(collapse, edge)):
+        monkeypatch.setattr(collapse, edge, level)
         svg = only(name, value).svg
         (low, y0), (high, y1) = axis_of(svg)[0], axis_of(svg)[-1]
         assert low == 0 and pixels_of_bands(svg) == pytest.approx(level * (y0 - y1) / (high - low), abs=0.1)

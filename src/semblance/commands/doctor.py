@@ -7,14 +7,15 @@ from typing import Any
 import torch
 
 from semblance import modalities
-from semblance.commands.measure import FEWEST
 from semblance.commands.printing import say
 from semblance.engine.callbacks import Numbers, in_log
 from semblance.errors import UserError
 from semblance.evaluation.advice import Advice
+from semblance.evaluation.collapse import Live
 from semblance.evaluation.evidence import finite
-from semblance.evaluation.verdict import Live, Run, Verdict, verdict
+from semblance.evaluation.verdict import Run, Verdict, verdict
 from semblance.modalities.build import build
+from semblance.modalities.looked_at import FEWEST
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
 from semblance.runs.folder import RunFolder
@@ -61,9 +62,11 @@ def judge(
     kept = summary["handed_out_step"] if summary.get("handed_out", "last") != "last" else None
     measured = summary.get("measured", {"train": FEWEST})
     held_out = (measured.get("test") or measured.get("train", 0)) >= FEWEST
-    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out, config.backbone_lr)
+    given = config.began_with_weights
+    backbone_lr = (config.backbone_lr or config.lr) if given else None
+    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out, backbone_lr)
     rows, total = summary.get("table", []), summary.get("total_steps") or _total(config, lines)
-    return verdict(Run(lines, steps, epochs, levels, config.without, rows, diverged, kept, advice, total))
+    return verdict(Run(lines, steps, epochs, levels, config.without, rows, diverged, kept, advice, total, given))
 
 
 def _total(config: TrainConfig, lines: list[dict[str, Any]]) -> int:

@@ -111,10 +111,9 @@ def draw(
     with status("Drawing the report", leader):
         figures = modality.show(method, source, config, parts, summary)
         if leader:
-            step = summary.get("handed_out_step", summary["steps"])
-            rows = summary["table"]
-            last = (logged(rows[-1]) if rows else {}) | figures.last
-            _write_page(method, config, folder, summary, figures, [{"step": step} | last])
+            rows, earlier = summary["table"], summary.get("handed_out", "last") != "last"
+            last = {"step": summary["steps"]} | (logged(rows[-1]) if rows else {}) | figures.last
+            _write_page(method, config, folder, summary, figures, [] if earlier else [last])  # an earlier is in the log
 
 
 def _write_page(

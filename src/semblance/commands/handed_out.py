@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from semblance.commands.measure import FEWEST, Row, logged, watch
+from semblance.commands.measure import Row, logged, watch
 from semblance.commands.printing import say
 from semblance.data import Source
 from semblance.evaluation.label_free.numbers import where_found
 from semblance.evaluation.ranking import RANKED_BY, best_step, lost, ranked, ranking
-from semblance.modalities.looked_at import looked_at
+from semblance.modalities.build import at_the_start
+from semblance.modalities.looked_at import FEWEST, looked_at
 from semblance.modalities.modality import Modality
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
@@ -38,34 +39,45 @@ class HandedOut:
 
 
 class OfTheStart:
-    """A callback (engine/callbacks.py) that says, once, that a run is losing the start that it was given."""
+    """A callback (engine/callbacks.py) that says, once, that a run is losing the start that it was given.
 
-    def __init__(self, folder: RunFolder, config: TrainConfig) -> None:
-        self.folder, self.config, self.told = folder, config, False
+    first: the row of the start.
+    """
+
+    def __init__(self, folder: RunFolder, config: TrainConfig, first: Row) -> None:
+        self.folder, self.config, self.first = folder, config, first
+        lines = _log(folder, first)
+        self.told = any(lost(line, lines) for line in lines)  # before the run was stopped
 
     def on_evaluate(self, step: int, numbers: dict[str, float], method: Method) -> None:
-        told = lost(numbers, self.folder.read_metrics())
-        if self.told or not told:
+        found = lost(numbers, _log(self.folder, self.first))
+        if self.told or found is None:
             return
         self.told = True
         best = self.config.keep == "best"
         kept = "The best is kept for the end." if best else "--keep best would keep the best."
         rate = self.config.lr if self.config.backbone_lr is None else self.config.backbone_lr
-        say(f"Step {step:,}: it is losing its start: {told}. {kept} Less is lost with --backbone-lr {rate / 3:.2g}.")
+        less = f"Less is lost with --backbone-lr {rate / 3:.2g}."
+        say(f"Step {step:,}: it is losing its start: {found.reads}. {kept} {less}")
 
 
-def keeper(folder: RunFolder, config: TrainConfig) -> Callable[[dict[str, float]], bool]:
+def keeper(folder: RunFolder, config: TrainConfig, first: Row) -> Callable[[dict[str, float]], bool]:
     """What `fit` asks whether to keep networks: whether they rank above all of the log's. For all ranks."""
     given = config.began_with_weights
 
     def better(numbers: dict[str, float]) -> bool:
-        lines = folder.read_metrics()
+        lines = _log(folder, first)
         if (found := ranked(numbers, lines, given=given)) is None:
             return False
         earlier = [ranked(line, lines, given=given) for line in lines]
         return ranks.broadcast(all(value is None or value < found for value in earlier))
 
     return better
+
+
+def _log(folder: RunFolder, first: Row) -> list[dict[str, Any]]:
+    """Of a run, with its start as it is measured now: by labels or neighbours that may be others since it went on."""
+    return [_start(first), *(line for line in folder.read_metrics() if line["step"])]
 
 
 def note_what_is_kept(first: Row, every: int, total: int) -> None:
@@ -84,39 +96,60 @@ def _start(first: Row) -> dict[str, Any]:
 
 def hand_out(
     method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, last: int,
-    first: Row | None,
+    first: Row,
 ) -> HandedOut:  # fmt: skip
     """Put the networks that are handed out into a method at its end, on all ranks: those that were kept where they rank
     above the interval of the last's; of a start that is not random the best of all, the start where none is better.
 
     source: all samples. last: the last step. first: the row of the start.
     """
-    samples = looked_at(source, config)
-    if config.keep == "last" or (len(samples) < FEWEST and not config.began_with_weights):
-        return HandedOut("last", last)
-    kept = checkpoint.load(folder.best) if folder.best.exists() else {}
-    lines = folder.read_metrics()
     if config.began_with_weights:
-        at_the_end = {"step": last} | watch(method, source, config, modality)
-        if ranks.world()[0] == 0:
-            folder.log(**at_the_end)
-        there = [line for line in lines if line["step"] == kept.get("step") and line["step"]]
-        best = best_step([*([_start(first)] if first else []), *there, at_the_end], above=-math.inf, given=True)
-    else:
-        seen = modality.views_of(method, samples, config, 2)
-        highest = {f"{stream}_{RANKED_BY}": where_found(pairs)[RANKED_BY][2] for stream, pairs in seen.items()}
-        best = best_step(lines, above=ranking(highest))
-    step = ranks.broadcast(best)
-    if step == 0 and config.began_with_weights:  # else what was kept since ranked above the start when it was looked at
-        step = kept.get("step", 0)
-    if step in (None, last):
+        return _best_of_a_start(method, source, config, modality, folder, last, first)
+    samples = looked_at(source, config)
+    if config.keep == "last" or len(samples) < FEWEST:
         return HandedOut("last", last)
-    if kept.get("step") != step:  # networks are kept since a later step, or the file is gone
+    seen = modality.views_of(method, samples, config, 2)
+    highest = {f"{stream}_{RANKED_BY}": where_found(pairs)[RANKED_BY][2] for stream, pairs in seen.items()}
+    step = ranks.broadcast(best_step(folder.read_metrics(), above=ranking(highest)))
+    kept = checkpoint.load(folder.best) if folder.best.exists() else {}
+    if step is not None and kept.get("step") != step:  # networks are kept since a later step, or the file is gone
         if ranks.world()[0] == 0:
             say(f"The best was step {step:,}, of which no network was kept: the last is handed out.")
+        step = None
+    if step is None:
         return HandedOut("last", last)
     fsdp.load_networks(method, kept["method"])
     return HandedOut.kept(step)
+
+
+def _best_of_a_start(
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder, last: int,
+    first: Row,
+) -> HandedOut:  # fmt: skip
+    """The best of the start, of what was kept and of the last, all measured alike now; it is kept from here on."""
+    leader = ranks.world()[0] == 0
+    lines = [_start(first), {"step": last} | watch(method, source, config, modality)]
+    if leader:
+        folder.log(**lines[-1])
+    if config.keep == "last":
+        return HandedOut("last", last)
+    kept = checkpoint.load(folder.best) if folder.best.exists() else {}
+    kept = kept if 0 < kept.get("step", 0) < last else {}
+    held = checkpoint.load(folder.checkpoint)
+    if kept:
+        fsdp.load_networks(method, kept["method"])
+        lines.append({"step": kept["step"]} | watch(method, source, config, modality))
+    step = ranks.broadcast(best_step(lines, above=-math.inf, given=True))
+    step = last if step is None else step
+    if step == 0:
+        start = at_the_start(config, modality, source, folder).state_dict()
+        best = {"method": start} | checkpoint.about(config, source.train.fingerprint(), source.train.canvas, 0, 0.0)
+    else:
+        best = held if step == last else kept
+    fsdp.load_networks(method, best["method"])
+    if leader:
+        checkpoint.save(folder.best, {name: value for name, value in best.items() if name != "optimizer"})
+    return HandedOut("last", last) if step == last else HandedOut.kept(step)
 
 
 def hand_out_kept(method: Method, config: TrainConfig, folder: RunFolder) -> HandedOut | None:

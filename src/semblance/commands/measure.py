@@ -13,14 +13,13 @@ from semblance.errors import UserError
 from semblance.evaluation.batch_norms import batch_norms_of_the_data, never_trained
 from semblance.evaluation.gains import LEAVE_ONE_OUT
 from semblance.evaluation.label_free.numbers import numbers, points
-from semblance.modalities.looked_at import OF_MANY_VIEWS, VIEWS, drawn, looked_at
+from semblance.modalities.looked_at import FEWEST, OF_MANY_VIEWS, VIEWS, drawn, looked_at
 from semblance.modalities.modality import Modality, Parts
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.systems import Method
 
 Row = dict[str, Any]
-FEWEST = 10  # samples that label-free numbers are of
 
 
 def measurable(source: Source[Any], modality: Modality) -> bool:
@@ -57,7 +56,7 @@ def table(
     samples. first: of the networks before training, if known. step: that of the networks where it is not the last.
     known: accuracies of raw input, if measured already."""
     raw_name, _, name = modality.encoders
-    name = name if step is None else f"{name}, step {step:,}"
+    name = _of_step(name, step)
     measured = source.sampled(config.eval_samples)
     parts = None
     with status(f"Measuring the {name}", leader):
@@ -119,6 +118,13 @@ def extent(source: Source[Any], measured: Source[Any], modality: Modality) -> st
 def _some(part: Samples, of: Samples) -> str:
     """How many samples, and of how many where that is more."""
     return f"{len(part.readable):,}{f' of {len(of):,}' if len(part) < len(of) else ''}"
+
+
+def _of_step(name: str, step: int | None) -> str:
+    """What trained networks are called that are of an earlier step than the last."""
+    if step == 0:
+        return f"{name.removeprefix('trained ')} handed out (its start)"
+    return name if step is None else f"{name}, step {step:,}"
 
 
 def knows_no_data(method: Method, config: TrainConfig) -> bool:

@@ -42,7 +42,7 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
     # As they are kept.
     kept: dict[str, Callable[[Any], Any]]
     kept = {"method": systems.canonical, "data": absolute, "labels": absolute, "data_root": absolute_path}
-    anew |= {name: kept[name](anew[name]) for name in kept if name in anew}
+    anew |= {name: kept[name](anew[name]) for name in kept if anew.get(name) is not None}
     if "hyper" in anew:
         anew["hyper"] = config.hyper | anew["hyper"]
     fixed = [name for name, value in anew.items() if name not in FREE and value != getattr(config, name, None)]

@@ -100,12 +100,12 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
                 return watch(method, source, config, modality)
 
             told = [Watcher(folder, total), *open_loggers(config, folder, held)] if leader else []
-            told += [OfTheStart(folder, config)] if leader and config.began_with_weights else []
+            told += [OfTheStart(folder, config, first)] if leader and config.began_with_weights else []
             callbacks = [*told, *options.callbacks]
             try:
                 trained = fit(
                     method, source.train, config, folder, device, resume=old is not None, evaluate=evaluate,
-                    callbacks=callbacks, keep=keeper(folder, config) if kept else None, first=logged(first),
+                    callbacks=callbacks, keep=keeper(folder, config, first) if kept else None, first=logged(first),
                 )  # fmt: skip
             except Diverged as error:
                 ended = Trained(error.step, total, error.seconds)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 
 BACKBONES = ("backbone", "audio_backbone")  # parts of a method
-_BLOCK = re.compile(r".*?\d+\.|.*?\.")  # "layer1.0.conv1.weight" is of "layer1.", "blocks.0.norm.weight" of "blocks.0."
+# "layer1.0.conv1.weight" is of "layer1.", "blocks.0.norm.weight" of "blocks.0.", "Mixed_5b.conv.bias" of "Mixed_5b."
+_BLOCK = re.compile(r".*?\d[^.]*\.|.*?\.")
 
 
 def layer_rates(
@@ -25,6 +26,6 @@ def layer_rates(
 
 
 def _block(name: str) -> str:
-    """Up to the first number in a name, else its first part."""
+    """Up to the first part with a number in a name, else its first part."""
     match = _BLOCK.match(name)
     return match[0] if match else name

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Advice:
     """The run as a person would name it: its folder, as a word for a shell. epochs, max_steps: asked for.
-    held_out: whether enough samples are held out for numbers that need no labels. backbone_lr: where it has a rate of
-    its own."""
+    held_out: whether enough samples are held out for numbers that need no labels. backbone_lr: where that is not
+    random at the start."""
 
     run: str = "RUN"
     lr: float = 0.0
@@ -30,7 +30,7 @@ class Advice:
         return [f"Or try {which}: semblance train --config {self.run} --lr {lr:.2g}" for lr, which in rates]
 
     def nearer_to_the_start(self) -> list[str]:
-        """Nothing where backbone and heads have one rate."""
+        """Nothing where that was random."""
         if self.backbone_lr is None:
             return []
         return [

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semblance.evaluation.evidence import finite
+from semblance.evaluation.collapse import bands
+from semblance.evaluation.evidence import Evidence, finite
 from semblance.evaluation.gains import HELD, LEAVE_ONE_OUT, ON_LABELS, SOME
-from semblance.evaluation.verdict import bands
 
 RANKED_BY = "view_percentile"  # of the label-free numbers
 DIMENSION = "pictures_two_nn"  # of them, which falls where features keep no more than views ask for
@@ -51,18 +51,21 @@ def best_step(lines: Sequence[Line], above: float | None, *, given: bool = False
     return -step if found and above is not None and value > above else None
 
 
-def lost(line: Line, lines: Sequence[Line]) -> str:
-    """What networks have lost of a start that was given, in words; "" where that is little, or not known."""
+def lost(line: Line, lines: Sequence[Line]) -> Evidence | None:
+    """What networks have lost of a start that was given; None where that is little, or not known."""
     start, unlabelled = _first(lines), _unlabelled(lines)
     first, now = ranking(start, lines), ranking(line, lines)
     if first is not None and now is not None and first - now >= (SOME if unlabelled else ON_LABELS):
         what = (
             "the other view of a sample is nearer than those of" if unlabelled else "kNN among training pictures finds"
         )
-        return f"{what} {100 * now:.1f} %, {100 * first:.1f} % at the start"
+        told = f"{what} {100 * now:.1f} %, {100 * first:.1f} % at the start"
+        return Evidence(RANKED_BY if unlabelled else LEAVE_ONE_OUT, now, first, told, "at the start")
     if unlabelled and _fewer_dimensions(line, lines):
-        return f"the features of pictures have {line[DIMENSION]:.0f} dimensions, {start[DIMENSION]:.0f} at the start"
-    return ""
+        now, first = line[DIMENSION], start[DIMENSION]
+        told = f"the features of pictures have {now:.0f} dimensions, {first:.0f} at the start"
+        return Evidence(DIMENSION, now, first, told, "at the start")
+    return None
 
 
 def _first(lines: Sequence[Line]) -> Line:

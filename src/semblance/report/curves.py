@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from semblance.evaluation.verdict import bands
+from semblance.evaluation.collapse import bands
 from semblance.report.drawing import ACCENT, LEVEL, OTHER, dress, figure_of, inline
 from semblance.report.layout import even_rows, in_pairs, in_threes
 from semblance.report.levels import draw_lines, label_lines, within_reach

@@ -62,7 +62,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shortened": shortened, "is_path": words.is_path}
+    environment.filters |= {"shortened": shortened, "is_path": words.is_path, "is_trained": words.is_trained}
     accuracies, drawn = words.accuracies(summary), curves.draw(metrics, constants, table, groups)
     numbers = label_free.label_free_numbers(table)
     placed, search = (projection.project(seen), neighbours.search(seen)) if seen else (None, None)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from semblance.evaluation.collapse import bands
 from semblance.evaluation.gains import GAIN, LEAVE_ONE_OUT
-from semblance.evaluation.verdict import bands
 from semblance.report.glossary import LABEL_FREE
 from semblance.report.levels import Levels
-from semblance.report.words import finite, number, percent
+from semblance.report.words import finite, is_trained, number, percent
 
 Worth = Literal["learning", "more", "spread", "machine"]
 TITLES = {name: title for name, (title, _) in LABEL_FREE.items()} | {
@@ -122,4 +122,4 @@ def _is_interval(ends: Any) -> bool:
 
 def _others(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of encoders that were not trained, raw input before the networks."""
-    return [row for row in table if not row["encoder"].startswith("trained")]
+    return [row for row in table if not is_trained(row["encoder"])]

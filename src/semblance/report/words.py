@@ -49,7 +49,7 @@ def course(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
     for key, write in (("step", number), ("epoch", lambda epochs: f"{epochs:.3g}")):
         values = [line[key] for line in metrics if finite(line.get(key))]
         if values:
-            found.append(f"{write(values[-1])} {key}{'' if values[-1] == 1 else 's'}")
+            found.append(f"{write(max(values))} {key}{'' if max(values) == 1 else 's'}")
     if finite(summary.get("training_seconds")):
         found.append(f"{duration(summary['training_seconds'])} of training")
     if finite(summary.get("samples_per_second")):
@@ -67,6 +67,8 @@ def warnings(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str
     if done < total:
         diverged = (summary.get("verdict") or {}).get("state") == "diverged"
         measured = "accuracies are of the networks before training" if diverged else "all of this is of that step"
+        if summary.get("handed_out", "last") != "last":
+            measured = f"accuracies are of step {summary['handed_out_step']:,}, which is handed out"
         told = [f"Stopped after step {done:,} of {total:,}: {measured}."]
     if not lost:
         return told
@@ -92,6 +94,11 @@ def accuracies(summary: dict[str, Any]) -> list[tuple[str, str, list[tuple[str, 
     ]
 
 
+def is_trained(encoder: str) -> bool:
+    """Whether a row of the table is of what is handed out, by its name."""
+    return encoder.startswith("trained") or " handed out" in encoder
+
+
 def tested(summary: dict[str, Any]) -> int | None:
     """How many held-out samples the accuracies were measured on."""
     return summary.get("measured", {}).get("test") or summary.get("test_images") or summary.get("test_clips")
@@ -106,7 +113,7 @@ def verdict(summary: dict[str, Any]) -> str:
     if "retrieval" in summary:
         return _found(summary["retrieval"], tested(summary) or 0)
     table = summary.get("table") or []
-    trained: dict[str, Any] = next((row for row in table if row["encoder"].startswith("trained")), {})
+    trained: dict[str, Any] = next((row for row in table if is_trained(row["encoder"])), {})
     key = next((key for key in ("linear_top1", "knn_top1") if finite(trained.get(key))), None)
     if key is None:
         return ""

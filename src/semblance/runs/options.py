@@ -146,6 +146,10 @@ class Data(Group):
     as 4095 for 12 bits. Default: of 1, 255, 1023, 4095, 16383, 65535 the first that holds the values of 200 files."""
 
 
+OF_A_START = (  # options whose defaults depend on whether it is random
+    "optimizer", "lr", "bias_lr", "weight_decay", "final_weight_decay", "backbone_lr", "layer_decay", "head_epochs",
+    "hold_norms", "keep",
+)  # fmt: skip
 SAID = ("unlabelled", "labels", "split")  # of the data that they are given with
 
 
@@ -440,6 +444,9 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
         kept = {name: value for name, value in kept.items() if name not in gone}
     elif "epochs" in flags or "max_steps" in flags:
         kept.pop("minutes", None)
+    at_random = "views" in file and not file.keys() & {"init", "from_run"}  # a run's, whose rates are for that
+    if at_random and _begins_with_weights(flags):
+        kept = {name: value for name, value in kept.items() if name not in OF_A_START}
     if "views" in file:  # the whole configuration of a run, beside which another recipe would change nothing
         problems += [
             f"{flag(name)} {flags[name]} does not fit the --config, which has all of {name} {file[name]}: leave it out."
@@ -447,6 +454,12 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
             if name in flags and str(flags[name]).lower() != str(file.get(name, flags[name])).lower()
         ]
     return kept
+
+
+def _begins_with_weights(flags: Mapping[str, Any]) -> bool:
+    """By --init, or by a tag in the name of a backbone."""
+    name = str(flags.get("backbone", ""))
+    return "init" in flags or ("." in name and ":" not in name and not name.startswith("torchvision/"))
 
 
 def said_anew(given: Mapping[str, Any]) -> dict[str, Any]:
