@@ -116,8 +116,8 @@ def test_doctor_and_evaluate_say_which(
     semblance(monkeypatch, "doctor", str(run))
     assert f"network of step {summary['handed_out_step']}" in " ".join(capsys.readouterr().out.split())
     assert semblance(monkeypatch, "evaluate", str(run)) == 0
-    told = capsys.readouterr()
-    assert f"what is handed out, the network of step {summary['handed_out_step']}." in " ".join(told.err.split())
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"Handed out is the network of step {summary['handed_out_step']}, the best of the run" in told
 
 
 def test_the_start_is_handed_out_where_nothing_was_better(data: Path, tmp_path: Path) -> None:

@@ -200,6 +200,26 @@ def test_of_an_earlier_network_that_is_handed_out() -> None:
     assert found.state == "learnt" and "step 200 of 400, the best; at the end the embeddings point" in found.headline
     found = verdict(Run(log_lines, STEPS, 10.0, rows=rows(0.6, 0.6), kept=0))
     assert found.state == "collapsed" and "it began with" in found.headline
+    start = measured("pictures", *[{"view_percentile": 0.9, "rankme": 20.0}] * 2)  # what is handed out is whole
+    log_lines = [{"step": 0, "pictures_rankme": 20.0}, *lines(pictures_rankme=0.0)]
+    found = verdict(Run(log_lines, STEPS, 10.0, rows=start, kept=0))
+    assert found.state == "collapsed" and found.headline.startswith("It collapsed, since step 1: the features of")
+
+
+@pytest.mark.parametrize("kept", [None, 0])
+def test_a_start_that_is_lost_is_told_first(kept: int | None) -> None:
+    """Though views are found better; of a short run and of a stopped one too."""
+    table = rows(0.6, 0.8 if kept is None else 0.6)
+    advice = Advice("runs/mine", backbone_lr=3e-4)
+    for steps, total in ((20, 20), (STEPS, STEPS), (STEPS, 2 * STEPS)):
+        log_lines = [{"step": 0, "knn_leave_one_out": 0.72}, *lines(steps, loss=3.0)]
+        log_lines[-1]["knn_leave_one_out"] = 0.51
+        found = verdict(Run(log_lines, steps, 10.0, rows=table, kept=kept, advice=advice, total=total, given=True))
+        assert found.state == "little" and "has lost what it began with: kNN" in found.headline
+        assert "finds 51.0 %, 72.0 % at the start" in found.headline and "--backbone-lr 0.0001" in found.advice[0]
+        log_lines[-1]["knn_leave_one_out"] = 0.701  # less than is told of
+        found = verdict(Run(log_lines, steps, 10.0, rows=table, kept=kept, advice=advice, total=total, given=True))
+        assert "lost" not in found.headline
 
 
 @pytest.mark.parametrize(

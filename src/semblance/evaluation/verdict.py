@@ -107,7 +107,7 @@ def _judged(run: Run) -> Verdict:
         told = f"Cannot tell: {alike.reads}, so there is nothing to learn."
         return Verdict("cannot-tell", told, [*evidence, alike], [run.advice.look()])
     if (lost := _lost(run)) is not None and not alarms:
-        told = f"It lost what it began with{so_far}: {lost.reads}."
+        told = f"{'So far it has' if run.unfinished else 'It has'} lost what it began with: {lost.reads}."
         return Verdict("little", told, [lost, *evidence], run.advice.nearer_to_the_start())
     if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
         told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."

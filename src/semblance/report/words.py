@@ -46,8 +46,9 @@ def duration(seconds: float) -> str:
 def course(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
     """How long a run was and how fast, in a few words each."""
     found = []
+    steps = [{"step": summary.get("steps")}]  # the log may lack the last
     for key, write in (("step", number), ("epoch", lambda epochs: f"{epochs:.3g}")):
-        values = [line[key] for line in metrics if finite(line.get(key))]
+        values: list[float] = [line[key] for line in [*metrics, *steps] if finite(line.get(key))]
         if values:
             found.append(f"{write(max(values))} {key}{'' if max(values) == 1 else 's'}")
     if finite(summary.get("training_seconds")):
