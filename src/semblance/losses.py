@@ -8,6 +8,7 @@ that do not fit, for numbers that are no floats, and for settings outside of the
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +44,13 @@ def _check_fits(name: str, x: Tensor, axis: int, of: str, other: Tensor, other_a
         )
 
 
-def _check_range(low: float, *, above: bool = False, **given: float) -> None:
+def _check_range(low: float, *, above: bool = False, whole: bool = False, **given: float) -> None:
     """Raise UserError for a setting below its range; what is a tensor may be learnt, and is not looked at."""
     for name, value in given.items():
-        if not isinstance(value, Tensor) and not (value > low if above else value >= low):
-            raise UserError(f"{name}: a number {'above' if above else 'of at least'} {low:g} is wanted, not {value}.")
+        number = isinstance(value, Integral if whole else Real)
+        if not isinstance(value, Tensor) and not (number and (value > low if above else value >= low)):
+            what = f"a {'whole ' if whole else ''}number {'above' if above else 'of at least'} {low:g}"
+            raise UserError(f"{name}: {what} is wanted, not {value}.")
 
 
 def _shape(x: Tensor) -> str:
@@ -143,7 +146,7 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     """
     _check("(B, K)", scores=scores)
     _check_range(0, above=True, epsilon=epsilon)
-    _check_range(0, iterations=iterations)
+    _check_range(0, whole=True, iterations=iterations)
     log_q = scores / epsilon
     for _ in range(iterations):
         log_q = log_q - log_q.logsumexp(0, keepdim=True)
@@ -200,7 +203,7 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
 def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float) -> Tensor:
     """Distance of the cross-correlation from the identity, summed: (N, D), (N, D) -> scalar.
 
-    0 at the optimum, D(1 + lambda (D - 1)) at most (Zbontar et al. 2021; facebookresearch/barlowtwins: main.py).
+    0 at the optimum, D(4 + lambda (D - 1)) at most (Zbontar et al. 2021; facebookresearch/barlowtwins: main.py).
     """
     _check_range(0, lambda_=lambda_)
     c = cross_correlation(z1, z2)
@@ -220,7 +223,7 @@ def sigreg(z: Tensor, directions: Tensor, knots: int = 17, reach: float = 3.0) -
     _check("(N, D)", z=z)
     _check("(D, M)", directions=directions)
     _check_fits("directions", directions, 0, "z", z, 1)
-    _check_range(2, knots=knots)
+    _check_range(2, whole=True, knots=knots)
     _check_range(0, above=True, reach=reach)
     t = torch.linspace(0, reach, knots, dtype=z.dtype, device=z.device)
     gaussian = (-t.square() / 2).exp()

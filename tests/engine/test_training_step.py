@@ -133,3 +133,37 @@ def test_one_tensor_is_no_list_of_views() -> None:
     _, method, optimizer, views = made("simclr")
     with pytest.raises(UserError, match="is a list of tensors"):
         sb.step(method, optimizer, torch.stack(views), INDEX, Clock(0, 10, 3))
+
+
+def test_numbers_to_log_may_be_of_python() -> None:
+    _, method, optimizer, views = made("simclr")
+    inner = method.objective
+    method.objective = lambda z, index, clock: (inner(z, index, clock)[0], {"mine": 2, "half": 0.5})
+    assert {name: float(x) for name, x in sb.step(method, optimizer, views, INDEX, Clock(0, 10, 3))[1].items()} == {
+        "mine": 2.0, "half": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("embed", "returned", "said"),
+    [
+        (lambda views: (views[0], views[1]), None, "SimCLR.embed returns a dict of tensors by name, not tuple"),
+        (lambda views: {"z": [1.0]}, None, "SimCLR.embed returns a dict of tensors by name, not dict"),
+        (None, lambda loss: loss, r"returns the loss, .*as in `return loss, {}`; not a tensor \(\)"),
+        (None, lambda loss: (loss.expand(3), {}), r"not a pair of a tensor \(3,\) and dict"),
+        (None, lambda loss: (loss, [loss]), r"not a pair of a tensor \(\) and list"),
+        (None, lambda loss: (loss, {"loss": loss}), "loss is a run's own number: log yours by another name"),
+        (None, lambda loss: (loss, {"step": 1}), "step is a run's own number"),
+        (None, lambda loss: (loss, {"mine": loss.expand(3)}), "numbers to log are single ones"),
+        (None, lambda loss: (loss, {"mine": "much"}), "numbers to log are single ones"),
+    ],
+)
+def test_what_a_method_may_not_return_is_told(embed: Any, returned: Any, said: str) -> None:
+    _, method, optimizer, views = made("simclr")
+    inner = method.objective
+    if embed:
+        method.embed = embed
+    else:
+        method.objective = lambda z, index, clock: returned(inner(z, index, clock)[0])
+    with pytest.raises(UserError, match=said):
+        sb.step(method, optimizer, views, INDEX, Clock(0, 10, 3))

@@ -76,7 +76,22 @@ def test_what_cannot_be_measured_is_told(measure, place: int, given, told: str) 
         measure(*parts)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"lr": 0.1}, "Unknown setting 'lr'. Did you mean 'lrs'"), ({"batch_size": 0}, "batch_size: a whole number"),
+        ({"epochs": 2.5}, "epochs: a whole number"), ({"epochs": 0}, "epochs: a whole number"),
+        ({"lrs": []}, "lrs: one number or more"), ({"weight_decays": [-1.0]}, "weight_decays: one number or more"),
+        ({"lrs": 0.1}, "lrs: one number or more"),
+    ],
+)  # fmt: skip
+def test_settings_of_the_probe_are_told(settings, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        sb.linear_probe(*PARTS, **settings)
+
+
 def test_settings_and_classes_are_held_to_their_range() -> None:
+    assert sb.knn(*PARTS, k=np.int64(4)) == sb.knn(*PARTS, k=4)
     for settings in ({"k": 0}, {"k": 2.5}, {"temperature": 0}):
         with pytest.raises(UserError, match=f"{next(iter(settings))}: a"):
             sb.knn(*PARTS, **settings)

@@ -45,14 +45,16 @@ def test_statistics_want_two_samples(name: str) -> None:
         (lambda: losses.info_nce(Z, Z, Z, -1), "temperature"),
         (lambda: losses.nce(Z, W[:2], 0.0), r"negative \(2, 5\) does not fit positive \(4, 3\)"),
         (lambda: losses.sinkhorn(Z, 0.0, 3), "epsilon: a number above 0"),
-        (lambda: losses.sinkhorn(Z, 0.1, -1), "iterations: a number of at least 0"),
+        (lambda: losses.sinkhorn(Z, 0.1, -1), "iterations: a whole number of at least 0"),
         (lambda: losses.swapped_prediction([Z, Z], [], 0.1), "0 codes of 2 scores"),
         (lambda: losses.swapped_prediction([Z], [Z], 0.1), "1 codes of 1 scores"),
         (lambda: losses.swapped_prediction([Z, Z], [W], 0.1), r"codes\[0\] and scores\[0\] need one shape"),
         (lambda: losses.barlow_twins(Z, Z, -1.0), "lambda_: a number of at least 0"),
         (lambda: losses.vicreg(Z, Z, 1.0, -1.0, 1.0), "variance: a number of at least 0"),
         (lambda: losses.sigreg(Z, W), r"directions \(4, 5\) does not fit z \(4, 3\)"),
-        (lambda: losses.sigreg(Z, normal(3, 2), knots=1), "knots: a number of at least 2"),
+        (lambda: losses.sigreg(Z, normal(3, 2), knots=17.5), "knots: a whole number of at least 2"),
+        (lambda: losses.nt_xent(Z, Z, "0.2"), "temperature: a number above 0 is wanted, not 0.2"),
+        (lambda: losses.sigreg(Z, normal(3, 2), knots=1), "knots: a whole number of at least 2"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told(call, told: str) -> None:

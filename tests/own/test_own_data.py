@@ -75,6 +75,9 @@ def test_labels_are_numbers_or_text_and_a_tenth_is_held_out_as_of_arrays(tmp_pat
     named = Pictures(list(zip(PICTURES, labels, strict=True)))
     named.classes = ["a", "b", "c"]  # type: ignore[attr-defined]
     assert loaded(named).train.attributes["class"].classes == ["a", "b", "c"]
+    part = torch.utils.data.Subset(named, range(len(named)))
+    joined = torch.utils.data.ConcatDataset([named])
+    assert all(loaded(each).train.attributes["class"].classes == ["a", "b", "c"] for each in (part, joined))
     some = Pictures([(picture, "xyz"[i % 2] if i % 5 else None) for i, picture in enumerate(PICTURES)])
     known = loaded(some, split="none").train.attributes["class"]
     assert known.classes == ["x", "y"] and (known.values == UNKNOWN).sum() == 6

@@ -263,9 +263,31 @@ class Lazy(mine.Mine):
         self.head = nn.LazyLinear(8)
 
 
+class Logs(mine.Mine):
+    def objective(self, z: Any, index: Any, clock: Any) -> Any:
+        loss, numbers = super().objective(z, index, clock)
+        return loss, numbers | {"knn_top1": 0.5}
+
+
+class Needs(mine.Mine):
+    def __init__(self, backbone: Any, without: Any, temperature: float) -> None:
+        super().__init__(backbone)
+
+
+def of(**attributes: Any) -> Any:
+    return type("Odd", (mine.Mine,), attributes)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"method": Logs}, "knn_top1 is what a run measures itself: log yours by another name"),
+        ({"method": Needs}, "its __init__ is given backbone: give without and temperature a default"),
+        ({"method": of(network="teacher")}, "network is teacher, and it has none: define the property"),
+        ({"method": of(network="both")}, "network is student or teacher, not both"),
+        ({"method": of(recipes={})}, "recipes is a dict of names to semblance.systems.Recipe"),
+        ({"method": of(recipes={"quick": {"lr": 1}})}, "recipes is a dict of names to semblance.systems.Recipe"),
+        ({"method": of(guards=["repel"])}, "guards is a dict of names to what each does"),
         ({"backbone": Masked()}, "other features of the same pictures each time.*such as F.dropout"),
         ({"backbone": Raises()}, "does not take views of 16 px .ZeroDivisionError"),
         ({"method": Lazy}, "head.weight has no shape before its first call"),

@@ -214,7 +214,7 @@ def announce(config: TrainConfig, source: Source[Any], modality: Modality, devic
     for note in source.notes:
         say(note)
     if source.test is None or not modality.measurable(source):
-        say("Without labels on both parts no accuracy is measured.")
+        say("Without labels of two classes on both parts no accuracy is measured.")
 
 
 @contextmanager

@@ -128,6 +128,8 @@ def fit(
             method.start_step(whole, clock_at(trained.step))
             batch = next(stream)  # after start_step, which the order of an epoch may depend on
             loss, found = step(method, optimizer, batch, config, clock_at(trained.step), device)
+            if taken := sorted(found.keys() & (first or {}).keys()):
+                raise UserError(f"{method.title}: {taken[0]} is what a run measures itself: log yours by another name.")
             trained.step += 1
             trained.seconds = time.perf_counter() - started
             divergence.note(trained.step, trained.seconds, loss, batch[-1])

@@ -1,6 +1,7 @@
 """One training step of a method on given views: of the run's own loop, and of anybody else's (`semblance.step`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from semblance.runtime.precision import autocast
 from semblance.systems.method import Clock, Embeddings, Method
 
 Views = Sequence[Tensor] | Callable[[slice], Sequence[Tensor]]
+OF_THE_RUN = ("step", "epoch", "loss", "lr", "seconds", "samples_per_second")  # numbers of its own in a line of the log
 
 
 def step(
@@ -63,7 +65,8 @@ def step(
     clip_grad, clip_each: largest norm of the whole gradient, and of that of each tensor.
 
     Returns the loss of the global batch, a scalar without gradient, and numbers worth logging, on the device: reading
-    them waits for a GPU. Raises UserError for an index or views of another shape.
+    them waits for a GPU. Raises UserError for an index or views of another shape, and for what a method may not
+    return.
     """
     weight, batch = next(method.parameters()), _checked(index)
     device, dtype = weight.device, weight.dtype
@@ -74,11 +77,11 @@ def step(
         own = [send(v, device) for v in make(rows)]
         own = [v.to(dtype) if v.is_floating_point() else v for v in own]
         with autocast(precision, device):
-            return method.embed(own)
+            return _embeddings(method, own)
 
     optimizer.zero_grad()
     loss, numbers, z = gradients.backward(
-        embed, lambda z: method.objective(z, index, clock), method, micro_batch=micro_batch or batch, batch=batch
+        embed, lambda z: _loss(method, z, index, clock), method, micro_batch=micro_batch or batch, batch=batch
     )
     gradients.reduce_gradients(method)
     if clip_grad is not None:
@@ -92,6 +95,36 @@ def step(
     optimizer.step()
     method.update(z, index, clock)
     return loss, numbers
+
+
+def _embeddings(method: Method, views: list[Tensor]) -> Embeddings:
+    found = method.embed(views)
+    if not (isinstance(found, Mapping) and all(isinstance(z, Tensor) for z in found.values())):
+        raise UserError(f"{method.title}.embed returns a dict of tensors by name, not {_kind(found)}.")
+    return found
+
+
+def _loss(method: Method, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss and the numbers to log, as tensors."""
+    found = method.objective(z, index, clock)
+    pair = found if isinstance(found, tuple) and len(found) == 2 else (None, None)
+    loss, numbers = pair
+    if not (isinstance(loss, Tensor) and loss.numel() == 1 and isinstance(numbers, Mapping)):
+        what = f"a pair of {_kind(pair[0])} and {_kind(pair[1])}" if pair is found else _kind(found)
+        raise UserError(
+            f"{method.title}.objective returns the loss, a tensor of one number, and a dict of numbers to log, as in "
+            f"`return loss, {{}}`; not {what}."
+        )
+    if taken := [name for name in numbers if name in OF_THE_RUN]:
+        raise UserError(f"{method.title}.objective: {taken[0]} is a run's own number: log yours by another name.")
+    try:
+        return loss.reshape(()), {name: torch.as_tensor(value).reshape(()) for name, value in numbers.items()}
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{method.title}.objective: numbers to log are single ones: {error}.") from error
+
+
+def _kind(found: Any) -> str:
+    return f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
 
 
 def _checked(index: Tensor) -> int:

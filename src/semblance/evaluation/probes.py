@@ -1,12 +1,14 @@
 """`semblance.knn` and `semblance.linear_probe`: what the table of a run measures, of features from anywhere."""
 
+from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semblance.errors import UserError
+from semblance.errors import UserError, unknown
 from semblance.evaluation.knn import check_features
 from semblance.evaluation.linear import LinearProbe
 from semblance.evaluation.table import TEMPERATURE, Labelled
@@ -29,11 +31,11 @@ def knn(
     Raises UserError for features that are not finite, labels that are none, and shapes that do not fit.
     Source: Wu et al. 2018, arXiv:1805.01978; zhirongw/lemniscate.pytorch: test.py.
     """
-    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-        raise UserError(f"k: a whole number of neighbours is wanted, 1 or more, not {k}.")
-    if not temperature > 0:
+    if k is not None:
+        _check_whole(k=k)
+    if not (isinstance(temperature, Real) and float(temperature) > 0):
         raise UserError(f"temperature: a number above 0 is wanted, not {temperature}.")
-    return _labelled(train, train_labels, test, test_labels).knn_top1(k, temperature)
+    return _labelled(train, train_labels, test, test_labels).knn_top1(None if k is None else int(k), temperature)
 
 
 def linear_probe(
@@ -50,11 +52,31 @@ def linear_probe(
     settings: epochs (10, or as many as make 300 steps), batch_size (256), lrs and weight_decays to choose among.
 
     Returns `top1` and `mean_per_class` in [0, 1], the `lr` and `weight_decay` chosen, and its `validation_top1`.
-    Raises UserError for features that are not finite, labels that are none, and shapes that do not fit.
+    Raises UserError for features that are not finite, labels that are none, shapes that do not fit, and other settings.
     Source: the probe of MAE, He et al. 2022, arXiv:2111.06377; facebookresearch/mae: main_linprobe.py
     (semblance/evaluation/linear.py has what differs).
     """
+    for name, value in settings.items():
+        if name in ("epochs", "batch_size"):
+            _check_whole(**{name: value})
+        elif name in ("lrs", "weight_decays"):
+            _check_choices(name, value)
+        else:
+            raise unknown("setting", name, ("epochs", "batch_size", "lrs", "weight_decays"))
     return _labelled(train, train_labels, test, test_labels).linear(seed=seed, **settings)
+
+
+def _check_whole(**given: Any) -> None:
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise UserError(f"{name}: a whole number is wanted, 1 or more, not {value}.")
+
+
+def _check_choices(name: str, given: Any) -> None:
+    """Rates or decays to choose among."""
+    numbers = isinstance(given, Sequence) and all(isinstance(x, Real) and float(x) >= 0 for x in given)
+    if not numbers or not given:
+        raise UserError(f"{name}: one number or more, of at least 0, is wanted in a list, not {given}.")
 
 
 def _labelled(train: Any, train_labels: Any, test: Any, test_labels: Any) -> Labelled:

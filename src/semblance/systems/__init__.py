@@ -1,5 +1,6 @@
 """The registry of methods: modules in the families' folders, found by file name, and those that people bring."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = [
     "hyper_parameters", "names",
 ]  # fmt: skip
 
+_SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 ALIASES = {"wu2018": "npid", "cma": "avid-cma", "sigreg": "lejepa", "mocov2": "moco"}  # keys as _squashed writes them
 
 
@@ -93,4 +95,25 @@ def _checked(cls: Any, name: str) -> type[Method]:
         raise UserError(f"{shown(name)} is no method: give a class derived from semblance.Method.")
     if missing := [part for part in ("embed", "objective") if getattr(cls, part) is getattr(Method, part)]:
         raise UserError(f"{shown(name)} does not define {' and '.join(missing)} (semblance/systems/method.py).")
+    if problems := list(_problems(cls)):
+        raise UserError(*(f"{shown(name)}: {problem}" for problem in problems))
     return cls
+
+
+def _problems(cls: type[Method]) -> Iterator[str]:
+    """What the attributes and the signature of a method cannot be."""
+    needed = [n for n, p in signature(cls).parameters.items() if p.default is p.empty and p.kind not in _SEVERAL]
+    if wrong := needed[len(cls.streams) :]:
+        yield f"its __init__ is given {' and '.join(needed[: len(cls.streams)])}: give {' and '.join(wrong)} a default."
+    if not (isinstance(cls.guards, Mapping) and all(isinstance(told, str) for told in cls.guards.values())):
+        yield "guards is a dict of names to what each does against a collapse."
+    if not (isinstance(cls.recipes, Mapping) and cls.recipes and all(map(_is_recipe, cls.recipes.values()))):
+        yield 'recipes is a dict of names to semblance.systems.Recipe, whose views is a tuple: {"quick": Recipe(...)}.'
+    if cls.network not in ("student", "teacher"):
+        yield f"network is student or teacher, not {cls.network}."
+    elif cls.network == "teacher" and cls.teacher is Method.teacher:
+        yield "network is teacher, and it has none: define the property `teacher`, its slow backbone."
+
+
+def _is_recipe(recipe: Any) -> bool:
+    return isinstance(recipe, Recipe) and isinstance(recipe.views, Sequence)

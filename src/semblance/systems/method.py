@@ -133,7 +133,8 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def objective(self, z: Embeddings, index: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
-        """Embeddings of the global batch and dataset indices (B,) to the loss and named numbers to log."""
+        """Embeddings of the global batch and dataset indices (B,) to the loss, a scalar, and named numbers to log, as
+        tensors or of Python."""
         raise NotImplementedError
 
     def update(self, z: Embeddings, index: Tensor, clock: Clock) -> None:

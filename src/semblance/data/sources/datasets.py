@@ -219,7 +219,16 @@ def _as_array(labels: Sequence[Any]) -> np.ndarray | None:
 
 def _classes(dataset: Any, labels: np.ndarray | None) -> list[str] | None:
     """Names of classes, where labels are indices of them."""
-    names = getattr(dataset, "classes", None)
+    names = _names_of_classes(dataset)
     if labels is None or labels.dtype.kind not in "iu" or not isinstance(names, list | tuple):
         return None
     return list(map(str, names)) if labels.min() >= -1 and labels.max() < len(names) else None
+
+
+def _names_of_classes(dataset: Any) -> Any:
+    """Its own, or those of what it is a part of (torch.utils.data.Subset) or made of (ConcatDataset)."""
+    inner = [*getattr(dataset, "datasets", []), *filter(None, [getattr(dataset, "dataset", None)])]
+    if hasattr(dataset, "classes") or not inner:
+        return getattr(dataset, "classes", None)
+    found = [_names_of_classes(part) for part in inner]
+    return found[0] if all(names == found[0] for names in found) else None
