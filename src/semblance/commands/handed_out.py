@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from semblance.commands.measure import Row, logged, watch
+from semblance.commands.measure import Row, knows_no_data, logged, watch
 from semblance.commands.printing import say
 from semblance.data import Source
+from semblance.evaluation.batch_norms import batch_norms_of_the_data
 from semblance.evaluation.label_free.numbers import where_found
 from semblance.evaluation.ranking import RANKED_BY, best_step, lost, ranked, ranking
 from semblance.modalities.build import at_the_start
@@ -134,22 +137,28 @@ def _best_of_a_start(
     if config.keep == "last":
         return HandedOut("last", last)
     kept = checkpoint.load(folder.best) if folder.best.exists() else {}
-    kept = kept if 0 < kept.get("step", 0) < last else {}
-    held = checkpoint.load(folder.checkpoint)
-    if kept:
+    found = {last: checkpoint.load(folder.checkpoint)} | ({kept["step"]: kept} if kept.get("step", last) < last else {})
+    if 0 < min(found) < last:
         fsdp.load_networks(method, kept["method"])
         lines.append({"step": kept["step"]} | watch(method, source, config, modality))
-    step = ranks.broadcast(best_step(lines, above=-math.inf, given=True))
-    step = last if step is None else step
-    if step == 0:
-        start = at_the_start(config, modality, source, folder).state_dict()
-        best = {"method": start} | checkpoint.about(config, source.train.fingerprint(), source.train.canvas, 0, 0.0)
-    else:
-        best = held if step == last else kept
-    fsdp.load_networks(method, best["method"])
+    best = ranks.broadcast(best_step(lines, above=-math.inf, given=True))
+    step = last if best is None else best
+    state = found[step] if step in found else _start_again(method, source, config, modality, folder)
+    fsdp.load_networks(method, state["method"])
     if leader:
-        checkpoint.save(folder.best, {name: value for name, value in best.items() if name != "optimizer"})
+        checkpoint.save(folder.best, {name: value for name, value in state.items() if name != "optimizer"})
     return HandedOut("last", last) if step == last else HandedOut.kept(step)
+
+
+def _start_again(
+    method: Method, source: Source[Any], config: TrainConfig, modality: Modality, folder: RunFolder
+) -> dict[str, Any]:
+    """A checkpoint of the start, as `first_row` keeps it, where something has been kept since."""
+    fsdp.load_networks(method, at_the_start(config, modality, source, folder).state_dict())
+    train, fresh = source.sampled(config.eval_samples).train, knows_no_data(method, config)
+    with batch_norms_of_the_data(method, train, config) if fresh else nullcontext():
+        about = checkpoint.about(config, source.train.fingerprint(), source.train.canvas, 0, 0.0)
+        return deepcopy(fsdp.full({"method": method.state_dict()})) | about
 
 
 def hand_out_kept(method: Method, config: TrainConfig, folder: RunFolder) -> HandedOut | None:

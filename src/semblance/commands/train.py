@@ -120,18 +120,9 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
                 raise Stopped(f"Stopped after step {trained.step} of {trained.total}; all of it is saved.")
             handed = hand_out(method, source, config, modality, folder, trained.step, first)
             summary = finish(
-                method,
-                source,
-                config,
-                modality,
-                folder,
-                trained,
-                first,
-                handed,
-                started,
-                leader=leader,
+                method, source, config, modality, folder, trained, first, handed, started, leader=leader,
                 known=known.raw,
-            )
+            )  # fmt: skip
         with noting(f"The run in {shown(folder.path)} is finished: all of it is written."):
             call(callbacks, "on_end", summary)
         return summary
