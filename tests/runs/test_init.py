@@ -74,6 +74,8 @@ FILES: dict[str, tuple[Callable[[Held], Held], str]] = {
     "SimSiam": (lambda w: under("state_dict.module.encoder.", w, "state_dict.module.predictor.0.weight"), "SimSiam"),
     "DINO": (lambda w: under("teacher.module.backbone.", w, "student.module.backbone.", "teacher.module.head.weight"),
              "DINO, its teacher"),
+    "DINOv2": (lambda w: under("model.teacher.backbone.", w, "model.student.backbone.", "model.teacher.dino_head.x"),
+               "DINO, its teacher"),
     "DINO of lightly": (lambda w: under("state_dict.teacher_backbone.", numbered(w), "state_dict.student_backbone."),
                         "DINO of lightly, its teacher"),
     "VISSL": (lambda w: under("classy_state_dict.base_model.model.trunk.base_model._feature_blocks.", w,
@@ -112,6 +114,61 @@ def test_a_layout_is_told_and_its_encoder_taken(kind: str) -> None:
     for name, value in own.state_dict().items():
         assert torch.equal(value, theirs[name]) or "num_batches" in name
     assert len(found.left) + len(found.tensors) == len(held) or kind == "in order"
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_part_of_a_deeper_network_is_not_taken_for_a_whole_one(kind: str) -> None:
+    """In whatever way its names are told."""
+    deeper = FILES[kind][0](backbone("resnet18-w8-cifar").state_dict())
+    with pytest.raises(UserError, match=r"40 of the file are beyond it|none of its"):
+        recognise(deeper, network())
+
+
+def rows_of_blocks() -> nn.Module:
+    """Without convolutions, in a row of names."""
+    return nn.ModuleDict({f"layers{i}": nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)) for i in range(3)})
+
+
+HEADS = {"8.weight": (5, 8), "9.1.weight": (5, 8), "bn2.weight": (8,), "queue": (9, 9), "up.0.weight": (3, 3, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("make", "rename", "more", "shape"),
+    [
+        (network, dict, "layer5.0.conv1.weight", (8, 8, 3, 3)),
+        (network, dict, "bn1.scale", (8,)),
+        (network, numbered, "10.0.conv1.weight", (8, 8, 3, 3)),
+        (rows_of_blocks, dict, "layers3.0.weight", (3, 3)),
+        (lambda: nn.Sequential(nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)), dict, "2.weight", (3, 3, 3, 3)),
+    ],
+)
+def test_what_is_more_of_an_encoder_is_told_from_heads_beside_it(
+    make: Callable[[], nn.Module], rename: Callable[[Held], Held], more: str, shape: tuple[int, ...]
+) -> None:
+    heads = {f"x.{name}": torch.ones(head) for name, head in HEADS.items()}
+    held = heads | under("x.", rename(make().state_dict()))
+    assert len(recognise(held, make()).left) == len(heads)
+    with pytest.raises(UserError, match=f"1 of the file are beyond it, as x.{more}"):
+        recognise(held | {f"x.{more}": torch.ones(shape)}, make())
+
+
+def test_a_convolution_behind_what_agrees_in_order_is_no_head() -> None:
+    held = FILES["in order"][0](network().state_dict())
+    recognise(held | {"_x99.weight": torch.ones(5, 8)}, network())
+    with pytest.raises(UserError, match="none of its"):
+        recognise(held | {"_x99.weight": torch.ones(8, 8, 3, 3)}, network())
+
+
+def test_counts_of_another_shape_are_left_and_numbers_of_8_bits_taken() -> None:
+    theirs = network().state_dict()
+    for shape, count in ((1,), len(theirs)), ((3,), sum("num_batches" not in name for name in theirs)):
+        held = {name: torch.ones(shape) if "num_batches" in name else v for name, v in theirs.items()}
+        found, own = recognise(held, network(1)), network(1)
+        own.load_state_dict(found.tensors, strict=False)
+        assert len(found.tensors) == count
+    eight_bits = {name: v.to(torch.float8_e4m3fn) if v.ndim else v for name, v in theirs.items()}
+    own.load_state_dict(recognise(eight_bits, own).tensors, strict=False)
+    assert torch.allclose(own.state_dict()["conv1.weight"], theirs["conv1.weight"], rtol=0.07, atol=0.01)
 
 
 @pytest.mark.parametrize(
