@@ -5,9 +5,16 @@ import argparse
 import importlib.util
 import os
 import re
-from collections import OrderedDict
+import shlex
+import subprocess
+import sys
+import tracemalloc
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from datetime import UTC, date
+from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.error import URLError
 
@@ -17,6 +24,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
 
 import semblance as sb
 from semblance.errors import UserError
@@ -225,6 +233,87 @@ def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(UserError, match=r"could execute anything.*python -c"):
             read(Path(name))
     assert not Path("executed").exists()
+
+
+class Call:
+    """Pickled as a call."""
+
+    def __init__(self, what: object, *given: object) -> None:
+        self.call = what, given
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def foreign(name: str, monkeypatch: pytest.MonkeyPatch) -> type:
+    """A class of a package that is not installed where the file is read."""
+    *within, kind = name.split(".")
+    for i in range(len(within)):
+        monkeypatch.setitem(sys.modules, ".".join(within[: i + 1]), ModuleType(within[i]))
+    made = type(kind, (), {"__module__": ".".join(within)})
+    setattr(sys.modules[".".join(within)], kind, made)
+    return made
+
+
+def test_settings_of_usual_kinds_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = network().state_dict()
+    with monkeypatch.context() as installed:
+        config, node = (
+            foreign(f"omegaconf.{name}", installed)() for name in ("dictconfig.DictConfig", "nodes.AnyNode")
+        )
+        node.__dict__ |= {"_val": 3, "_parent": config}
+        config.__dict__ |= {"_content": {"lr": node}, "_metadata": {"element_type": dict, "key_type": int, "of": Any}}
+        alias = foreign("lib.alias_multinomial.AliasMethod", installed)()  # of NPID
+        alias.__dict__ |= {"prob": torch.ones(3), "alias": torch.ones(3)}
+        known = [
+            config, alias, range(3), slice(3), {frozenset({1}), date(2020, 1, 1)}, {Path("x"): UTC},
+            torch.torch_version.TorchVersion("2.0"), InterpolationMode.BICUBIC, Decimal(1), [list, tuple, str],
+            [float, bool], np.arange(3), np.array(["a", None], dtype=object),
+        ]  # fmt: skip
+        torch.save({"weights": defaultdict(dict, theirs), "more": known}, tmp_path / "file.pth")
+    held = read(tmp_path / "file.pth")
+    assert all(torch.equal(held[f"weights.{name}"], value) for name, value in theirs.items())
+
+
+def test_no_call_of_a_file_takes_memory_that_it_has_not(tmp_path: Path) -> None:
+    from numpy._core.multiarray import _reconstruct, scalar  # type: ignore[attr-defined]
+
+    most = 10**16
+    calls = [
+        Call(bytes, most), Call(range, most), Call(tuple, range(most)), Call(list, Call(range, most)),
+        Call(frozenset, range(most)), Call(np.ndarray, (most,)), Call(_reconstruct, np.ndarray, (most,), b"b"),
+        Call(scalar, np.dtype(f"S{2**31 - 1}")),
+    ]  # fmt: skip
+    torch.save({"weight": torch.ones(3), "numbers": np.arange(3.0), "more": calls}, tmp_path / "file.pth")
+    tracemalloc.start()
+    assert set(read(tmp_path / "file.pth")) == {"weight", "numbers"}
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+def test_a_tensor_that_is_not_stored_whole_is_refused_where_it_is_wanted(tmp_path: Path) -> None:
+    theirs = network().state_dict()
+    held = {"lost": torch.zeros(1).expand(9), "mask": torch.eye(3).to_sparse(), "model": theirs}
+    torch.save(held, tmp_path / "file.pth")
+    assert torch.equal(recognise(read(tmp_path / "file.pth"), network(1)).tensors["bn1.weight"], theirs["bn1.weight"])
+    theirs["bn1.weight"] = torch.ones(1).expand(8)
+    torch.save(held, tmp_path / "file.pth")
+    with pytest.raises(
+        UserError, match=r"bn1.weight is not stored as plain numbers: save it anew, as tensor\.to_dense"
+    ):
+        recognise(read(tmp_path / "file.pth"), network(1))
+
+
+def test_the_line_that_keeps_tensors_alone_does_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into the file that it names, whatever that is called."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": network(), "epoch": 3}, "a net's file.pth")
+    with pytest.raises(UserError) as refused:
+        read(Path("a net's file.pth"))
+    line = str(refused.value).partition("python -c ")[2]
+    subprocess.run(f"{shlex.quote(sys.executable)} -c {line}", shell=True, check=True)
+    held = read(Path("a net's file.tensors.pth"))
+    assert torch.equal(recognise(held, network(1)).tensors["conv1.weight"], network().state_dict()["conv1.weight"])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x80\x02.", b"version https://git-lfs", b"\0" * 100])

@@ -265,7 +265,8 @@ def _check_numbers(taken: Mapping[str, Tensor]) -> None:
     """A UserError for tensors that no trained network has."""
     for name, value in taken.items():
         if not is_plain(value):
-            raise UserError(f"{shown(name)} is not stored whole: save it anew, as tensor.to_dense().clone()")
+            dense = ".dequantize()" if value.is_quantized else ".to_dense().clone()"
+            raise UserError(f"{shown(name)} is not stored as plain numbers: save it anew, as tensor{dense}")
         if not value.is_floating_point():
             kind = str(value.dtype).removeprefix("torch.")
             raise UserError(f"{shown(name)} is of {kind}: give the weights as numbers, float32 or half precision")
