@@ -3,6 +3,7 @@ the authors take off (facebookresearch/moco: main_lincls.py, vissl: extra_script
 
 import argparse
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -436,6 +437,80 @@ def test_a_folder_for_a_hub_is_a_start(tmp_path: Path) -> None:
     told = start_with(str(tmp_path), Start.of(str(tmp_path)).tensors(), [own], ["resnet10t"])
     assert torch.equal(own.state_dict()["layer1.0.conv1.weight"], model.state_dict()["layer1.0.conv1.weight"])
     assert "fc.weight" in told[-1]
+
+
+def written(folder: Path, config: object, **files: Held) -> Path:
+    """A folder for a hub."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    for name, held in files.items():
+        save_file(held, folder / f"{name.replace('_', '-')}.safetensors")
+    return folder
+
+
+def test_a_folder_for_a_hub_names_a_network_that_is_made_by_arguments(tmp_path: Path) -> None:
+    wide = {"layers": [1, 1, 1, 1], "channels": [8, 16, 32, 64], "stem_type": "deep", "stem_width": 4}
+    for i, (arguments, name) in enumerate((({"layers": [1, 1, 1, 1]}, "resnet10"), (wide, "resnet10-w8"))):
+        model = timm.create_model("resnet18", num_classes=7, **arguments)
+        config = {"architecture": "resnet18", "model_args": arguments, "pretrained_cfg": {}}
+        folder = written(tmp_path / str(i), config, model=model.state_dict())
+        assert Start.of(str(folder)).networks() == {"backbone": name}
+        start_with(str(folder), Start.of(str(folder)).tensors(), [backbone(name)], [name])
+        assert type(sb.load_backbone(folder)) is type(model)
+    config = {"architecture": "resnet18", "model_args": {"layers": [1, 1, 1, 2]}}
+    held = timm.create_model("resnet18", layers=(1, 1, 1, 2)).state_dict()
+    folder = written(tmp_path / "odd", config, model=held)
+    with pytest.raises(UserError, match=r"layers=\[1, 1, 1, 2\]\): give --backbone FILE.py:NAME, a function"):
+        sb.train("simclr", data="digits", init=str(folder))
+
+
+def test_a_folder_for_a_hub_may_be_of_several_files(tmp_path: Path) -> None:
+    held = timm.create_model("resnet10t", num_classes=7).state_dict()
+    parts = {f"model_0000{i}_of_00002": {n: held[n] for n in list(held)[i - 1 :: 2]} for i in (1, 2)}
+    folder = written(tmp_path / "hub", {"architecture": "resnet10t"}, **parts)
+    index = {n: f"{part.replace('_', '-')}.safetensors" for part, some in parts.items() for n in some}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert torch.equal(sb.load_backbone(folder).state_dict()["bn1.weight"], held["bn1.weight"])
+    (folder / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(UserError, match="does not say which files hold the weights"):
+        sb.load_backbone(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"architecture": "resnet999"}, "is of resnet999, which timm .* does not know"),
+        ({"architecture": ["resnet18"]}, "names? its backbone, .*the nearest is resnet18"),
+        ({"architectures": ["ViTModel"], "model_type": "vit"}, "names? its backbone, .*the nearest is resnet18"),
+        ({"architecture": "resnet18", "model_args": [3]}, "is of resnet18, which timm .* does not know"),
+        (
+            {"architecture": "resnet18", "model_args": {"nothing": 3}, "pretrained_cfg": {}},
+            "timm makes no network of .*nothing",
+        ),
+        ({"architecture": "resnet10t", "pretrained_cfg": {"input_size": 3}}, "timm makes no network of"),
+        ({"architecture": "resnet10t", "pretrained_cfg": {"mean": "x"}}, "does not say how to show it pictures"),
+        ({"architecture": "resnet18"}, "is not whole for resnet18: of the"),
+        ([], "names? its backbone"),
+    ],
+)
+def test_a_folder_for_a_hub_that_says_no_network_is_told(
+    config: object, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semblance.runs.others.USUAL", ("resnet18",))
+    folder = written(tmp_path / "hub", config, model=timm.create_model("resnet10t", num_classes=7).state_dict())
+    with pytest.raises(UserError, match=told) as refused:
+        sb.load_backbone(folder)
+    assert len(refused.value.args) == 1
+
+
+def test_code_that_comes_with_weights_is_not_executed(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('executed')")
+    for name in ("model.safetensors", "file.safetensors"):
+        about = {"semblance": json.dumps({"backbone": f"{tmp_path / 'evil.py'}:Net"})}
+        save_file(network().state_dict(), tmp_path / name, about)
+    (tmp_path / "config.json").write_text("{}")
+    for init in (tmp_path, tmp_path / "file.safetensors"):
+        assert Start.of(str(init)).networks() == {}
 
 
 def test_real_weights_of_other_names() -> None:
