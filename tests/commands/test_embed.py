@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,10 +14,11 @@ import timm
 import torch
 from command_line import run as semblance
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import semblance as sb
 from semblance.errors import UserError
+from semblance.nets.backbones import backbone
 from semblance.runs.features import WRITERS
 
 SHORT = {
@@ -204,6 +206,53 @@ def test_a_file_of_others_is_taken_for_the_network_that_it_is_whole_for(
     assert "is resnet18" in capsys.readouterr().err
     with torch.no_grad(), Image.open(picture) as opened:
         assert torch.allclose(backbone(backbone.transform(opened)[None]), vectors, rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_that_semblance_exported_is_opened_as_its_run(run: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    shutil.copy(run / "backbone.safetensors", tmp_path / "hub" / "model.safetensors")  # as export --to hub writes it
+    (tmp_path / "hub" / "config.json").write_text('{"architecture": "resnet18", "pretrained_cfg": {}}')
+    assert torch.equal(sb.embed(tmp_path / "hub", data=pictures), sb.embed(run, data=pictures))
+    assert sb.evaluate(tmp_path / "hub", data="digits", eval_samples=40)
+    sb.export(tmp_path / "hub", to="timm", out=tmp_path / "again.pth", data=pictures)
+    with pytest.raises(UserError, match="--data"):
+        sb.embed(tmp_path / "hub")
+    sb.train(
+        data=pictures,
+        out=tmp_path / "run",
+        init=tmp_path / "hub",
+        **{k: v for k, v in SHORT.items() if k != "backbone"},
+    )
+    assert "resnet10-w8" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_weights_in_an_older_file_of_a_hub_are_not_taken_for_ours(
+    theirs: tuple[torch.nn.Module, Path], pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text((theirs[1] / "config.json").read_text())
+    torch.save(load_file(theirs[1] / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    picture = pictures / "cat" / "0.png"
+    assert torch.equal(sb.embed(tmp_path, data=picture), sb.embed(theirs[1], data=picture))
+
+
+def test_a_network_of_small_pictures_is_told_by_its_stem(tmp_path: Path) -> None:
+    torch.save(
+        {"state_dict": {f"backbone.{n}": v for n, v in backbone("resnet18-cifar").state_dict().items()}},
+        tmp_path / "x.ckpt",
+    )
+    found = sb.load_backbone(tmp_path / "x.ckpt")
+    assert found.transform(noise(0, 50, 40)).shape == (3, 32, 32)
+    assert isinstance(found.maxpool, torch.nn.Identity)
+
+
+def test_weights_of_no_usual_network_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semblance.runs.others.USUAL", ("resnet18", "resnet50", "vit_tiny_patch16_224"))
+    torch.save(timm.create_model("resnet26").state_dict(), tmp_path / "x.pth")
+    with pytest.raises(
+        UserError, match=r"the nearest is resnet50: .*semblance train --init .*--backbone NAME"
+    ) as refused:
+        sb.load_backbone(tmp_path / "x.pth")
+    assert len(refused.value.args) == 1
 
 
 def test_a_stopped_run_hands_out_its_checkpoint(run: Path, pictures: Path, tmp_path: Path) -> None:

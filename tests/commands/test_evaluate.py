@@ -115,7 +115,7 @@ def test_a_backbone_by_itself_sees_the_same_pixels(finished: tuple[Path, dict], 
     raw, _, trained = summary["table"]
     alone = shutil.copy(run / "backbone.safetensors", tmp_path / "mine.safetensors")
     assert accuracies(sb.evaluate(alone, data=str(textures))) == accuracies([raw, trained])
-    with pytest.raises(UserError, match="No run in"):
+    with pytest.raises(UserError, match="lies in no run.*--data"):
         sb.evaluate(alone)
     with pytest.raises(UserError, match="is the teacher alone"):
         sb.evaluate(alone, data=str(textures), network="student")

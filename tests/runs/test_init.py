@@ -3,11 +3,19 @@ the authors take off (facebookresearch/moco: main_lincls.py, vissl: extra_script
 
 import argparse
 import importlib.util
+import json
 import os
 import re
-from collections import OrderedDict
+import shlex
+import subprocess
+import sys
+import tracemalloc
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from datetime import UTC, date
+from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.error import URLError
 
@@ -17,6 +25,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
 
 import semblance as sb
 from semblance.errors import UserError
@@ -74,6 +83,8 @@ FILES: dict[str, tuple[Callable[[Held], Held], str]] = {
     "SimSiam": (lambda w: under("state_dict.module.encoder.", w, "state_dict.module.predictor.0.weight"), "SimSiam"),
     "DINO": (lambda w: under("teacher.module.backbone.", w, "student.module.backbone.", "teacher.module.head.weight"),
              "DINO, its teacher"),
+    "DINOv2": (lambda w: under("model.teacher.backbone.", w, "model.student.backbone.", "model.teacher.dino_head.x"),
+               "DINO, its teacher"),
     "DINO of lightly": (lambda w: under("state_dict.teacher_backbone.", numbered(w), "state_dict.student_backbone."),
                         "DINO of lightly, its teacher"),
     "VISSL": (lambda w: under("classy_state_dict.base_model.model.trunk.base_model._feature_blocks.", w,
@@ -112,6 +123,61 @@ def test_a_layout_is_told_and_its_encoder_taken(kind: str) -> None:
     for name, value in own.state_dict().items():
         assert torch.equal(value, theirs[name]) or "num_batches" in name
     assert len(found.left) + len(found.tensors) == len(held) or kind == "in order"
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_part_of_a_deeper_network_is_not_taken_for_a_whole_one(kind: str) -> None:
+    """In whatever way its names are told."""
+    deeper = FILES[kind][0](backbone("resnet18-w8-cifar").state_dict())
+    with pytest.raises(UserError, match=r"40 of the file are beyond it|none of its"):
+        recognise(deeper, network())
+
+
+def rows_of_blocks() -> nn.Module:
+    """Without convolutions, in a row of names."""
+    return nn.ModuleDict({f"layers{i}": nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)) for i in range(3)})
+
+
+HEADS = {"8.weight": (5, 8), "9.1.weight": (5, 8), "bn2.weight": (8,), "queue": (9, 9), "up.0.weight": (3, 3, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("make", "rename", "more", "shape"),
+    [
+        (network, dict, "layer5.0.conv1.weight", (8, 8, 3, 3)),
+        (network, dict, "bn1.scale", (8,)),
+        (network, numbered, "10.0.conv1.weight", (8, 8, 3, 3)),
+        (rows_of_blocks, dict, "layers3.0.weight", (3, 3)),
+        (lambda: nn.Sequential(nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)), dict, "2.weight", (3, 3, 3, 3)),
+    ],
+)
+def test_what_is_more_of_an_encoder_is_told_from_heads_beside_it(
+    make: Callable[[], nn.Module], rename: Callable[[Held], Held], more: str, shape: tuple[int, ...]
+) -> None:
+    heads = {f"x.{name}": torch.ones(head) for name, head in HEADS.items()}
+    held = heads | under("x.", rename(make().state_dict()))
+    assert len(recognise(held, make()).left) == len(heads)
+    with pytest.raises(UserError, match=f"1 of the file are beyond it, as x.{more}"):
+        recognise(held | {f"x.{more}": torch.ones(shape)}, make())
+
+
+def test_a_convolution_behind_what_agrees_in_order_is_no_head() -> None:
+    held = FILES["in order"][0](network().state_dict())
+    recognise(held | {"_x99.weight": torch.ones(5, 8)}, network())
+    with pytest.raises(UserError, match="none of its"):
+        recognise(held | {"_x99.weight": torch.ones(8, 8, 3, 3)}, network())
+
+
+def test_counts_of_another_shape_are_left_and_numbers_of_8_bits_taken() -> None:
+    theirs = network().state_dict()
+    for shape, count in ((1,), len(theirs)), ((3,), sum("num_batches" not in name for name in theirs)):
+        held = {name: torch.ones(shape) if "num_batches" in name else v for name, v in theirs.items()}
+        found, own = recognise(held, network(1)), network(1)
+        own.load_state_dict(found.tensors, strict=False)
+        assert len(found.tensors) == count
+    eight_bits = {name: v.to(torch.float8_e4m3fn) if v.ndim else v for name, v in theirs.items()}
+    own.load_state_dict(recognise(eight_bits, own).tensors, strict=False)
+    assert torch.allclose(own.state_dict()["conv1.weight"], theirs["conv1.weight"], rtol=0.07, atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +234,87 @@ def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(UserError, match=r"could execute anything.*python -c"):
             read(Path(name))
     assert not Path("executed").exists()
+
+
+class Call:
+    """Pickled as a call."""
+
+    def __init__(self, what: object, *given: object) -> None:
+        self.call = what, given
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def foreign(name: str, monkeypatch: pytest.MonkeyPatch) -> type:
+    """A class of a package that is not installed where the file is read."""
+    *within, kind = name.split(".")
+    for i in range(len(within)):
+        monkeypatch.setitem(sys.modules, ".".join(within[: i + 1]), ModuleType(within[i]))
+    made = type(kind, (), {"__module__": ".".join(within)})
+    setattr(sys.modules[".".join(within)], kind, made)
+    return made
+
+
+def test_settings_of_usual_kinds_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = network().state_dict()
+    with monkeypatch.context() as installed:
+        config, node = (
+            foreign(f"omegaconf.{name}", installed)() for name in ("dictconfig.DictConfig", "nodes.AnyNode")
+        )
+        node.__dict__ |= {"_val": 3, "_parent": config}
+        config.__dict__ |= {"_content": {"lr": node}, "_metadata": {"element_type": dict, "key_type": int, "of": Any}}
+        alias = foreign("lib.alias_multinomial.AliasMethod", installed)()  # of NPID
+        alias.__dict__ |= {"prob": torch.ones(3), "alias": torch.ones(3)}
+        known = [
+            config, alias, range(3), slice(3), {frozenset({1}), date(2020, 1, 1)}, {Path("x"): UTC},
+            torch.torch_version.TorchVersion("2.0"), InterpolationMode.BICUBIC, Decimal(1), [list, tuple, str],
+            [float, bool], np.arange(3), np.array(["a", None], dtype=object),
+        ]  # fmt: skip
+        torch.save({"weights": defaultdict(dict, theirs), "more": known}, tmp_path / "file.pth")
+    held = read(tmp_path / "file.pth")
+    assert all(torch.equal(held[f"weights.{name}"], value) for name, value in theirs.items())
+
+
+def test_no_call_of_a_file_takes_memory_that_it_has_not(tmp_path: Path) -> None:
+    from numpy._core.multiarray import _reconstruct, scalar  # type: ignore[attr-defined]
+
+    most = 10**16
+    calls = [
+        Call(bytes, most), Call(range, most), Call(tuple, range(most)), Call(list, Call(range, most)),
+        Call(frozenset, range(most)), Call(np.ndarray, (most,)), Call(_reconstruct, np.ndarray, (most,), b"b"),
+        Call(scalar, np.dtype(f"S{2**31 - 1}")),
+    ]  # fmt: skip
+    torch.save({"weight": torch.ones(3), "numbers": np.arange(3.0), "more": calls}, tmp_path / "file.pth")
+    tracemalloc.start()
+    assert set(read(tmp_path / "file.pth")) == {"weight", "numbers"}
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+def test_a_tensor_that_is_not_stored_whole_is_refused_where_it_is_wanted(tmp_path: Path) -> None:
+    theirs = network().state_dict()
+    held = {"lost": torch.zeros(1).expand(9), "mask": torch.eye(3).to_sparse(), "model": theirs}
+    torch.save(held, tmp_path / "file.pth")
+    assert torch.equal(recognise(read(tmp_path / "file.pth"), network(1)).tensors["bn1.weight"], theirs["bn1.weight"])
+    theirs["bn1.weight"] = torch.ones(1).expand(8)
+    torch.save(held, tmp_path / "file.pth")
+    with pytest.raises(
+        UserError, match=r"bn1.weight is not stored as plain numbers: save it anew, as tensor\.to_dense"
+    ):
+        recognise(read(tmp_path / "file.pth"), network(1))
+
+
+def test_the_line_that_keeps_tensors_alone_does_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into the file that it names, whatever that is called."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": network(), "epoch": 3}, "a net's file.pth")
+    with pytest.raises(UserError) as refused:
+        read(Path("a net's file.pth"))
+    line = str(refused.value).partition("python -c ")[2]
+    subprocess.run(f"{shlex.quote(sys.executable)} -c {line}", shell=True, check=True)
+    held = read(Path("a net's file.tensors.pth"))
+    assert torch.equal(recognise(held, network(1)).tensors["conv1.weight"], network().state_dict()["conv1.weight"])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x80\x02.", b"version https://git-lfs", b"\0" * 100])
@@ -290,6 +437,80 @@ def test_a_folder_for_a_hub_is_a_start(tmp_path: Path) -> None:
     told = start_with(str(tmp_path), Start.of(str(tmp_path)).tensors(), [own], ["resnet10t"])
     assert torch.equal(own.state_dict()["layer1.0.conv1.weight"], model.state_dict()["layer1.0.conv1.weight"])
     assert "fc.weight" in told[-1]
+
+
+def written(folder: Path, config: object, **files: Held) -> Path:
+    """A folder for a hub."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    for name, held in files.items():
+        save_file(held, folder / f"{name.replace('_', '-')}.safetensors")
+    return folder
+
+
+def test_a_folder_for_a_hub_names_a_network_that_is_made_by_arguments(tmp_path: Path) -> None:
+    wide = {"layers": [1, 1, 1, 1], "channels": [8, 16, 32, 64], "stem_type": "deep", "stem_width": 4}
+    for i, (arguments, name) in enumerate((({"layers": [1, 1, 1, 1]}, "resnet10"), (wide, "resnet10-w8"))):
+        model = timm.create_model("resnet18", num_classes=7, **arguments)
+        config = {"architecture": "resnet18", "model_args": arguments, "pretrained_cfg": {}}
+        folder = written(tmp_path / str(i), config, model=model.state_dict())
+        assert Start.of(str(folder)).networks() == {"backbone": name}
+        start_with(str(folder), Start.of(str(folder)).tensors(), [backbone(name)], [name])
+        assert type(sb.load_backbone(folder)) is type(model)
+    config = {"architecture": "resnet18", "model_args": {"layers": [1, 1, 1, 2]}}
+    held = timm.create_model("resnet18", layers=(1, 1, 1, 2)).state_dict()
+    folder = written(tmp_path / "odd", config, model=held)
+    with pytest.raises(UserError, match=r"layers=\[1, 1, 1, 2\]\): give --backbone FILE.py:NAME, a function"):
+        sb.train("simclr", data="digits", init=str(folder))
+
+
+def test_a_folder_for_a_hub_may_be_of_several_files(tmp_path: Path) -> None:
+    held = timm.create_model("resnet10t", num_classes=7).state_dict()
+    parts = {f"model_0000{i}_of_00002": {n: held[n] for n in list(held)[i - 1 :: 2]} for i in (1, 2)}
+    folder = written(tmp_path / "hub", {"architecture": "resnet10t"}, **parts)
+    index = {n: f"{part.replace('_', '-')}.safetensors" for part, some in parts.items() for n in some}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert torch.equal(sb.load_backbone(folder).state_dict()["bn1.weight"], held["bn1.weight"])
+    (folder / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(UserError, match="does not say which files hold the weights"):
+        sb.load_backbone(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"architecture": "resnet999"}, "is of resnet999, which timm .* does not know"),
+        ({"architecture": ["resnet18"]}, "names? its backbone, .*the nearest is resnet18"),
+        ({"architectures": ["ViTModel"], "model_type": "vit"}, "names? its backbone, .*the nearest is resnet18"),
+        ({"architecture": "resnet18", "model_args": [3]}, "is of resnet18, which timm .* does not know"),
+        (
+            {"architecture": "resnet18", "model_args": {"nothing": 3}, "pretrained_cfg": {}},
+            "timm makes no network of .*nothing",
+        ),
+        ({"architecture": "resnet10t", "pretrained_cfg": {"input_size": 3}}, "timm makes no network of"),
+        ({"architecture": "resnet10t", "pretrained_cfg": {"mean": "x"}}, "does not say how to show it pictures"),
+        ({"architecture": "resnet18"}, "is not whole for resnet18: of the"),
+        ([], "names? its backbone"),
+    ],
+)
+def test_a_folder_for_a_hub_that_says_no_network_is_told(
+    config: object, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semblance.runs.others.USUAL", ("resnet18",))
+    folder = written(tmp_path / "hub", config, model=timm.create_model("resnet10t", num_classes=7).state_dict())
+    with pytest.raises(UserError, match=told) as refused:
+        sb.load_backbone(folder)
+    assert len(refused.value.args) == 1
+
+
+def test_code_that_comes_with_weights_is_not_executed(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('executed')")
+    for name in ("model.safetensors", "file.safetensors"):
+        about = {"semblance": json.dumps({"backbone": f"{tmp_path / 'evil.py'}:Net"})}
+        save_file(network().state_dict(), tmp_path / name, about)
+    (tmp_path / "config.json").write_text("{}")
+    for init in (tmp_path, tmp_path / "file.safetensors"):
+        assert Start.of(str(init)).networks() == {}
 
 
 def test_real_weights_of_other_names() -> None:

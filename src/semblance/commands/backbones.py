@@ -11,7 +11,6 @@ from semblance.commands.opened import Opened
 from semblance.errors import UserError
 from semblance.runs import weights
 from semblance.runs.folder import RunFolder
-from semblance.runs.init.published import HUB
 from semblance.runs.left import is_written
 from semblance.runs.others import are_of_others, of_others
 from semblance.runs.transform import OfFrames, OfSound, transform_of
@@ -44,7 +43,7 @@ def load_backbone(run: str | PathLike[str]) -> nn.Module:
     folder = RunFolder(path if path.is_dir() else path.parent)
     if folder.config.exists() and not is_written(path, folder):
         return _of_checkpoint(folder, path.name)
-    model, about = weights.load_with_metadata(path / HUB[0] if (path / HUB[0]).is_file() else path)
+    model, about = weights.load_with_metadata(path)
     return _with(model, transform_of(about))
 
 

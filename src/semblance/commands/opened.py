@@ -77,7 +77,7 @@ class Opened:
             if (earlier := opened.earlier) is not None:
                 notes.append(f"Handed out is the network of step {earlier:,}, the best of the run up to step {step:,}.")
             return opened
-        file = path / "backbone.safetensors" if path.is_dir() else path
+        file, _ = weights.read_metadata(path)
         return cls(_config_of(file, anew), modalities.named("pictures"), None, {}, 0, file, network)
 
     def method(self, samples: Samples | None = None) -> Method:
@@ -152,6 +152,8 @@ def _config_of(file: Path, anew: dict[str, Any]) -> TrainConfig:
     if "backbone" not in about:
         raise UserError(f"{shown(file)} is not a backbone of pictures: name the run's folder instead.")
     if "data" not in anew:
+        if not RunFolder(file.parent).config.exists():
+            raise UserError(f"{shown(file)} lies in no run, which would have data of its own: name some with --data.")
         config = TrainConfig.load(RunFolder(file.parent).config)
         anew = {name: getattr(config, name) for name in ("data", "data_root", *SAID)} | anew
     config = resolve({name: about[name] for name in weights.SEEN if about.get(name) is not None} | anew)

@@ -1,7 +1,9 @@
 """Backbones by name: timm's, torchvision's, and their ResNets made for small images."""
 
+import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from typing import Any
@@ -115,6 +117,20 @@ def _in_timm(base: str, width: str | None) -> tuple[str, dict[str, Any]]:
         # only timm's deep stem has a free width; the -cifar stem replaces it
         options |= {"channels": (w, 2 * w, 4 * w, 8 * w), "stem_type": "deep", "stem_width": w // 2}
     return base, options
+
+
+def named_as(architecture: str, options: dict[str, Any]) -> str | None:
+    """Our name of a network that timm makes by arguments, where we have one: the opposite of `in_timm`."""
+    bases = ("resnet10", architecture) if architecture == "resnet18" else (architecture,)
+    width = (options.get("channels") or [0])[0]
+    names = [f"{base}{suffix}" for base in bases for suffix in ("", f"-w{width}" if type(width) is int else "")]
+    given = json.dumps({name: value for name, value in options.items() if name != "dynamic_img_size"}, sort_keys=True)
+    for name in names:
+        with suppress(UserError):
+            match = _plain(name, "timm")
+            if json.dumps(_in_timm(match["base"], match["width"])[1], sort_keys=True) == given:
+                return name
+    return None
 
 
 def in_timm(name: str, network: nn.Module) -> tuple[str, dict[str, Any]]:

@@ -123,7 +123,11 @@ def check_tensors(state: Any) -> None:
             waiting += value.values()
         elif isinstance(value, list | tuple):
             waiting += value
-        elif isinstance(value, Tensor):
-            plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
-            if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise ValueError(f"a tensor of {brief(tuple(value.shape))} is more than what is stored of it")
+        elif isinstance(value, Tensor) and not is_plain(value):
+            raise ValueError(f"a tensor of {brief(tuple(value.shape))} is more than what is stored of it")
+
+
+def is_plain(value: Tensor) -> bool:
+    """Whether all elements of a tensor are stored, in memory, and as numbers."""
+    plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+    return plain and value.numel() * value.element_size() <= value.untyped_storage().nbytes()

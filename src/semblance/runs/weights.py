@@ -18,6 +18,7 @@ from semblance.nets.video import video_backbone
 from semblance.runs.checkpoint import differing
 from semblance.runs.documents import brief, read_json
 from semblance.runs.folder import RunFolder
+from semblance.runs.init.published import HUB
 from semblance.runtime import named
 from semblance.runtime.atomic_files import write_atomically
 from semblance.runtime.fsdp import full
@@ -90,7 +91,9 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 def read_metadata(run: str | Path) -> tuple[Path, dict[str, Any]]:
     """The file of a backbone, and what was written about it."""
     path = Path(run)
-    path = path / "backbone.safetensors" if path.is_dir() else path
+    if path.is_dir():
+        names = ("backbone.safetensors", HUB[0])  # of a run, or of a folder for a hub
+        path = next((path / name for name in names if (path / name).is_file()), path / names[0])
     if not path.is_file():
         if (path.parent / "video_backbone.safetensors").is_file():
             raise UserError(f"{shown(path.parent)} has two backbones: name its video_ or audio_backbone.safetensors.")

@@ -4,14 +4,18 @@ Prefixes are those of facebookresearch/{moco,moco-v3,swav,barlowtwins,vicreg,sim
 HobbitLong/PyContrast, vturrisi/solo-learn and lightly-ai/lightly; their loaders are named in docs/weights.md.
 """
 
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from string import digits
 from typing import Any
 
 from torch import Tensor, nn
 
 from semblance.errors import UserError
+from semblance.runs.checkpoint import is_plain
 from semblance.shown import shown
 
 Names = Mapping[str, str]  # of the network's tensors to the file's
@@ -22,10 +26,10 @@ LAYOUTS = (
     ("MoCo v3, its base encoder", r"(state_dict\.)?(module\.)?base_encoder\.", r"momentum_encoder\.|predictor\."),
     ("VISSL, its trunk", r"(.*\.)?(trunk|base_model)\.(.*\.)?_feature_blocks\.", None),
     ("PIRL of PyContrast, its encoder", r"model\.module\.encoder\.", r"head_jig\."),
-    ("DINO, its teacher", r"teacher\.(module\.)?backbone\.", None),
+    ("DINO, its teacher", r"(model\.)?teacher\.(module\.)?backbone\.", None),
     ("a student's teacher", r"(state_dict\.)?teacher\.(module\.)?", r"^(state_dict\.)?student\."),
     ("DINO of lightly, its teacher", r"(state_dict\.)?teacher_backbone\.", r"student_backbone\."),
-    ("DINO, its student", r"student\.(module\.)?backbone\.", None),
+    ("DINO, its student", r"(model\.)?student\.(module\.)?backbone\.", None),
     ("a checkpoint of Semblance", r"method\.backbone\.", None),
     ("SimSiam, its encoder", r"(state_dict\.)?module\.encoder\.", r"module\.predictor\."),
     ("Barlow Twins or VICReg, its backbone", r"(model\.)?module\.backbone\.", r"module\.projector\."),
@@ -38,7 +42,8 @@ LAYOUTS = (
     ("plain names", r"((state_dict|model|model_state|net|weights)\.)?", None),
 )
 _SLOW = re.compile(r"(momentum|ema|target|teacher|key)(_|\.|$)|_(k|ema|momentum|teacher)\.")  # copies, taken last
-_BLOCK = re.compile(r"\.\d+\.")
+_HEAD = re.compile(r"(.*_)?(heads?|fc|classifier)")  # which may have a classifier that the network has not
+_TOKENS = {"reg_token", "register_tokens", "dist_token"}  # which a ViT sees beside its patches
 _WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and of torch.compile, in the midst of names
 _CLASSIFIER = 2  # tensors at the end of a file that names tell nothing of: weight and bias
 _FEWEST = 20  # tensors whose order and shapes are no chance
@@ -55,8 +60,16 @@ class Recognised:
     notes: list[str] = field(default_factory=list)
 
 
+class NotWhole(UserError):
+    """near: the part of network and file that are the same, from 0 to 1."""
+
+    def __init__(self, told: str, near: float) -> None:
+        super().__init__(told)
+        self.near = near
+
+
 def recognise(held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
-    """The tensors of a file that are a network's. A UserError, which says how near it came, where it is not whole."""
+    """The tensors of a file that are a network's. NotWhole, which says how near it came, where it is not whole."""
     own = {name: value for name, value in network.state_dict().items() if not _counts(name)}
     misfits: list[_Match] = []
     for layout, names in _readings(held, network, own):
@@ -64,10 +77,10 @@ def recognise(held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
         if not match.missing and not match.misshapen and not match.beyond:
             return match.taken(held, network)
         misfits.append(match)
-    best = max(misfits, key=lambda match: len(own) - len(match.missing) - len(match.misshapen), default=None)
+    best = max(misfits, key=lambda match: match.near(own), default=None)
     if best is None or len(best.missing) == len(own):
-        raise UserError(f"none of its {len(held)} tensors has a name of the network's, as {shown(next(iter(own)))}")
-    raise UserError(best.told(held, own))
+        raise NotWhole(f"none of its {len(held)} tensors has a name of the network's, as {shown(next(iter(own)))}", 0)
+    raise NotWhole(best.told(held, own), best.near(own))
 
 
 def _readings(held: Mapping[str, Tensor], network: nn.Module, own: Mapping[str, Tensor]) -> Iterator[tuple[str, Names]]:
@@ -147,14 +160,16 @@ def _by_order(held: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator
     for prefix in dict.fromkeys(["", *(f"{name.partition('.')[0]}." for name in held)]):
         names = [name for name in held if name.startswith(prefix) and not _counts(name)]
         kinds = [(name.rpartition(".")[2], held[name].shape) for name in names]
-        if len(wanted) >= _FEWEST and kinds[: len(wanted)] == wanted and len(kinds) <= len(wanted) + _CLASSIFIER:
+        more = kinds[len(wanted) :]
+        head = len(more) <= _CLASSIFIER and all(len(shape) <= 2 for _, shape in more)  # and no further convolution
+        if len(wanted) >= _FEWEST and kinds[: len(wanted)] == wanted and head:
             yield "other names, of the same kinds and shapes in the same order", dict(zip(own, names, strict=False))
 
 
 @dataclass
 class _Match:
     """One way to read a file. missing: names of the network's. misshapen: those whose tensors have other shapes.
-    beyond: names of the file for blocks that the network has not."""
+    beyond: names of the file for parts of the encoder that the network has not."""
 
     layout: str
     names: Names
@@ -171,12 +186,11 @@ class _Match:
             name for name, value in found.items()
             if value.shape != own[name].shape and not _grid(name, value, own[name], network)
         ]  # fmt: skip
-        stems = {theirs.removesuffix(name) for name, theirs in names.items() if theirs.endswith(name)}
-        parts = tuple(f"{stem}{name.partition('.')[0]}." for stem in stems for name in own if "." in name)
-        taken = set(names.values())
-        blocks = [name for name in held if name not in taken and name.startswith(parts) and _BLOCK.search(name)]
-        beyond = [name for name in blocks if not _counts(name)]
+        beyond = _beyond({theirs: name for name, theirs in names.items()}, held)
         return cls(layout, names, [name for name in own if name not in names], misshapen, beyond)
+
+    def near(self, own: Mapping[str, Tensor]) -> float:
+        return (len(own) - len(self.missing) - len(self.misshapen)) / (len(own) + len(self.beyond))
 
     def taken(self, held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
         own, notes, tensors = network.state_dict(), [], {}
@@ -188,8 +202,9 @@ class _Match:
                 sides = tuple(round(count**0.5) for count in (held[theirs].shape[1], own[name].shape[1]))
                 notes.append(f"Positions of {sides[0]} x {sides[0]} patches are resampled to {sides[1]} x {sides[1]}.")
             tensors[name] = value
-        counts = {name: theirs for name in own if _counts(name) and (theirs := self._count_beside(name)) in held}
-        tensors |= {name: held[theirs] for name, theirs in counts.items()}
+        beside = {name: self._count_beside(name) for name in own if _counts(name)}
+        counts = {name: theirs for name, theirs in beside.items() if theirs in held and held[theirs].numel() == 1}
+        tensors |= {name: held[theirs].reshape(own[name].shape) for name, theirs in counts.items()}
         taken = {*self.names.values(), *counts.values()}
         return Recognised(self.layout, tensors, [name for name in held if name not in taken], notes)
 
@@ -212,16 +227,58 @@ class _Match:
         return f"of the {len(own)} tensors of the network {' and '.join(parts)} ({self.layout})"
 
 
+def _beyond(taken: Mapping[str, str], held: Mapping[str, Tensor]) -> list[str]:
+    """Names of a file for parts of an encoder that the network has not, as a deeper one has; not of heads and queues
+    beside it, or of what the file has elsewhere. taken: the network's names of those that are.
+
+    Parts lie within those that are taken, whatever these are called, or are one more in a row of such parts.
+    """
+    paths = {name: name.split(".") for name in held if not _counts(name) and held[name].is_floating_point()}
+    root = os.path.commonprefix([path[:-1] for name, path in paths.items() if name in taken])
+    inside: dict[tuple[str, ...], set[str]] = {}  # what is taken of each part
+    blocks, most = set[tuple[str, ...]](), Counter[tuple[str, ...]]()  # most: dimensions of a part's tensors
+    for name, path in paths.items():
+        for i in range(len(root), len(path)):
+            part = tuple(path[:i])
+            most[*part, path[i]] = max(most[*part, path[i]], held[name].ndim)
+            if name in taken:
+                inside.setdefault(part, set()).add(path[i])
+                if i > len(root) and not _HEAD.fullmatch(taken[name].split(".")[0]):
+                    blocks.add(part)
+
+    def is_beyond(path: list[str]) -> bool:
+        new = (i for i in range(len(root), len(path)) if path[i] not in inside.get(tuple(path[:i]), ()))
+        if path[: len(root)] != root or (at := next(new, None)) is None:
+            return False
+        part = tuple(path[:at])
+        if part in blocks or (at == len(root) and path[at] in _TOKENS):
+            return True
+        row = path[at].rstrip(digits)  # of layer1, layer2, ..., or of 0, 1, ... in a Sequential
+        others = [most[*part, other] for other in inside[part] if other.rstrip(digits) == row not in (other, path[at])]
+        alike = bool(others) and most[*part, path[at]] >= max(others)  # else it is a head behind them
+        return alike and (max(others) > 2 or len(path) > at + 2)
+
+    return [name for name, path in paths.items() if name not in taken and is_beyond(path)]
+
+
 def _check_numbers(taken: Mapping[str, Tensor]) -> None:
     """A UserError for tensors that no trained network has."""
     for name, value in taken.items():
+        if not is_plain(value):
+            dense = ".dequantize()" if value.is_quantized else ".to_dense().clone()"
+            raise UserError(f"{shown(name)} is not stored as plain numbers: save it anew, as tensor{dense}")
         if not value.is_floating_point():
             kind = str(value.dtype).removeprefix("torch.")
             raise UserError(f"{shown(name)} is of {kind}: give the weights as numbers, float32 or half precision")
-        if not value.isfinite().all():
+        if not _computable(value).isfinite().all():
             raise UserError(f"{shown(name)} holds numbers that are not finite: nothing can be computed with them")
-    if not any(value.any() for value in taken.values() if value.ndim > 1):
+    if not any(_computable(value).any() for value in taken.values() if value.ndim > 1):
         raise UserError("all of its weights are zero")
+
+
+def _computable(value: Tensor) -> Tensor:
+    """As float32 where it has 8 bits, which little can be computed of."""
+    return value.float() if value.element_size() == 1 else value
 
 
 def _counts(name: str) -> bool:

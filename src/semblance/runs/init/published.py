@@ -15,6 +15,7 @@ from semblance.shown import shown
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
 HUB = ("model.safetensors", "pytorch_model.bin")  # of a folder with a config.json, as timm writes it
+INDEX = "{}.index.json"  # of weights in several files
 _PATIENCE = 10  # seconds to learn whether there is a network
 
 

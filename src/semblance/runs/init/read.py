@@ -15,39 +15,69 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from semblance.errors import UserError
-from semblance.runs.checkpoint import check_size, check_tensors
+from semblance.runs.checkpoint import check_size
 from semblance.runs.documents import brief
 from semblance.shown import quoted, shown
 
 _DEEPEST = 8  # dicts in dicts
-_NO_WEIGHTS = (  # classes of settings, which trainers pickle beside their tensors
+# Classes that trainers pickle beside their tensors. Those of settings may be dicts, and hold tensors by name.
+_SETTINGS = (
     "argparse.Namespace", "types.SimpleNamespace", "easydict.EasyDict", "addict.addict.Dict",
-    "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
-    "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
     "pytorch_lightning.utilities.parsing.AttributeDict", "lightning.fabric.utilities.data.AttributeDict",
     "lightning_fabric.utilities.data.AttributeDict", "lightning.pytorch.utilities.parsing.AttributeDict",
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
     "omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata",
-    "omegaconf.base.Metadata", "omegaconf.nodes.AnyNode", "omegaconf.nodes.ValueNode",
-    "lib.LinearAverage.LinearAverage", "lib.NCEAverage.NCEAverage",
-    "collections.defaultdict", "typing.Any", "datetime.datetime", "datetime.timedelta",
+    "omegaconf.base.Metadata", "lib.LinearAverage.LinearAverage", "lib.NCEAverage.NCEAverage",
+    "lib.alias_multinomial.AliasMethod", "collections.defaultdict", "builtins.dict",
 )  # fmt: skip
-_NUMPY: list[Any] = [
-    (np._core.multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct")  # type: ignore[attr-defined]
-    for core in ("core", "_core")
-] + [
-    (np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar")  # type: ignore[attr-defined]
-    for core in ("core", "_core")
-]
-_NUMPY += [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU")]
+_VALUES = (
+    *(f"pathlib.{within}{kind}Path" for kind in ("", "Posix", "Windows") for within in ("", "Pure", "_local.")),
+    *(f"omegaconf.nodes.{kind}Node" for kind in (
+        "Any", "Value", "String", "Integer", "Float", "Boolean", "Bytes", "Path", "Enum", "InterpolationResult",
+    )),
+    *(f"builtins.{kind}" for kind in (
+        "object", "type", "bool", "int", "float", "str", "bytes", "list", "tuple", "frozenset", "range", "slice",
+    )),
+    *(f"datetime.{kind}" for kind in ("date", "time", "datetime", "timedelta", "timezone")),
+    "decimal.Decimal", "fractions.Fraction", "uuid.UUID", "typing.Any", "torch.torch_version.TorchVersion",
+    "torchvision.transforms.functional.InterpolationMode",
+)  # fmt: skip
 
 
-class _Nothing:
-    """In the place of a class that holds no weights: whatever is made of it is a dict that nobody reads."""
+class _Settings:
+    """In the place of a class that may be a dict: whatever is made of it is one."""
 
     def __new__(cls, *given: Any, **more: Any) -> Any:
         return OrderedDict()
+
+
+class _Value:
+    """In the place of a class of values, which may be keys: a range or bytes of any length take no memory."""
+
+    def __new__(cls, *given: Any, **more: Any) -> "_Value":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Array(np.ndarray):
+    """In the place of numpy's, empty until its numbers come: no memory is taken for a shape alone."""
+
+    def __new__(cls, *given: Any, **more: Any) -> "_Array":
+        return super().__new__(cls, (0,))
+
+
+def _reconstruct(*given: Any) -> _Array:
+    return _Array()
+
+
+_NUMPY: list[Any] = [(_Array, "numpy.ndarray"), np.dtype, *(type(np.dtype(kind)) for kind in "?bhilqBHILQefdSUOMm")] + [
+    (call, f"numpy.{core}.multiarray.{name}")
+    for name, call in (("_reconstruct", _reconstruct), ("scalar", _Value))
+    for core in ("core", "_core")
+]
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -81,12 +111,10 @@ def read(path: Path) -> dict[str, Tensor]:
 def _unpickled(path: Path) -> Any:
     _check_kind(path)
     check_size(path)
-    harmless = [(_Nothing, name) for name in _NO_WEIGHTS]
-    with torch.serialization.safe_globals([*harmless, *_NUMPY]), warnings.catch_warnings():
+    harmless = [*((_Settings, name) for name in _SETTINGS), *((_Value, name) for name in _VALUES), *_NUMPY]
+    with torch.serialization.safe_globals(harmless), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of protocols of pickle
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    check_tensors(found)
-    return found
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_kind(path: Path) -> None:
@@ -108,7 +136,7 @@ def _refused(path: Path, error: UnpicklingError) -> str:
     """What to do with a file that wants a class which is not known to be harmless."""
     _, _, wanted = str(error).partition("GLOBAL ")
     what = f"wants the class {shown(wanted.split()[0])}" if wanted else "is more than tensors by name"
-    out = quoted(path.with_suffix(".tensors.pth").name)
+    out = path.with_suffix(".tensors.pth").name
     code = (
         "import torch; plain = lambda v: {k: plain(x) for k, x in v.items()} if isinstance(v, dict) else "
         "plain(v.state_dict()) if hasattr(v, 'state_dict') else v if isinstance(v, torch.Tensor) else None; "
@@ -116,7 +144,7 @@ def _refused(path: Path, error: UnpicklingError) -> str:
     )
     return (
         f"{shown(path)} {what}, and loading that could execute anything. If you trust where it is from, keep its "
-        f"tensors alone, where its classes are installed, and give {out}: python -c {quoted(code)}"
+        f"tensors alone, where its classes are installed, and give {quoted(out)}: python -c {quoted(code)}"
     )
 
 
