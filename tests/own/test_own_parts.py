@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import mine
 import numpy as np
 import pytest
 import torch
+import torchvision
 import yaml
 from PIL import Image
 from torch import nn
@@ -317,11 +320,174 @@ def test_a_script_that_trains_as_it_is_imported_is_refused(tmp_path: Path) -> No
         sb.train(f"{tmp_path}/script.py:Mine", data="digits")
 
 
-def test_a_module_of_other_layers_than_its_class_makes_has_no_name() -> None:
-    module = mine.Net()
-    assert named_parts({"backbone": module})[0]["backbone"] == f"{FILE}:Net"
-    module.layers[2] = nn.GELU()  # without tensors
-    assert named_parts({"backbone": module})[0]["backbone"] == "given from Python: Net"
+class Chosen(mine.Net):
+    """What it computes hangs on attributes that no layer writes down; a branch begins at zero, twins do nothing."""
+
+    def __init__(self, pool: str = "mean", act: str = "relu", branch: str = "relu", held: bool = False) -> None:
+        super().__init__()
+        self.pool, self.act, self.branch, self.held = pool, act, branch, held
+        self.drop = nn.Dropout(0.1)
+        self.gain = nn.Parameter(torch.zeros(12, 1, 1))
+        self.twins = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+
+    def forward(self, x: Any) -> Any:
+        x = self.drop(getattr(torch, self.act)(self.layers(x)))
+        x = x + self.gain * getattr(torch, self.branch)(x)
+        return getattr(torch, self.pool)(x.detach() if self.held and self.training else x, (2, 3))
+
+
+def _name(module: nn.Module) -> str:
+    return str(named_parts({"backbone": module})[0]["backbone"])
+
+
+def test_a_module_has_a_name_where_that_makes_one_that_computes_the_same() -> None:
+    assert _name(mine.Net()) == f"{FILE}:Net"
+    assert _name(Chosen().eval()) == f"{__file__}:Chosen"
+    for change in ({"pool": "amax"}, {"act": "sigmoid"}, {"branch": "tanh"}, {"held": True}):
+        assert _name(Chosen(**change)) == "given from Python: Chosen", change
+    modules = [Chosen() for _ in range(5)]
+    modules[0].drop.p = 0.5
+    modules[1].gain.requires_grad_(False)
+    modules[2].layers[2] = nn.GELU()  # without tensors
+    modules[3].layers[1].momentum = 0.5
+    modules[4].twins[1] = modules[4].twins[0]
+    assert {_name(module) for module in modules} == {"given from Python: Chosen"}
+
+
+def test_a_network_of_timm_that_pools_or_drops_otherwise_has_no_name() -> None:
+    import timm
+
+    assert _name(timm.create_model("test_vit", num_classes=0)) == "test_vit"
+    for change in ({"global_pool": "avg", "fc_norm": False}, {"drop_path_rate": 0.5}, {"pos_drop_rate": 0.5}):
+        module = timm.create_model("test_vit", num_classes=0, **change)
+        assert _name(module) == "given from Python: VisionTransformer", change
+    plain = timm.create_model("efficientformerv2_s2", num_classes=0)
+    assert any(getattr(m, "drop_prob", 0) > 0 for m in plain.modules()) and _name(plain) == "efficientformerv2_s2"
+
+
+def test_a_module_is_as_it_was_once_it_has_a_name() -> None:
+    module = Chosen().eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    drawn = torch.rand(1).item(), np.random.rand(), random.random()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    _name(module)
+    assert (torch.rand(1).item(), np.random.rand(), random.random()) == drawn
+    assert not any(m.training for m in module.modules()) and all(p.grad is None for p in module.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_what_a_module_chose_is_not_lost_in_another_process(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    sb.train("simclr", backbone=Chosen("amax"), data=mine.Stripes(), out=run, **FEW)
+    with pytest.raises(UserError, match="given from Python: Chosen, which no other process can make again"):
+        sb.load_backbone(run)
+
+
+class LazyNet(mine.Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.LazyLinear(8)
+
+    def forward(self, x: Any) -> Any:
+        return self.last(super().forward(x))
+
+
+class Cut(mine.Net):
+    @torch.no_grad()
+    def forward(self, x: Any) -> Any:
+        return super().forward(x)
+
+
+class Halved(mine.Net):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x).half()
+
+
+class InPlace(mine.Net):
+    def forward(self, x: Any) -> Any:
+        x = super().forward(x).exp()
+        return x * x.add_(1).sigmoid().add_(1)
+
+
+class Grey(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 8, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(x).mean((2, 3))
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torchvision.models.mobilenet_v3_small()
+
+    def forward(self, x: Any) -> Any:
+        return self.network(x)
+
+
+class Uncopied(mine.Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def _classes(count: int) -> Any:
+    import timm
+
+    return timm.create_model("test_vit", num_classes=count, img_size=32)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (LazyNet, "last.weight has no shape before its first call.*Call the module once"),
+        (Cut, "makes features without a gradient.*leave out torch.no_grad"),
+        (Halved, "makes features of float16, where float32 is wanted: return them by .float"),
+        (InPlace, "cannot be trained: its features have no gradient .RuntimeError: .*in-?place"),
+        (Grey, "does not take views of 32 px .RuntimeError.* 1 channels.* nor of other sizes.* .N, 3, H, W"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 64**2, 8)),
+            "views of 32 px .*but of 64 px.*--image-size 64",
+        ),
+        (lambda: mine.Net().half(), "layers.0.weight is float16.*give module.float"),
+        (lambda: mine.Net().double(), "layers.0.weight is float64.*give module.float"),
+        (
+            lambda: torch.jit.script(nn.Sequential(nn.Linear(3, 8))),
+            "is TorchScript.*the module that it is made of",
+        ),
+        (lambda: mine.Net().to("meta"), "layers.0.weight is on the meta device and has no values"),
+        (lambda: mine.Net().requires_grad_(False), "all are frozen: call module.requires_grad_.True"),
+        (Uncopied, "cannot be copied.*cannot pickle .*lock.*give a function that makes it"),
+        (lambda: _classes(10), "makes a tensor .2, 10., .* timm.create_model.*num_classes=0.*reset_classifier.0"),
+        (torchvision.models.resnet18, "ends in 1,000 classes.*module.fc = nn.Identity"),
+        (Wrapped, "ends in 1,000 classes.*module.classifier.3. = nn.Identity"),
+    ],
+)
+def test_a_module_that_cannot_be_trained_is_refused_with_what_to_do(make: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        sb.train("byol", backbone=make(), data=mine.Stripes(), dry_run=True, **FEW | {"image_size": 32})
+
+
+def test_a_module_with_a_head_of_its_own_is_taken() -> None:
+    network = torchvision.models.mobilenet_v3_small(num_classes=24)
+    made = sb.train("byol", backbone=network, data=mine.Stripes(), dry_run=True, **FEW | {"image_size": 32})
+    assert made["config"]["backbone"] == "given from Python: MobileNetV3"
+
+
+def test_a_file_without_the_name_of_a_part_is_asked_for_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(Path(FILE).read_text())
+    told = semblance(tmp_path, "train", "--backbone", "mine.py", fails=True)
+    assert "mine.py may hold several parts: name the backbone as mine.py:NAME." in told
+    for option, kind in (("backbone", "backbone"), ("data", "data set")):
+        for file in (tmp_path / "mine.py", tmp_path / "elsewhere.py"):
+            for text in (str(file), f"{file}:"):
+                with pytest.raises(UserError, match=f"name the {kind} as {file}:NAME"):
+                    sb.train("simclr", **{option: text}, dry_run=True)
+    with pytest.raises(UserError, match=f"name the data set as {tmp_path}/mine.py:NAME"):
+        sb.train("simclr", data=[tmp_path / "mine.py", tmp_path], dry_run=True)
 
 
 def test_batch_norms_tell_a_new_module_from_a_trained_one() -> None:

@@ -92,6 +92,9 @@ def load(
 def named_data(data: str | Sequence[str]) -> Any:
     """What data names: itself, of paths and built-in names; else what was handed over, or is in a file or brought by
     another package, called where it is a function."""
+    for path in data if is_paths(data) else [data]:
+        if isinstance(path, str | os.PathLike):
+            parts.refuse_a_file_alone(os.fspath(path), parts.DATA)
     if not isinstance(data, str) or os.path.exists(os.path.expanduser(data)) or not parts.is_own(data, parts.DATA):
         return data
     found = parts.load(data, parts.DATA)

@@ -14,7 +14,8 @@ from semblance.evaluation.gains import LEAVE_ONE_OUT
 from semblance.evaluation.picture_features import features, raw_pixels, telling, view_features
 from semblance.evaluation.table import TEMPERATURE, Embedded, Labelled, labelled, neighbours_of
 from semblance.modalities.modality import Evaluation, Figures, Modality, Parts
-from semblance.nets.backbones import backbone, check_sizes
+from semblance.nets.backbones import backbone
+from semblance.nets.trainable import check_sizes
 from semblance.report.gallery import Gallery
 from semblance.report.tables import Cells, of_measures
 from semblance.runs import weights

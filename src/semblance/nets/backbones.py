@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from semblance.errors import UserError, unknown
 from semblance.nets.convolution import mend
+from semblance.nets.trainable import HEADS, check_weights, first_line
 from semblance.runtime import named
 from semblance.runtime.device import send
 from semblance.shown import shown
@@ -40,11 +40,10 @@ def backbone(name: str) -> nn.Module:
         told = "is not a name like resnet18, resnet10-w32-cifar or torchvision/resnet18"
         raise UserError(f"Backbone '{shown(name)}' {told}.")
     base, width = match["base"], match["width"]
-    model = _torchvision(base.removeprefix(_TORCHVISION)) if base.startswith(_TORCHVISION) else _timm(base, width)
+    library = _torchvision(base.removeprefix(_TORCHVISION)) if base.startswith(_TORCHVISION) else of_timm(base, width)
     if match["cifar"]:
-        _small_stem(model, name)
-    mend(model)
-    _leave_nothing_to_chance(model)
+        _small_stem(library, name)
+    model = as_used(library)
     if match["sobel"]:
         model.register_forward_pre_hook(lambda module, inputs: (sobel(inputs[0]),))
     return model
@@ -53,11 +52,25 @@ def backbone(name: str) -> nn.Module:
 def _own(name: str) -> nn.Module:
     """A module of somebody's own, without dropout; one that was handed over is copied, and stays as it is."""
     given = named.load(name, named.BACKBONES)
-    model = deepcopy(given) if isinstance(given, nn.Module) else named.called(given, name, named.BACKBONES)
+    model = given if isinstance(given, nn.Module) else named.called(given, name, named.BACKBONES)
     if not isinstance(model, nn.Module):
         raise UserError(f"Backbone {shown(name)} is a {type(model).__name__}: a torch.nn.Module is wanted.")
-    if not any(p.requires_grad for p in model.parameters()):
-        raise UserError(f"Backbone {shown(name)} has no weights that can be trained.")
+    check_weights(model, name)
+    if model is given:
+        try:
+            model = deepcopy(given).cpu()
+        except Exception as error:  # whatever it holds
+            raise UserError(
+                f"Backbone {shown(name)} cannot be copied, and a copy is trained ({first_line(error)}): give a "
+                "function that makes it, backbone=make."
+            ) from error
+    if hasattr(model, "head_hidden_size") and getattr(model, "num_classes", None) == 0:  # timm's, as in of_timm
+        model.num_features = model.head_hidden_size
+    return as_used(model)
+
+
+def as_used(model: nn.Module) -> nn.Module:
+    """A module, changed to what is trained and measured: without dropout, its convolutions mended."""
     mend(model)
     _leave_nothing_to_chance(model)
     return model
@@ -84,7 +97,8 @@ def sobel(x: Tensor) -> Tensor:
     return torch.cat([edges, torch.zeros_like(edges[:, :1])], 1)
 
 
-def _timm(base: str, width: str | None) -> nn.Module:
+def of_timm(base: str, width: str | None = None) -> nn.Module:
+    """A network of timm's as it makes it, without its classifier, for pictures of any size where it can."""
     import timm
 
     architecture, options = _in_timm(base, width)
@@ -181,44 +195,13 @@ def _unknown(base: str) -> UserError:
     return UserError(f"Unknown backbone '{shown(base)}'. {hint}Any timm model works, or torchvision/NAME.")
 
 
-@torch.no_grad()
-def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
-    """Raise UserError unless the backbone makes features of square pictures of these sizes; some take only one. Of one
-    that does not say its num_features they are counted, and set."""
-    trials = [deepcopy(model), deepcopy(model)]
-    for size in sorted(set(sizes)):
-        try:
-            with torch.random.fork_rng():
-                x = torch.rand(2, 3, size, size)
-                y, again = (trial(x) for trial in trials)
-        except Exception as error:  # whatever a module raises
-            told = f"{type(error).__name__}: {shown(next(iter(str(error).splitlines()), ''))}"
-            raise UserError(
-                f"Backbone {shown(name)} does not take views of {size} px ({told}). Give the size that it is made for, "
-                "e.g. --image-size 224, or another --backbone."
-            ) from error
-        wanted = getattr(model, "num_features", y.shape[-1] if isinstance(y, Tensor) and y.ndim == 2 else 0)
-        if not isinstance(y, Tensor) or y.shape != (2, wanted):
-            found = f"a tensor {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
-            raise UserError(
-                f"Backbone {shown(name)} does not end in one row of features: of 2 pictures it makes {found}, where "
-                f"(2, {wanted or 'features'}) is wanted. Give another --backbone."
-            )
-        if not y.is_meta and not torch.allclose(y, again, rtol=1e-3, atol=1e-5, equal_nan=True):
-            raise UserError(
-                f"Backbone {shown(name)} makes other features of the same pictures each time it trains on them: leave "
-                "out what draws there, such as F.dropout. Its masks would be others on every number of processes."
-            )
-        model.num_features = int(wanted)  # type: ignore[assignment]
-
-
 def _torchvision(base: str) -> nn.Module:
     import torchvision.models
 
     if base not in torchvision.models.list_models(module=torchvision.models):
         raise unknown("torchvision backbone", base, torchvision.models.list_models(module=torchvision.models))
     model = torchvision.models.get_model(base)
-    head = next((h for h in ("fc", "classifier", "heads", "head") if hasattr(model, h)), None)
+    head = next((h for h in HEADS if hasattr(model, h)), None)
     if head is None:
         raise UserError(f"torchvision/{base} has no classifier that can be taken off; use the timm model of that name.")
     linear = next((m for m in getattr(model, head).modules() if isinstance(m, nn.Linear)), None)

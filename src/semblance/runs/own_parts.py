@@ -1,15 +1,16 @@
 """Objects among the keyword arguments of the public functions: what a configuration calls them."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from semblance.data import is_paths
 from semblance.errors import UserError
-from semblance.nets.backbones import backbone
+from semblance.nets.backbones import of_timm
+from semblance.nets.same import makes
 from semblance.runtime import named
 from semblance.runtime.named import HANDED_OVER
 from semblance.systems import Method
@@ -21,7 +22,8 @@ def named_parts(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     method: a class. backbone: a module, or what makes one. data: an array, a Dataset, or a function that returns data.
     """
     options, objects = dict(given), {}
-    for name, name_it in (("method", _method), ("backbone", _backbone), ("data", _data)):
+    name_backbone = partial(_backbone, image_size=given.get("image_size"))
+    for name, name_it in (("method", _method), ("backbone", name_backbone), ("data", _data)):
         if (value := given.get(name)) is not None and not isinstance(value, str | PathLike) and not is_paths(value):
             options[name] = name_it(value)
             objects[options[name]] = value
@@ -37,27 +39,17 @@ def _method(cls: Any) -> str:
     return named.name_of(cls) or f"{HANDED_OVER}{cls.__name__}"
 
 
-def _backbone(given: Any) -> str:
-    """Of a module, what makes one that writes itself alike and has tensors of the same names and shapes, if any."""
+def _backbone(given: Any, image_size: Any) -> str:
+    """Of a module, what makes one like it, if any. image_size: of the views, where it is known."""
     if not isinstance(given, nn.Module):
         return _function("backbone", given)
     cls = type(given)
     architecture = (getattr(given, "pretrained_cfg", None) or {}).get("architecture")  # of timm's models
     makers: list[tuple[str | None, Callable[[], nn.Module]]] = [(named.name_of(cls), cls)]
     if isinstance(architecture, str):
-        makers.append((architecture, lambda: backbone(architecture)))
-    return next((text for text, make in makers if text and _remade(given, make)), f"{HANDED_OVER}{cls.__name__}")
-
-
-def _remade(given: nn.Module, make: Callable[[], nn.Module]) -> bool:
-    """Whether a class or function makes a module of the same layers and tensors; without memory, leaving no trace."""
-    try:
-        with torch.random.fork_rng(), torch.device("meta"):
-            made = make()
-    except Exception:  # it wants arguments, or is for other machines
-        return False
-    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (made, given)]
-    return shapes[0] == shapes[1] and repr(made) == repr(given)
+        makers.append((architecture, lambda: of_timm(architecture)))
+    sizes = [image_size] if isinstance(image_size, int) and image_size > 0 else []
+    return next((text for text, make in makers if text and makes(make, given, sizes)), f"{HANDED_OVER}{cls.__name__}")
 
 
 def _data(given: Any) -> str:

@@ -112,6 +112,7 @@ def resolve(
 def _with_the_start(given: dict[str, Any]) -> dict[str, Any]:
     """What is given, and the networks that its weights are of; a tag in the name of a network asks for its weights."""
     name = given.get("backbone", "")
+    named.refuse_a_file_alone(name, named.BACKBONES)
     if named.is_own(name, named.BACKBONES):
         given = given | {"backbone": named.canonical(name)}
         named.load(given["backbone"], named.BACKBONES)  # a typo costs no reading

@@ -118,6 +118,12 @@ def is_in_file(text: str) -> bool:
     return bool(file and colon and name) and not is_handed_over(text)
 
 
+def refuse_a_file_alone(text: str, group: str) -> None:
+    """Raise UserError for FILE.py without the name of the part in it."""
+    if (file := text.removesuffix(":")).endswith(".py") and not os.path.isdir(os.path.expanduser(file)):
+        raise UserError(f"{shown(file)} may hold several parts: name the {_KINDS[group]} as {shown(file)}:NAME.")
+
+
 def canonical(text: str) -> str:
     """FILE.py:NAME with the absolute path of the file; other texts as they are."""
     if not is_in_file(text):
