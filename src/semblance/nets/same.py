@@ -13,9 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from semblance.nets.backbones import as_used
 
-LARGE_ENOUGH = (
-    96  # a side of pictures for which most networks' last map has several pixels, so that ways to pool differ
-)
+LARGE_ENOUGH = 96  # side of pictures of which most networks' last map has several pixels, so that ways to pool differ
 SIZES = (224, 64, 32, 48, 28, 128, 160, 192, 256, 288, 384)
 
 
