@@ -350,7 +350,7 @@ def test_a_module_has_a_name_where_that_makes_one_that_computes_the_same() -> No
     modules[1].gain.requires_grad_(False)
     modules[2].layers[2] = nn.GELU()  # without tensors
     modules[3].layers[1].momentum = 0.5
-    modules[4].twins[1] = modules[4].twins[0]
+    modules[4].twins[1].weight = modules[4].twins[0].weight
     assert {_name(module) for module in modules} == {"given from Python: Chosen"}
 
 
