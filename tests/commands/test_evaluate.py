@@ -80,7 +80,10 @@ def stopped(out: Path, textures: Path, monkeypatch: pytest.MonkeyPatch, at: int 
     return out
 
 
-@pytest.mark.parametrize("kind", ["folder", "tar", "npz", "disk", "bf16", "64 channels last", "64 px"])
+RARER = [pytest.param(kind, marks=pytest.mark.long) for kind in ("tar", "disk", "64 channels last")]
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "bf16", "64 px", *RARER])
 def test_evaluate_repeats_the_table_of_the_run(
     kind: str, textures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
