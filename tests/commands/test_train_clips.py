@@ -292,6 +292,7 @@ def test_a_picture_method_has_no_audio_backbone(tmp_path: Path) -> None:
         sb.train("avid-cma", data="bounce", hyper={"agreement": 3.0})
 
 
+@pytest.mark.long
 def test_two_devices_draw_the_report_together(films: Path, tmp_path: Path) -> None:
     """Its positives are mined by all ranks, so none may leave before."""
     script, run = tmp_path / "script.py", tmp_path / "run"
@@ -301,6 +302,7 @@ def test_two_devices_draw_the_report_together(films: Path, tmp_path: Path) -> No
     assert "Clips that agree" in (run / "report.html").read_text() and (run / "summary.json").exists()
 
 
+@pytest.mark.long
 def test_the_networks_a_run_began_with_outlive_a_stop(avid: tuple[Path, dict], films: Path, tmp_path: Path) -> None:
     """Before its first checkpoint or after it, and though the run they came from is gone by then."""
     hyper = FAST["hyper"] | {"positives": 3, "refresh_epochs": 1}
