@@ -1,6 +1,7 @@
 """Training on from weights: careful defaults, a start that is watched, and nothing worse than it handed out."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def start(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def going_on(method: str, data: Path, start: Path, out: Path, **more: Any) -> dict[str, Any]:
     given = {name: value for name, value in START.items() if name != "lr"}
     return sb.train(method, data=data, init=str(start), out=out, **given | {"eval_every": 1} | more)
+
+
+@contextmanager
+def stopped_after(count: int) -> Iterator[None]:
+    """Within, a run is stopped after so many steps, as by Ctrl-C."""
+    steps = iter(range(1, 100))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "interruptible", lambda: nullcontext(lambda: next(steps) == count))
+        yield
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -137,11 +147,8 @@ def test_without_labels_and_with_few_held_out_pictures_training_ones_are_looked_
 def test_a_start_is_kept_where_a_run_was_stopped_before_it_was(data: Path, start: Path, tmp_path: Path) -> None:
     """Ctrl-C while the start is measured; or --keep best given anew."""
     run, method = tmp_path / "run", unlearns(tmp_path, 0)
-    with pytest.MonkeyPatch.context() as patch:
-        steps = iter(range(100))
-        patch.setattr(loop, "interruptible", lambda: nullcontext(lambda: next(steps) == 2))
-        with pytest.raises(KeyboardInterrupt):
-            going_on(method, data, start, run, keep="last")
+    with stopped_after(3):
+        going_on(method, data, start, run, keep="last")
     assert not RunFolder(run).best.exists()
     assert sb.train(resume=True, out=run, keep="best")["handed_out"] == "start"
 
@@ -174,11 +181,8 @@ def test_of_a_run_that_was_stopped_the_best_so_far_is_handed_out(
     data: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        steps = iter(range(100))
-        patch.setattr(loop, "interruptible", lambda: nullcontext(lambda: next(steps) == 15))
-        with pytest.raises(KeyboardInterrupt):
-            going_on(unlearns(tmp_path, 0), data, start, run.path)
+    with stopped_after(16):
+        going_on(unlearns(tmp_path, 0), data, start, run.path)
     assert checkpoint.load(run.checkpoint)["step"] == 16
     torch.testing.assert_close(sb.embed(run.path), sb.embed(start))
     assert "Handed out is the network of step 0, the best of the run up to step 16." in told(capsys)
@@ -189,7 +193,7 @@ def test_of_a_run_that_was_stopped_the_best_so_far_is_handed_out(
 
 
 def test_what_was_handed_out_is_kept_where_a_run_goes_on(data: Path, start: Path, tmp_path: Path) -> None:
-    """Be it the last, which is trained on; and what was lost is told once, whatever goes on."""
+    """Be it the last, which is trained on."""
     run = RunFolder(tmp_path / "run")
     before = going_on(unlearns(tmp_path, 36), data, start, run.path)
     after = sb.train(resume=True, out=run.path, epochs=5)
@@ -203,11 +207,8 @@ def test_labels_that_are_given_later_decide(
 ) -> None:
     """Whatever was kept without them, and whatever the log of then says of the start."""
     run = RunFolder(tmp_path / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        steps = iter(range(100))
-        patch.setattr(loop, "interruptible", lambda: nullcontext(lambda: next(steps) == 15))
-        with pytest.raises(KeyboardInterrupt):
-            going_on(unlearns(tmp_path, 14), data, start, run.path, unlabelled=True)
+    with stopped_after(16):
+        going_on(unlearns(tmp_path, 14), data, start, run.path, unlabelled=True)
     kept = checkpoint.load(run.best)  # as if it had ranked above the start
     checkpoint.save(run.best, kept | {"step": 12, "method": checkpoint.load(run.checkpoint)["method"]})
     summary = sb.train(resume=True, out=run.path, unlabelled=False)

@@ -32,7 +32,7 @@ def knn(
     Source: Wu et al. 2018, arXiv:1805.01978; zhirongw/lemniscate.pytorch: test.py.
     """
     if k is not None:
-        _check_whole(k=k)
+        _check_whole("k", k)
     if not (isinstance(temperature, Real) and float(temperature) > 0):
         raise UserError(f"temperature: a number above 0 is wanted, not {temperature}.")
     return _labelled(train, train_labels, test, test_labels).knn_top1(None if k is None else int(k), temperature)
@@ -58,7 +58,7 @@ def linear_probe(
     """
     for name, value in settings.items():
         if name in ("epochs", "batch_size"):
-            _check_whole(**{name: value})
+            _check_whole(name, value)
         elif name in ("lrs", "weight_decays"):
             _check_choices(name, value)
         else:
@@ -66,10 +66,9 @@ def linear_probe(
     return _labelled(train, train_labels, test, test_labels).linear(seed=seed, **settings)
 
 
-def _check_whole(**given: Any) -> None:
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise UserError(f"{name}: a whole number is wanted, 1 or more, not {value}.")
+def _check_whole(name: str, given: Any) -> None:
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+        raise UserError(f"{name}: a whole number is wanted, 1 or more, not {given}.")
 
 
 def _check_choices(name: str, given: Any) -> None:
