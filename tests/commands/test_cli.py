@@ -29,7 +29,7 @@ from semblance.runs.options import GROUPED, flag
         (("train", "--resume", "nowhere", "elsewhere"), "--resume takes one folder, not 2"),
         (("train", "--config", "nowhere.yaml"), "cannot be read: No such file"),
         (("train", "mine.py:Mine"), "There is no file"),
-        (("train", "mine.py"), "name the method as mine.py:CLASS"),
+        (("train", "mine.py"), "name the method as mine.py:NAME"),
         (("train", "simclr", "photos/"), "Not understood: photos/. Data is named by --data."),
         (("train", "--cuda"), "A GPU is used where there is one"),
         (("train", "--without", "negative"), "Did you mean 'negatives'?"),

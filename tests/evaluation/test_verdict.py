@@ -210,7 +210,7 @@ def test_of_an_earlier_network_that_is_handed_out() -> None:
 def test_a_start_that_is_lost_is_told_first(kept: int | None) -> None:
     """Though views are found better; of a short run and of a stopped one too."""
     table = rows(0.6, 0.8 if kept is None else 0.6)
-    advice = Advice("runs/mine", backbone_lr=3e-4)
+    advice = Advice("runs/mine", backbone_rate=3e-4)
     for steps, total in ((20, 20), (STEPS, STEPS), (STEPS, 2 * STEPS)):
         log_lines = [{"step": 0, "knn_leave_one_out": 0.72}, *lines(steps, loss=3.0)]
         log_lines[-1]["knn_leave_one_out"] = 0.51

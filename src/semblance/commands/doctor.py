@@ -63,8 +63,8 @@ def judge(
     measured = summary.get("measured", {"train": FEWEST})
     held_out = (measured.get("test") or measured.get("train", 0)) >= FEWEST
     given = config.began_with_weights
-    backbone_lr = (config.backbone_lr or config.lr) if given else None
-    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out, backbone_lr)
+    backbone_rate = config.backbone_rate if given else None
+    advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out, backbone_rate)
     rows, total = summary.get("table", []), summary.get("total_steps") or _total(config, lines)
     return verdict(Run(lines, steps, epochs, levels, config.without, rows, diverged, kept, advice, total, given))
 

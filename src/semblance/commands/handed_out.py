@@ -59,8 +59,7 @@ class OfTheStart:
         self.told = True
         best = self.config.keep == "best"
         kept = "The best is kept for the end." if best else "--keep best would keep the best."
-        rate = self.config.lr if self.config.backbone_lr is None else self.config.backbone_lr
-        less = f"Less is lost with --backbone-lr {rate / 3:.2g}."
+        less = f"Less is lost with --backbone-lr {self.config.backbone_rate / 3:.2g}."
         say(f"Step {step:,}: it is losing its start: {found.reads}. {kept} {less}")
 
 

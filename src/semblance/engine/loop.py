@@ -212,7 +212,7 @@ def _shares(config: TrainConfig, method: Method) -> dict[str, float] | None:
     """Of the rate, by name of a tensor; None where the backbone takes the same as the heads from the first step."""
     if config.backbone_lr is None and config.layer_decay == 1 and not config.head_epochs:
         return None
-    share = 1.0 if config.backbone_lr is None or not config.lr else config.backbone_lr / config.lr
+    share = config.backbone_rate / config.lr if config.lr else 1.0
     networks = [part for part in BACKBONES if hasattr(method, part)]
     given = [part for part in networks if not (config.hold_norms and learns_statistics(getattr(method, part)))]
     return layer_rates((name for name, _ in method.named_parameters()), share, config.layer_decay, given)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Advice:
     """The run as a person would name it: its folder, as a word for a shell. epochs, max_steps: asked for.
-    held_out: whether enough samples are held out for numbers that need no labels. backbone_lr: where that is not
+    held_out: whether enough samples are held out for numbers that need no labels. backbone_rate: where that is not
     random at the start."""
 
     run: str = "RUN"
@@ -15,7 +15,7 @@ class Advice:
     epochs: int = 1
     max_steps: int | None = None
     held_out: bool = True
-    backbone_lr: float | None = None
+    backbone_rate: float | None = None
 
     def longer(self, times: int = 2, *, unfinished: bool = False) -> str:
         """times: as long, at least, where it has come to its end."""
@@ -31,10 +31,10 @@ class Advice:
 
     def nearer_to_the_start(self) -> list[str]:
         """Nothing where that was random."""
-        if self.backbone_lr is None:
+        if self.backbone_rate is None:
             return []
         return [
-            f"Stay nearer to the start: semblance train --config {self.run} --backbone-lr {self.backbone_lr / 3:.2g}"
+            f"Stay nearer to the start: semblance train --config {self.run} --backbone-lr {self.backbone_rate / 3:.2g}"
         ]
 
     def lower_rate(self) -> str:

@@ -126,6 +126,11 @@ class TrainConfig(Hardware, Logging, Measuring, Time, Optimisation, Views, Netwo
         given = self.init is not None or self.from_run is not None
         return given or named.is_own(self.backbone, named.BACKBONES)
 
+    @property
+    def backbone_rate(self) -> float:
+        """The rate of the backbone, which may be another than that of the heads."""
+        return self.lr if self.backbone_lr is None else self.backbone_lr
+
     def view(self, kind: type[V]) -> V:
         """The view of a kind, such as ClipView, of which there is one."""
         return next(view for view in self.views if isinstance(view, kind))

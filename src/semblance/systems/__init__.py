@@ -47,8 +47,7 @@ def canonical(name: str, *, families: bool = False) -> str:
     """
     if named.is_own(name, named.METHODS):
         return named.canonical(name)
-    if (file := name.removesuffix(":")).endswith(".py"):
-        raise UserError(f"{shown(file)} may hold several classes: name the method as {shown(file)}:CLASS.")
+    named.refuse_a_file_alone(name, named.METHODS)
     known = {_squashed(n): n for n in names()} | ALIASES
     if _squashed(name) not in known:
         known_names = [*names(), *brought(), *[f.name for f in FAMILIES] * families]
