@@ -103,3 +103,10 @@ def test_recall_is_drawn_beside_chance() -> None:
     assert [[lucky for _, lucky in cells] for _, cells, _ in retrieval_rows(found, 200)] == [
         [True] * 3, [False] * 3, [False] * 3
     ]  # fmt: skip
+
+
+def test_numbers_of_the_last_step_are_told_apart_from_those_of_what_is_handed_out(tmp_path: Path) -> None:
+    of = SUMMARY | {"handed_out": "best", "handed_out_step": 1200, "steps": 2000}
+    told = "not of step 1,200, handed out"
+    assert told in Page(report(tmp_path, **BARE | {"summary": of})).text
+    assert told not in Page(report(tmp_path, **BARE | {"summary": of | {"handed_out": "last"}})).text

@@ -44,7 +44,7 @@ def duration(seconds: float) -> str:
 
 
 def course(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
-    """How long a run was and how fast, in a few words each."""
+    """How long a run was and how fast, and what its last numbers are of, in a few words each."""
     found = []
     steps = [{"step": summary.get("steps")}]  # the log may lack the last
     for key, write in (("step", number), ("epoch", lambda epochs: f"{epochs:.3g}")):
@@ -56,6 +56,8 @@ def course(summary: dict[str, Any], metrics: list[dict[str, Any]]) -> list[str]:
     if finite(summary.get("samples_per_second")):
         what = next((word for key, word in SAMPLES.items() if key in summary), "samples")
         found.append(f"{summary['samples_per_second']:,.0f} {what} per second")
+    if summary.get("handed_out", "last") != "last":
+        found.append(f"Numbers above are of the last step, not of step {summary['handed_out_step']:,}, handed out")
     return found
 
 
