@@ -182,8 +182,8 @@ def train(
         sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's;
         adamw with --init.
     lr
-        Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256; 0.001 with
-        --init where no optimizer is given.
+        Peak learning rate at the actual batch size; beside a run or a file, its other rates go along in proportion.
+        Default: the recipe's, scaled by batch_size / 256; 0.001 with --init where no optimizer is given.
     bias_lr
         The same of biases and norms. Default: lr, or in the recipe's proportion to it.
     backbone_lr

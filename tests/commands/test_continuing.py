@@ -1,5 +1,7 @@
 """Training on from weights: careful defaults, a start that is watched, and nothing worse than it handed out."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,18 +17,22 @@ from torch import nn
 
 import semblance as sb
 from semblance import modalities
+from semblance.commands.doctor import doctor
+from semblance.commands.resume import given_anew
 from semblance.data import Source
 from semblance.engine import loop
 from semblance.engine.layer_rates import layer_rates
+from semblance.evaluation.gains import ON_LABELS
 from semblance.evaluation.knn import knn, leave_one_out
 from semblance.evaluation.ranking import best_step, lost
-from semblance.modalities.build import at_the_start
+from semblance.modalities.build import at_the_start, of_a_run
 from semblance.nets.backbones import backbone
 from semblance.nets.batchnorm import learns_statistics
 from semblance.nets.video import video_backbone
 from semblance.runs import checkpoint
 from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
+from semblance.runs.options import TrainOptions
 from semblance.runs.resolve import resolve
 
 START = QUICK | {"epochs": 3}
@@ -187,9 +193,59 @@ def test_of_a_run_that_was_stopped_the_best_so_far_is_handed_out(
     torch.testing.assert_close(sb.embed(run.path), sb.embed(start))
     assert "Handed out is the network of step 0, the best of the run up to step 16." in told(capsys)
     assert sb.evaluate(run.path)[-1]["encoder"] == "backbone handed out (its start)"
+    assert "Handed out is the network that it began with" in doctor(run.path).headline
     assert semblance(monkeypatch, "report", str(run.path)) == 0
     assert run.read_summary()["handed_out"] == "start"
     assert "16 steps" in run.report.read_text()
+
+
+def test_the_file_of_a_backbone_is_not_taken_for_what_a_run_has_come_to_since(
+    data: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`report` sums a stopped run up, and writes no backbone."""
+    run = RunFolder(tmp_path / "run")
+    sb.train("simclr", data=data, out=run.path, **QUICK | {"epochs": 1})
+    with stopped_after(4):
+        sb.train(resume=True, out=run.path, epochs=3)
+    assert semblance(monkeypatch, "report", str(run.path)) == 0
+    assert checkpoint.load(run.checkpoint)["step"] == run.read_summary()["steps"] == 16
+    now = of_checkpoint(run.checkpoint)
+    torch.testing.assert_close(dict(sb.load_backbone(run.path).state_dict()), now, rtol=0, atol=0)
+    torch.testing.assert_close(of_a_run(run), now, rtol=0, atol=0)
+
+
+def test_a_run_that_diverges_on_two_ranks_is_summed_up(data: Path, tmp_path: Path) -> None:
+    """Whoever raises first ends the others."""
+    run, method = RunFolder(tmp_path / "run"), unlearns(tmp_path, 2)
+    code = Path(method.rpartition(":")[0])
+    code.write_text(code.read_text().replace("zero_()", "fill_(float('nan'))"))
+    plain = {name.replace("_", "-"): value for name, value in QUICK.items() if not isinstance(value, bool | dict)}
+    given = plain | {"devices": 2, "data": data, "out": run.path}
+    command = ["train", method, "--no-compile", *(f"--{name}={value}" for name, value in given.items())]
+    ended = subprocess.run([sys.executable, "-m", "semblance", *command], capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 2 and "is no longer finite at step" in ended.stderr
+    assert run.read_summary()["verdict"]["state"] == "diverged" and run.report.exists()
+
+
+def test_what_was_lost_is_told_by_numbers_that_were_measured_alike(data: Path, start: Path, tmp_path: Path) -> None:
+    """Of fewer pictures kNN finds less, also of the start."""
+    run = RunFolder(tmp_path / "run")
+    going_on("simclr", data, start, run.path, epochs=1, backbone_lr=1e-6)
+    summary = sb.train(resume=True, out=run.path, eval_samples=24, epochs=2)
+    found = [line["knn_leave_one_out"] for line in run.read_metrics() if "knn_leave_one_out" in line]
+    assert found[0] - found[-1] > ON_LABELS and "lost" not in summary["verdict"]["headline"]
+    assert "lost" not in doctor(run.path).headline
+
+
+def test_the_rate_of_a_backbone_goes_along_with_that_of_the_heads(data: Path, start: Path, tmp_path: Path) -> None:
+    """In a new run like it, and where it goes on: as is advised to one that diverged."""
+    run = tmp_path / "run"
+    with stopped_after(2):
+        going_on("simclr", data, start, run, lr=0.02, backbone_lr=0.004)
+    assert resolve({"method": "simclr", "config": str(run), "lr": "1e-3"}).backbone_lr == pytest.approx(2e-4)
+    given = TrainOptions.of({"resume": str(run), "lr": 1e-3})
+    assert given_anew(TrainConfig.load(RunFolder(run).config), given).backbone_lr == pytest.approx(2e-4)
+    assert resolve({"method": "simclr", "config": str(run), "lr": 1e-3, "backbone_lr": 0.1}).backbone_lr == 0.1
 
 
 def test_what_was_handed_out_is_kept_where_a_run_goes_on(data: Path, start: Path, tmp_path: Path) -> None:

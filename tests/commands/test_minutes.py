@@ -10,6 +10,7 @@ import yaml
 from command_line import run as command
 
 import semblance as sb
+from semblance import modalities
 from semblance.errors import UserError
 from semblance.evaluation.table import Labelled
 
@@ -102,6 +103,30 @@ def test_a_first_clustering_that_is_slower_is_not_taken_for_all(clock: Clock, ta
     began = clock()
     sb.train(out=tmp_path / "run", minutes=1.5, **task | {"method": task["method"].replace(":Slow", ":Groups")})
     assert 0.9 * 90 < clock() - began < 90
+
+
+@pytest.mark.long
+def test_what_a_start_costs_at_the_end_is_counted(
+    clock: Clock, task: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last and what was kept are measured once more."""
+    sb.train(out=tmp_path / "start", max_steps=2, **task)
+    look = modalities.named("pictures").watch
+
+    def slow(*given):
+        clock.now += 4
+        return look(*given)
+
+    monkeypatch.setattr(modalities.named("pictures"), "watch", slow)
+    began = clock()
+    sb.train(out=tmp_path / "run", init=str(tmp_path / "start"), minutes=2, **task)
+    assert 0.9 * 120 < clock() - began < 120
+
+
+def test_a_trial_that_diverges_is_told(clock: Clock, task: dict, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"It diverged at step \d of those that were timed: give a lower --lr[.]$"):
+        sb.train(out=tmp_path / "run", minutes=1, **task | {"lr": 1e12, "optimizer": "sgd"})
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_is_that_of_its_steps(clock: Clock, task: dict, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The verdict, on logs and numbers written for it: each state, its words, and what must not be said."""
 
+from dataclasses import replace
 from math import log
 from typing import Any
 
@@ -220,6 +221,27 @@ def test_a_start_that_is_lost_is_told_first(kept: int | None) -> None:
         log_lines[-1]["knn_leave_one_out"] = 0.701  # less than is told of
         found = verdict(Run(log_lines, steps, 10.0, rows=table, kept=kept, advice=advice, total=total, given=True))
         assert "lost" not in found.headline
+
+
+def test_a_start_that_is_lost_is_told_of_a_short_run_that_collapsed() -> None:
+    log_lines = [{"step": 0, "knn_leave_one_out": 0.88}, *lines(20, embedding_std=0.01)]
+    log_lines[-1]["knn_leave_one_out"] = 0.65
+    assert "has lost what it began with" in verdict(Run(log_lines, 20, 3.0, rows=rows(0.6, 0.6), given=True)).headline
+
+
+@pytest.mark.parametrize("collapses", [False, True])
+def test_to_train_on_from_an_end_that_is_lost_is_not_advised(collapses: bool) -> None:
+    """Where an earlier network is handed out, which is what the verdict is of."""
+    spread = (lambda step: 0.9 if step < 250 else 0.01) if collapses else 0.9
+    log_lines = [{"step": 0, "knn_leave_one_out": 0.88}, *lines(loss=3.0, embedding_std=spread)]
+    log_lines[21]["knn_leave_one_out"], log_lines[-1]["knn_leave_one_out"] = 0.89, 0.88 if collapses else 0.65
+    advice = Advice("runs/mine", lr=1e-3, backbone_rate=3e-4)
+    run = Run(log_lines, STEPS, 10.0, rows=rows(0.6, 0.6), kept=200, advice=advice, given=True)
+    found = verdict(run)
+    assert found.state == "little" and "--backbone-lr 0.0001" in found.advice[0]
+    assert f"the best; at the end {'the embeddings' if collapses else 'kNN among'}" in found.headline
+    found = verdict(replace(run, given=False, advice=Advice("runs/mine", lr=1e-3)))
+    assert ("third of the rate" in found.advice[0]) == collapses
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from semblance import modalities
+from semblance.commands.measure import logged
 from semblance.commands.printing import say
 from semblance.engine.callbacks import Numbers, in_log
 from semblance.errors import UserError
@@ -19,6 +20,7 @@ from semblance.modalities.looked_at import FEWEST
 from semblance.runs.config import TrainConfig
 from semblance.runs.documents import read_json
 from semblance.runs.folder import RunFolder
+from semblance.runs.left import handed_out
 from semblance.runs.summary import Diverged
 from semblance.runtime.bounded_text import read_text
 from semblance.shown import quoted, shown
@@ -43,12 +45,22 @@ def doctor(run: str | Path) -> Verdict:
     elif (last := _steps(lines)) > summary["steps"]:
         why = f"is of step {summary['steps']:,}, and the run has gone on to step {last:,}"
         summary = {}
-    found = judge(folder, config, lines, summary, levels_of(config, lines))
+    found = judge(folder, config, lines, summary or _best_so_far(folder, config), levels_of(config, lines))
     if summary and not any(row.get("label_free") for row in summary["table"]):
         found.missing.append("summary.json holds no numbers that need no labels, which say what was learnt.")
     if why:
         found.missing.append(f"summary.json {why}: what was learnt is judged by metrics.jsonl alone.")
     return found
+
+
+def _best_so_far(folder: RunFolder, config: TrainConfig) -> dict[str, Any]:
+    """What summary.json would say of the networks that a run which was stopped hands out, where not of the last."""
+    if config.keep == "best" and config.began_with_weights:
+        with suppress(UserError):
+            state, step = handed_out(folder)
+            if state.get("step", step) != step:
+                return {"handed_out": "best", "handed_out_step": state["step"]}
+    return {}
 
 
 def judge(
@@ -66,6 +78,8 @@ def judge(
     backbone_rate = config.backbone_rate if given else None
     advice = Advice(quoted(folder.path), config.lr, config.epochs, config.max_steps, held_out, backbone_rate)
     rows, total = summary.get("table", []), summary.get("total_steps") or _total(config, lines)
+    if given and rows[-2:-1] and steps >= total:  # the last is in the log as it was measured then, and so is the start
+        lines = [{"step": 0} | logged(rows[-2]), *(line for line in lines if line["step"])]
     return verdict(Run(lines, steps, epochs, levels, config.without, rows, diverged, kept, advice, total, given))
 
 

@@ -88,7 +88,10 @@ def note_what_is_kept(first: Row, every: int, total: int) -> None:
     if ranking(start, [start]) is None:
         say(f"--keep best needs {FEWEST} held-out samples to rank networks by: the last will be handed out.")
     elif not 0 < every < total:
-        say("--keep best: no network is looked at between the start and the last. Give --eval-every 1, or more epochs.")
+        say(
+            "--keep best: no network is looked at between the start and the last. Give more epochs, or --eval-every 1 "
+            "where it is another."
+        )
 
 
 def _start(first: Row) -> dict[str, Any]:
@@ -131,7 +134,7 @@ def _best_of_a_start(
     """The best of the start, of what was kept and of the last, all measured alike now; it is kept from here on."""
     leader = ranks.world()[0] == 0
     lines = [_start(first), {"step": last} | watch(method, source, config, modality)]
-    if leader:
+    if leader and lines[-1] not in folder.read_metrics():
         folder.log(**lines[-1])
     if config.keep == "last":
         return HandedOut("last", last)

@@ -20,6 +20,7 @@ from semblance.commands.measure import Row, accuracies, knows_no_data, measurabl
 from semblance.commands.printing import say
 from semblance.data import Source
 from semblance.engine.callbacks import Numbers
+from semblance.engine.divergence import Diverged
 from semblance.engine.loop import SAVE_EVERY, fit, run_length
 from semblance.errors import UserError
 from semblance.evaluation.batch_norms import batch_norms_of_the_data
@@ -171,7 +172,11 @@ def _costs_of_training(
     began = time.perf_counter()
     cuda = [device] if device.type == "cuda" else []
     with TemporaryDirectory() as made, torch.random.fork_rng(cuda), suppress(_Enough):
-        fit(trial, source.train, config, RunFolder(Path(made)), device, callbacks=[timer])
+        try:
+            fit(trial, source.train, config, RunFolder(Path(made)), device, callbacks=[timer])
+        except Diverged as error:  # whose message names a file of this folder
+            told = f"It diverged at step {error.step:,} of those that were timed: give a lower --lr."
+            raise UserError(told) from error
     del trial.start_step  # which refers to the trial, and would keep it
     if not ranks.any_rank(timer.enough)[0]:
         raise KeyboardInterrupt
@@ -209,8 +214,9 @@ def _measure(
         for views in views_of(method, source, config, modality).values():
             numbers(*views)
         look = clock() - began
-        if config.eval_every:
+        if config.eval_every or config.began_with_weights:
             began = clock()
             watch(method, source, config, modality)
             costs.evaluation = clock() - began
-    costs.once += norms + look + embedding + look + REPORT
+    again = config.began_with_weights * (1 + (config.keep == "best"))  # the last, and what was kept
+    costs.once += norms + look + embedding + look + again * costs.evaluation + REPORT

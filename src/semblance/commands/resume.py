@@ -9,7 +9,7 @@ from semblance.commands.printing import say
 from semblance.errors import UserError
 from semblance.runs.config import MAY_CHANGE, TrainConfig
 from semblance.runs.folder import RunFolder
-from semblance.runs.options import Measuring, Output, TrainOptions, flag, said_anew
+from semblance.runs.options import Measuring, Output, TrainOptions, flag, in_proportion, said_anew
 from semblance.runs.resolve import absolute, absolute_path
 from semblance.runtime import ranks
 from semblance.shown import shown
@@ -54,9 +54,7 @@ def given_anew(config: TrainConfig, options: TrainOptions) -> TrainConfig:
             f"--resume goes on with the run as it was configured: leave out {', '.join(map(flag, fixed))}. "
             f"What may be given anew: {may}."
         )
-    if "lr" in anew and "bias_lr" not in anew and config.lr:
-        anew["bias_lr"] = config.bias_lr * anew["lr"] / config.lr
-    return config.model_copy(update=anew)
+    return config.model_copy(update=in_proportion(vars(config), anew) | anew)
 
 
 def finished(folder: RunFolder, config: TrainConfig) -> dict[str, Any] | None:

@@ -113,6 +113,7 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
                     finish(method, source, config, modality, folder, ended, first, left, started, leader=leader)
                 elif leader:
                     conclude_diverged(method, source, config, modality, folder, ended, first)
+                ranks.any_rank(False)  # whoever raises ends all, and the leader may still write
                 raise
             if leader and old is not None and trained.began == trained.step:
                 say(f"Nothing was left to train: it had step {trained.step:,}, and ends at {trained.total:,}.")

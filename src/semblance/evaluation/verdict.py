@@ -82,8 +82,10 @@ def _of_what_is_handed_out(run: Run) -> Verdict:
             found.advice = run.advice.nearer_to_the_start() or found.advice
         return found
     found = _judged(replace(run, lines=[line for line in run.lines if line["step"] <= run.kept]))
-    later = [alarm.evidence.reads for alarm in collapses(run.lines, run.levels)]
-    after = f"; at the end {later[0]}" if later else ""
+    later = [alarm.evidence for alarm in collapses(run.lines, run.levels)] + [*filter(None, [_lost(run)])]
+    after = f"; at the end {later[0].reads}" if later else ""
+    if later and found.advice and run.diverged is None:  # to train on would go on from the end
+        found.advice = run.advice.nearer_to_the_start() or run.advice.against_collapse(run.without)
     found.headline += f" Handed out is the network of step {run.kept:,} of {run.steps:,}, the best{after}."
     return found
 
@@ -106,10 +108,11 @@ def _judged(run: Run) -> Verdict:
     if alike and not learnt:
         told = f"Cannot tell: {alike.reads}, so there is nothing to learn."
         return Verdict("cannot-tell", told, [*evidence, alike], [run.advice.look()])
-    if (lost := _lost(run)) is not None and not alarms:
+    short = run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS)
+    if (lost := _lost(run)) is not None and (short or not alarms):
         told = f"{'So far it has' if run.unfinished else 'It has'} lost what it began with: {lost.reads}."
         return Verdict("little", told, [lost, *evidence], run.advice.nearer_to_the_start())
-    if run.steps < FEW_STEPS or (run.epochs < FEW_EPOCHS and run.steps < 4 * FEW_STEPS):
+    if short:
         told = f"Too short to tell: {run.steps:,} steps, {run.epochs:.2g} epochs."
         on = run.advice.longer(max(2, math.ceil(4 * FEW_STEPS / max(1, run.steps))), unfinished=run.unfinished)
         return Verdict("too-short", told, evidence, against_collapse if run.without else [on])

@@ -44,12 +44,13 @@ def _kept(folder: RunFolder, summary: dict[str, Any], last: dict[str, Any]) -> d
 
 
 def is_written(path: Path, folder: RunFolder) -> bool:
-    """Whether what a run hands out is in the file that is named, and not in a checkpoint alone, as of a run that was
-    stopped, or is to be trained on."""
+    """Whether what a run hands out is in the file that is named, and not in a checkpoint alone: only a run that came to
+    its end, and is not to be trained on, has written it there last."""
     if path.is_dir():
         path = next(iter(sorted(path.glob("*backbone.safetensors"))), folder.backbone)
     summary = folder.read_summary()
     if not path.exists() or not folder.checkpoint.exists():
         return path.exists() or not folder.checkpoint.exists()
     config = TrainConfig.load(folder.config)
-    return not summary or (summary["epochs"], summary["max_steps"]) == (config.epochs, config.max_steps)
+    ended = bool(summary) and summary["steps"] >= summary["total_steps"]  # `report` writes one of a stopped run, too
+    return ended and (summary["epochs"], summary["max_steps"]) == (config.epochs, config.max_steps)

@@ -201,8 +201,8 @@ class Optimisation(Group):
     """sgd, adam, adamw, muon, or a variant of LARS: lars, lars-simclr, larc, lars-clip. Default: the recipe's; adamw
     with --init."""
     lr: NotNegative | None = None
-    """Peak learning rate at the actual batch size. Default: the recipe's, scaled by batch_size / 256; 0.001 with --init
-    where no optimizer is given."""
+    """Peak learning rate at the actual batch size; beside a run or a file, its other rates go along in proportion.
+    Default: the recipe's, scaled by batch_size / 256; 0.001 with --init where no optimizer is given."""
     bias_lr: NotNegative | None = None
     """The same of biases and norms. Default: lr, or in the recipe's proportion to it."""
     backbone_lr: NotNegative | None = None
@@ -433,8 +433,7 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
     kept = dict(file)
     if isinstance(file.get("hyper"), dict) and isinstance(flags.get("hyper"), dict):
         flags["hyper"] = file["hyper"] | flags["hyper"]
-    if "lr" in flags and "lr" in file:  # rates of biases stay in proportion: the recipe's
-        kept.pop("bias_lr", None)
+    kept |= in_proportion(file, flags)
     if "image_size" in flags:
         kept.pop("load_size", None)
     for name in SAID if "data" in flags else _replaced(flags):
@@ -454,6 +453,15 @@ def _beside(file: dict[str, Any], flags: dict[str, Any], problems: list[str]) ->
             if name in flags and str(flags[name]).lower() != str(file.get(name, flags[name])).lower()
         ]
     return kept
+
+
+def in_proportion(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, float]:
+    """Rates that go along where --lr is given to a configuration, and are not given themselves."""
+    along = [name for name in ("bias_lr", "backbone_lr") if name not in given and before.get(name) is not None]
+    try:
+        return {name: float(before[name]) * float(given["lr"]) / float(before["lr"]) for name in along}
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # there are none, or they are no rates
+        return {}
 
 
 def _begins_with_weights(flags: Mapping[str, Any]) -> bool:
