@@ -236,6 +236,7 @@ def test_a_sample_is_measured_and_counted(
     assert told in " ".join(capsys.readouterr().out.split()) and "of 20 training pictures" in own["protocol"]
     assert all(row["linear_top1"] * 4 == int(row["linear_top1"] * 4) for row in own["table"])
     assert sb.evaluate(tmp_path / "run") == own["table"]
+    assert told in " ".join(capsys.readouterr().out.split())
     sb.evaluate(tmp_path / "run", eval_samples=0)
     assert f"{held_out} held-out pictures" in capsys.readouterr().out
 

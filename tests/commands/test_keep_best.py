@@ -12,6 +12,7 @@ from command_line import run as semblance
 from tiny import striped_pictures
 
 import semblance as sb
+from semblance.commands.handed_out import keeper
 from semblance.engine import loop
 from semblance.evaluation.ranking import best_step
 from semblance.runs import checkpoint, weights
@@ -118,6 +119,14 @@ def test_doctor_and_evaluate_say_which(
     assert semblance(monkeypatch, "evaluate", str(run)) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert f"Handed out is the network of step {summary['handed_out_step']}, the best of the run" in told
+
+
+def test_networks_are_kept_where_they_rank_above_all_before(best: tuple[Path, dict], tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step, found in ((12, 0.6), (24, 0.8)):
+        folder.log(step=step, pictures_view_percentile=found)
+    better = keeper(folder, TrainConfig.load(RunFolder(best[0]).config), best[1]["table"][1])
+    assert [better({"pictures_view_percentile": found}) for found in (0.7, 0.8, 0.9)] == [False, False, True]
 
 
 def test_the_start_is_handed_out_where_nothing_was_better(data: Path, tmp_path: Path) -> None:
