@@ -217,8 +217,9 @@ def test_a_card_is_of_the_network_in_its_folder(
     target = card_of(finished, tmp_path / "target", monkeypatch, network="teacher")
     assert "This is the teacher. The run itself hands out the student" in target
     assert "What was measured" not in target and "kNN" not in target and "trained by BYOL" in target
-    bare = card_of(kept(SMALL, tmp_path), tmp_path / "bare", monkeypatch, data=pictures)
+    bare = card_of(kept(SMALL, tmp_path, network="teacher"), tmp_path / "bare", monkeypatch, data=pictures)
     assert "exported without its run" in bare
+    assert weights.read_metadata(tmp_path / "bare")[1]["network"] == "teacher"  # as the file says
     for invented in ("trained by", "SimCLR", "simclr", "step", "## Recipe", "## Data", "9 pictures"):
         assert invented not in bare
 

@@ -44,8 +44,9 @@ def export(
     options: dict[str, Any] = {"licence": licence, "opset": opset, "preprocessing": preprocessing or "inside"}
     if to == "hub":
         about = {name: getattr(opened.config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}
-        options["about"] = about | {"canvas": opened.config.canvas, "network": method.network}
-        told = told_of(opened, source, method.network)
+        held = method.network if opened.state else weights.read_metadata(opened.file)[1].get("network", "student")
+        options["about"] = about | {"canvas": opened.config.canvas, "network": held}
+        told = told_of(opened, source, held)
         options["card"] = lambda code: card(leaving[0], told, code, licence)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
