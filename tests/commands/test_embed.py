@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -121,9 +122,24 @@ def test_a_file_may_list_pictures(run: Path, pictures: Path, tmp_path: Path) -> 
     found = np.load(tmp_path / "rows.NPZ")
     assert list(found["names"]) == [str(pictures / name) for name in ("dog/1.png", "cat/0.png")]
     (tmp_path / "none.txt").write_text("\n")
-    for name, told in (("none.txt", "names no pictures"), ("away.txt", "cannot be read as a list")):
+    (tmp_path / "wide.txt").write_text("dog/1.png\n", encoding="utf-16")
+    for name, told in (
+        ("none.txt", "names no pictures"), ("away.txt", "cannot be read as a list"), ("wide.txt", "save it as UTF-8"),
+        ("~nobody/x.txt", "cannot be read as a list"),
+    ):  # fmt: skip
         with pytest.raises(sb.UserError, match=told):
             sb.embed(run, data=tmp_path / name)
+
+
+def test_a_list_holds_names_as_the_file_system_does(run: Path, pictures: Path, tmp_path: Path) -> None:
+    """Whatever a person may have named a picture, and an editor may have put before the first."""
+    names = [b"~1.png", b" lead.png", b"trail .png", b"caf\xe9.png", "\u2028.png".encode()]
+    for name in names:
+        shutil.copy(pictures / "cat" / "0.png", os.path.join(os.fsencode(tmp_path), name))
+    (tmp_path / "mine.txt").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(names) + b"\n \n")
+    sb.embed(run, data=tmp_path / "mine.txt", out=tmp_path / "rows.npz")
+    with np.load(tmp_path / "rows.npz") as found:
+        assert [os.path.basename(os.fsencode(str(name))) for name in found["names"]] == names
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -253,6 +269,9 @@ def test_weights_of_no_usual_network_are_refused_in_one_line(tmp_path: Path, mon
     ) as refused:
         sb.load_backbone(tmp_path / "x.pth")
     assert len(refused.value.args) == 1
+    torch.save(backbone("resnet18-w8").state_dict(), tmp_path / "x.pth")
+    with pytest.raises(UserError, match="the nearest is resnet18: .*another shape, as bn1.weight"):
+        sb.load_backbone(tmp_path / "x.pth")
 
 
 def test_a_stopped_run_hands_out_its_checkpoint(run: Path, pictures: Path, tmp_path: Path) -> None:
@@ -276,8 +295,9 @@ def test_what_cannot_be_embedded_says_what_can(run: Path, pictures: Path, tmp_pa
         (lambda: sb.embed("timm:resnet81", data=pictures), "Did you mean.*resnet18"),
         (lambda: sb.embed("timm:resnet18", data=pictures, network="teacher"), "leave out --network"),
         (lambda: sb.embed(tmp_path / "x.pth", data=pictures), "as no file of torch.save does"),
-        (lambda: sb.embed(tmp_path / "nowhere", data=pictures), "No trained backbone"),
-        (lambda: sb.embed(run, data=[]), "list is empty"),
+        (lambda: sb.embed(tmp_path / "nowhere", data=pictures), "No trained backbone.*Train one with"),
+        (lambda: sb.embed("resnett18", data=pictures), "No trained backbone at resnett18. Did you mean resnet18"),
+        (lambda: sb.embed(run, data=[]), "names no pictures: the list is empty"),
         (lambda: sb.embed(run, data=["no.png"]), "Nor is there a file or folder"),
         (lambda: sb.embed(run, data=[pictures / "cat" / "0.png"], labels="folders"), "leave out --labels"),
     ):

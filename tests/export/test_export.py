@@ -1,6 +1,8 @@
 """What leaves is the same network where it is loaded, or it does not leave."""
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,10 +21,14 @@ from torch import nn
 
 import semblance as sb
 from semblance.errors import UserError
+from semblance.evaluation.evidence import Evidence
+from semblance.evaluation.verdict import Verdict
 from semblance.nets.backbones import backbone
-from semblance.runs import weights
-from semblance.runs.export import hub, network, onnx
+from semblance.runs import checkpoint, weights
+from semblance.runs.export import again, hub, network, onnx
 from semblance.runs.export import timm as timm_target
+from semblance.runs.folder import RunFolder
+from semblance.runs.resolve import resolve
 from semblance.views.view import MEAN, STD
 
 needs_onnx = pytest.mark.skipif(
@@ -164,26 +170,102 @@ def test_a_hub_folder_is_of_a_stopped_run_and_loads_as_timms_do(
     assert tuple(seen["input_size"]) == (3, 32, 32) and seen["crop_pct"] == 1.0 and seen["interpolation"] == "bilinear"
     card = (out / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: timm\n") and "license: mit" in card and "9 pictures" in card
-    assert "semblance train byol --data PICTURES" in card and "Too short to tell" in card
+    assert "semblance train byol --data PICTURES" in card and "This is the teacher." in card
     for private in ("secret", str(tmp_path), str(stopped)):
         assert private not in card and private not in (out / "config.json").read_text()
 
 
-def test_the_card_of_a_finished_run_has_its_table(pictures: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    labels = tmp_path / "l.csv"
-    labels.write_text("".join(f"{i}.png,{i % 2}\n" for i in range(9)))
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a teacher, which began with weights."""
+    out = tmp_path_factory.mktemp("runs") / "byol"
+    (labels := out.parent / "l.csv").write_text("".join(f"{i}.png,{i % 2}\n" for i in range(9)))
+    torch.save(backbone(SMALL).state_dict(), start := out.parent / "a start.pth")
     sb.train(
-        data=pictures, labels=str(labels), backbone=SMALL, image_size=32, batch_size=4, max_steps=1, recipe="quick",
-        workers=0, hyper={"hidden": 16}, out=run,
+        "byol", data=pictures, labels=labels, backbone=SMALL, image_size=32, batch_size=4, max_steps=1, recipe="quick",
+        workers=0, hyper={"hidden": 16, "dim": 16}, init=start, lr=0.002, keep="last", hold_norms=False, out=out,
     )  # fmt: skip
+    return out
+
+
+def card_of(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **given: Any) -> str:
+    """Without the proof."""
+    monkeypatch.setattr("semblance.runs.export.proof.prove", lambda *_: 0.0)
+    sb.export(run, to="hub", out=out, **given)
+    return (out / "README.md").read_text()
+
+
+def test_the_card_of_a_finished_run_has_its_table(finished: Path, tmp_path: Path) -> None:
     odd = tmp_path / 'it\'s "a" hub\\'
-    sb.export(run, to="hub", out=odd)
+    sb.export(finished, to="hub", out=odd)
     card = (odd / "README.md").read_text()
-    summary = json.loads((run / "summary.json").read_text())
+    summary = json.loads((finished / "summary.json").read_text())
     assert f"| trained backbone | {100 * summary['table'][2]['knn_top1']:.1f} |" in card
     assert f"**{summary['verdict']['headline']}**" in card and summary["protocol"] in card
     assert "license:" not in card and "None was given" in card and "l.csv" not in card
+
+
+def test_a_card_is_of_the_network_in_its_folder(
+    finished: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file alone what its run says, or nothing; of another network than the run's no numbers."""
+    whole = card_of(finished, tmp_path / "run", monkeypatch)
+    assert "trained by BYOL" in whole and "pictures of a set of the makers' own, to step 1." in whole
+    shutil.copytree(pictures, tmp_path / "others", ignore=lambda *_: ["8.png"])
+    assert card_of(finished, tmp_path / "other", monkeypatch, data=tmp_path / "others") == whole
+    assert card_of(finished / "backbone.safetensors", tmp_path / "file", monkeypatch, data=pictures) == whole
+    target = card_of(finished, tmp_path / "target", monkeypatch, network="teacher")
+    assert "This is the teacher. The run itself hands out the student" in target
+    assert "What was measured" not in target and "kNN" not in target and "trained by BYOL" in target
+    bare = card_of(kept(SMALL, tmp_path, network="teacher"), tmp_path / "bare", monkeypatch, data=pictures)
+    assert "exported without its run" in bare
+    assert weights.read_metadata(tmp_path / "bare")[1]["network"] == "teacher"  # as the file says
+    for invented in ("trained by", "SimCLR", "simclr", "step", "## Recipe", "## Data", "9 pictures"):
+        assert invented not in bare
+
+
+def test_a_card_has_no_evidence_of_a_later_step(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    folder = RunFolder(run)
+    checkpoint.save(folder.best, checkpoint.load(folder.checkpoint) | {"step": 0})
+    summary = json.loads(folder.summary.read_text()) | {"handed_out": "start", "handed_out_step": 0}
+    found = Verdict("little", "It lost it.", [Evidence("kNN", 0.5, None, "of the last step")])
+    monkeypatch.setattr("semblance.commands.model_card.doctor", lambda _: found)
+    assert "- of the last step" in card_of(run, tmp_path / "last", monkeypatch)
+    folder.summary.write_text(json.dumps(summary))
+    card = card_of(run, tmp_path / "start", monkeypatch)
+    assert "to step 0." in card and "It lost it" in card and "of the last step" not in card
+
+
+def test_the_command_of_a_card_trains_such_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is typed, and gives the same configuration; what no flag says is told."""
+    given = {
+        "backbone": SMALL, "image_size": 32, "batch_size": 8, "max_steps": 2, "recipe": "quick", "epochs": 3,
+        "lr": 0.01, "backbone_lr": 0.003, "weight_decay": 0.0, "clip_grad": 1.5, "decay_1d": True, "flip_p": 0.0,
+        "hyper": {"temperature": 0.3}, "without": ["negatives"],
+    }  # fmt: skip
+    config = resolve(given)
+    line, whole = again.command(config)
+    assert whole and "bias-lr" not in line
+    typed: list[Any] = []
+    monkeypatch.setattr("semblance.commands.train.train", lambda options, _: typed.append(options.given))
+    assert semblance(monkeypatch, *shlex.split(line)[1:]) == 0
+    assert typed[0].pop("data") == "PICTURES" and resolve(typed[0]) == config
+    views = [{"size": 32, "count": 2, "scale": [0.5, 1.0]}]
+    assert not again.command(resolve({"views": views, "image_size": 32}))[1]
+
+
+@pytest.mark.parametrize(("name", "first"), [("resnet10", "conv1"), (SMALL, "conv1.0")])
+def test_a_folder_for_a_hub_takes_pictures_of_one_channel(
+    name: str, first: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card_of(kept(name, tmp_path), tmp_path / "hub", monkeypatch, data=pictures)
+    assert json.loads((tmp_path / "hub" / "config.json").read_text())["pretrained_cfg"]["first_conv"] == first
+    model = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True, in_chans=1)
+    assert model(torch.rand(2, 1, 32, 32)).shape == (2, model.num_features)
 
 
 def _swap(path: Path, leaving: network.Leaving, about: dict[str, str]) -> None:

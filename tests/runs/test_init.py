@@ -5,6 +5,7 @@ import argparse
 import importlib.util
 import json
 import os
+import pickle
 import re
 import shlex
 import subprocess
@@ -36,7 +37,7 @@ from semblance.runs.folder import RunFolder
 from semblance.runs.init import published
 from semblance.runs.init.layouts import recognise
 from semblance.runs.init.read import read
-from semblance.runs.init.start import Start, start_with
+from semblance.runs.init.start import Start, first_whole, start_with
 
 Held = dict[str, Tensor]
 NAME = "resnet10-w8-cifar"
@@ -85,6 +86,12 @@ FILES: dict[str, tuple[Callable[[Held], Held], str]] = {
              "DINO, its teacher"),
     "DINOv2": (lambda w: under("model.teacher.backbone.", w, "model.student.backbone.", "model.teacher.dino_head.x"),
                "DINO, its teacher"),
+    "DINO compiled": (lambda w: under("teacher.module.backbone._orig_mod.", w, "student.module.backbone._orig_mod."),
+                      "DINO, its teacher"),
+    "DINO in Lightning": (lambda w: under("state_dict.teacher.module._orig_mod.backbone.", w,
+                                          "state_dict.student.module._orig_mod.backbone."), "DINO, its teacher"),
+    "a compiled student's teacher": (lambda w: under("state_dict.teacher._orig_mod.", w,
+                                                     "state_dict.student._orig_mod."), "a student's teacher"),
     "DINO of lightly": (lambda w: under("state_dict.teacher_backbone.", numbered(w), "state_dict.student_backbone."),
                         "DINO of lightly, its teacher"),
     "VISSL": (lambda w: under("classy_state_dict.base_model.model.trunk.base_model._feature_blocks.", w,
@@ -205,6 +212,34 @@ def test_positions_are_resampled_to_the_grid() -> None:
     assert found.notes == ["Positions of 14 x 14 patches are resampled to 6 x 6."]
 
 
+def test_positions_of_patches_alone_are_resampled() -> None:
+    """Where class tokens and registers have none, as in DINOv2 with registers."""
+    kind = {"patch_size": 8, "embed_dim": 8, "depth": 2, "num_heads": 2, "reg_tokens": 4, "no_embed_class": True}
+    small, large = (timm.models.VisionTransformer(img_size=side, num_classes=0, **kind) for side in (32, 64))
+    found = recognise(large.state_dict(), small)
+    assert found.tensors["pos_embed"].shape == small.pos_embed.shape == (1, 16, 8)
+    assert found.notes == ["Positions of 8 x 8 patches are resampled to 4 x 4."]
+
+
+def test_a_vit_of_moco_v3_is_taken_for_one_of_its_heads_alone() -> None:
+    """Its tensors fit timm's, which has half as many."""
+    name = "vit_small_patch16_224"
+    theirs = timm.create_model(name, num_classes=0, num_heads=12, depth=1)
+    assert recognise(FILES["MoCo v3"][0](theirs.state_dict()), theirs).layout == "MoCo v3, its base encoder"
+    with torch.device("meta"):
+        whole = timm.create_model(name, num_classes=0, num_heads=12)
+    with pytest.raises(UserError, match=r"12 heads and this network 6: .*FILE.py:NAME, a function .*num_heads=12\)"):
+        first_whole(FILES["MoCo v3"][0](whole.state_dict()), [name])
+
+
+def test_another_whole_network_of_a_file_is_told() -> None:
+    theirs = network().state_dict()
+    held = under("a.", theirs, "b.", "a_momentum.")
+    assert recognise(held, network()).notes == ["Taken is the network behind a.; left is that behind b.."]
+    assert not recognise(under("a.", theirs, "a_momentum."), network()).notes
+    assert not recognise(FILES["DINO"][0](theirs), network()).notes
+
+
 class Anything:
     """What a trainer may have pickled."""
 
@@ -225,6 +260,37 @@ def test_files_of_every_kind_are_read(suffix: str, tmp_path: Path) -> None:
         torch.save(nested, path, _use_new_zipfile_serialization="legacy" not in suffix)
     found = recognise(read(path), network(1))
     assert torch.equal(found.tensors["conv1.weight"], weights["conv1.weight"])
+
+
+def test_arrays_of_any_byte_order_are_read_and_others_told(tmp_path: Path) -> None:
+    for kind in (">f4", "<f4"):
+        np.savez(tmp_path / "x.npz", weight=np.arange(3, dtype=kind))
+        assert read(tmp_path / "x.npz")["weight"].tolist() == [0, 1, 2]
+    np.savez(tmp_path / "x.npz", weight=np.ones(3, dtype=np.longdouble))
+    with pytest.raises(UserError, match=r"x.npz cannot be read as weights: .*longdouble"):
+        read(tmp_path / "x.npz")
+
+
+def test_a_file_is_what_its_name_says_in_any_case(tmp_path: Path) -> None:
+    held = {"weight": torch.ones(3)}
+    save_file(held, tmp_path / "x.SAFETENSORS")
+    with (tmp_path / "x.NPZ").open("wb") as file:
+        np.savez(file, weight=np.ones(3))
+    for name in ("x.SAFETENSORS", "x.NPZ"):
+        assert read(tmp_path / name)["weight"].tolist() == [1, 1, 1]
+    save_file(held, tmp_path / "x.pth")
+    torch.save(held, tmp_path / "x.safetensors")
+    for name, told in (("x.pth", "is a file of safetensors: give"), ("x.safetensors", "is a file of torch.save: give")):
+        with pytest.raises(UserError, match=told):
+            sb.load_backbone(tmp_path / name)
+
+
+def test_a_dict_is_entered_once(tmp_path: Path) -> None:
+    """Or one that holds itself has more paths than there is time for."""
+    itself: dict[str, Any] = {"weight": torch.ones(3)}
+    itself |= {f"more{i}": itself for i in range(12)}
+    torch.save(itself, tmp_path / "x.pth")
+    assert list(read(tmp_path / "x.pth")) == ["weight"]
 
 
 def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +381,17 @@ def test_the_line_that_keeps_tensors_alone_does_so(tmp_path: Path, monkeypatch: 
     subprocess.run(f"{shlex.quote(sys.executable)} -c {line}", shell=True, check=True)
     held = read(Path("a net's file.tensors.pth"))
     assert torch.equal(recognise(held, network(1)).tensors["conv1.weight"], network().state_dict()["conv1.weight"])
+
+
+def test_a_pickle_of_arrays_is_told_and_the_line_for_it_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.pth").write_bytes(pickle.dumps({"epoch": 3, "model": {"weight": np.arange(3, dtype=">f4")}}))
+    with pytest.raises(UserError, match="x.pth is a pickle that torch.save has not written") as refused:
+        read(Path("x.pth"))
+    exec(shlex.split(str(refused.value).partition("python -c ")[2])[0], {})
+    assert read(Path("x.tensors.pth"))["model.weight"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x80\x02.", b"version https://git-lfs", b"\0" * 100])

@@ -1,6 +1,7 @@
 """`semblance embed`: features of samples by a trained network, of a run or of anybody's."""
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from semblance.runs.features import Features, Spool, check_kind, write
 from semblance.runs.options import SAID, flag
 from semblance.runs.others import are_of_others, of_others
 from semblance.runs.transform import OfPictures
-from semblance.runtime.bounded_text import read_text
+from semblance.runtime.bounded_text import read_bytes
 from semblance.runtime.device import best_device
 from semblance.runtime.memory import told_when_short
 from semblance.runtime.progress import with_progress
@@ -87,18 +88,23 @@ def _given_paths(data: Data | None) -> list[str]:
     """Paths or names, one or several; none where nothing is given. A .txt holds a path a line, from where it lies."""
     if data is None or isinstance(data, str | PathLike):
         given = [] if data is None else [fspath(data)]
-        return _listed(Path(given[0]).expanduser()) if given and given[0].lower().endswith(".txt") else given
+        return _listed(Path(os.path.expanduser(given[0]))) if given and given[0].lower().endswith(".txt") else given
     return [fspath(path) for path in data]
 
 
 def _listed(file: Path) -> list[str]:
+    """Names as the file system has them: bytes that need be no text."""
     try:
-        lines = [line.strip() for line in read_text(file).splitlines()]
+        data = read_bytes(file)
+        if b"\0" in data:
+            raise ValueError("it holds zero bytes, as UTF-16 does; save it as UTF-8")
+        lines = [os.fsdecode(line.removesuffix(b"\r")) for line in data.removeprefix(BOM_UTF8).split(b"\n")]
     except (OSError, ValueError) as error:
         raise UserError(f"--data {shown(file)} cannot be read as a list of pictures: {error}.") from error
-    if not any(lines):
+    names = [line for line in lines if line.strip()]
+    if not names:
         raise UserError(f"--data {shown(file)} names no pictures: a path a line is wanted.")
-    return [str(file.parent / Path(line).expanduser()) for line in lines if line]
+    return [str(file.parent / os.path.expanduser(name)) for name in names]
 
 
 def _by_run(opened: Opened, paths: Sequence[str], out: Path | None, normalise: bool) -> _Found:

@@ -9,17 +9,15 @@ import torch
 
 from semblance import modalities
 from semblance.commands import begin
-from semblance.commands.doctor import doctor
 from semblance.commands.embed import pictures_of
+from semblance.commands.model_card import told_of
 from semblance.commands.opened import Opened
 from semblance.commands.printing import say, status
 from semblance.data import Source
-from semblance.data.sources import named
 from semblance.errors import UserError, unknown
-from semblance.report.tables import without_labels
 from semblance.runs import weights
 from semblance.runs.export import hub, onnx, proof, timm, torchvision
-from semblance.runs.export.card import Told, card, check_licence
+from semblance.runs.export.card import card, check_licence
 from semblance.runs.export.network import Leaving
 from semblance.runtime.atomic_files import writing
 from semblance.runtime.memory import told_when_short
@@ -46,9 +44,10 @@ def export(
     options: dict[str, Any] = {"licence": licence, "opset": opset, "preprocessing": preprocessing or "inside"}
     if to == "hub":
         about = {name: getattr(opened.config, name) for name in weights.SEEN} | {"mean": MEAN, "std": STD}
-        options["about"] = about | {"canvas": opened.config.canvas, "network": method.network}
-        told = _told(opened, source, run)
-        options["card"] = lambda code: card(opened.config, leaving[0], told, code, licence)
+        held = method.network if opened.state else weights.read_metadata(opened.file)[1].get("network", "student")
+        options["about"] = about | {"canvas": opened.config.canvas, "network": held}
+        told = told_of(opened, source, held)
+        options["card"] = lambda code: card(leaving[0], told, code, licence)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=path.parent, prefix=".semblance-") as aside:
@@ -152,24 +151,3 @@ def _say(to: str, opened: Opened, leaving: Leaving, written: Any, difference: fl
     if leaving.of_bf16 is not None:
         say(f"The run computed in bf16, by which its own features lie up to {leaving.of_bf16:.1e} of the largest away.")
     say(written.code(path), result=True)
-
-
-def _told(opened: Opened, source: Source[Any], run: str) -> Told:
-    """What a model card tells: of a stopped run, or of a backbone by itself, no table."""
-    config = opened.config
-    summary = opened.folder.read_summary() if opened.folder else {}
-    if summary.get("steps") != opened.step:
-        summary = {}
-    count = summary.get("train_images", len(source.train))
-    whose = f"the set {config.data}" if config.data in named.NAMES else "a set of the makers' own"
-    told = Told(data=f"{count:,} pictures of {whose}", step=opened.state.get("step", opened.step))
-    told.versions = proof.versions("hub")
-    if opened.folder is not None:
-        found = doctor(run)
-        told.headline, told.evidence = found.headline, [evidence.reads for evidence in found.evidence]
-    if summary:
-        told.tables = opened.modality.tables(summary) or without_labels(summary["table"])
-        measured = summary["measured"]
-        told.measured_on = f"{measured['test']:,} held-out pictures, by {measured['train']:,} to train on"
-        told.protocol = summary.get("protocol", "")
-    return told

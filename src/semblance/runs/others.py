@@ -13,6 +13,7 @@ from semblance.nets.backbones import backbone
 from semblance.runs.documents import brief
 from semblance.runs.init.layouts import NotWhole, Recognised, recognise
 from semblance.runs.init.published import HUB, TIMM, TORCHVISION
+from semblance.runs.init.read import is_pickled
 from semblance.runs.init.start import FILES, USUAL, Start, first_whole, made_by
 from semblance.runs.transform import OfOthers
 from semblance.shown import quoted, shown
@@ -131,10 +132,10 @@ def _transform(start: Start, network: nn.Module, name: str) -> tuple[OfOthers, s
 
 def _is_ours(path: Path) -> bool:
     """Whether a file says of itself what weights.load_backbone needs, or is a broken one that may have."""
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         return False
     try:
         with safe_open(path, "pt") as file:
             return "semblance" in (file.metadata() or {})
     except (OSError, SafetensorError):
-        return True
+        return not (path.is_file() and is_pickled(path))

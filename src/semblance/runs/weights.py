@@ -18,7 +18,7 @@ from semblance.nets.video import video_backbone
 from semblance.runs.checkpoint import differing
 from semblance.runs.documents import brief, read_json
 from semblance.runs.folder import RunFolder
-from semblance.runs.init.published import HUB
+from semblance.runs.init.published import HUB, meant
 from semblance.runtime import named
 from semblance.runtime.atomic_files import write_atomically
 from semblance.runtime.fsdp import full
@@ -33,7 +33,7 @@ KINDS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "audio_backbone": lambda about: audio_backbone(about["audio_backbone"], SoundView(**about["sound"]).bins),
 }
 
-
+_ALIKE = 0.85  # a name to one of timm's, so that it is a slip and no folder
 SEEN = (
     "backbone", "image_size", "load_size", "grey_levels", "precision", "channels_last", "knn_k", "knn_temperature",
     "eval_samples",
@@ -98,8 +98,9 @@ def read_metadata(run: str | Path) -> tuple[Path, dict[str, Any]]:
         if (path.parent / "video_backbone.safetensors").is_file():
             raise UserError(f"{shown(path.parent)} has two backbones: name its video_ or audio_backbone.safetensors.")
         out = path.parent if path.suffix else path
-        remedy = f"Train one with: semblance train --out {quoted(out)}"
-        raise UserError(f"No trained backbone at {shown(path)}. {remedy}")
+        alike = meant(path.name.partition(".")[0], _ALIKE) if path.name == str(run) and not path.exists() else ""
+        remedy = alike or f" Train one with: semblance train --out {quoted(out)}"
+        raise UserError(f"No trained backbone at {shown(path)}.{remedy}")
     try:
         with safe_open(path, "pt") as file:
             about = read_json((file.metadata() or {}).get("semblance", "{}"))

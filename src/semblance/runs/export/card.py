@@ -11,6 +11,7 @@ import yaml
 from semblance import systems
 from semblance.errors import UserError
 from semblance.runs.config import TrainConfig
+from semblance.runs.export.again import command
 from semblance.runs.export.network import Leaving
 from semblance.runs.options import Optimisation
 
@@ -18,20 +19,24 @@ _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _OF_THE_RECIPE = (
     "recipe", "hyper", "without", "seed", "image_size", *Optimisation.model_fields, "epochs", "max_steps", "precision",
 )  # fmt: skip
+_UNKNOWN = "It was exported without its run: by which method, on what and for how long it was trained is not said here."
 
 
 @dataclass
 class Told:
-    """What a card tells of a run. headline, evidence: of the verdict. tables: of what was measured, on what, and how.
-    data: what it learnt from, in words. step: that the network is of."""
+    """What a card tells. config: of the run, None where that is not known, and then nothing but versions. headline,
+    evidence: of the verdict. tables: of what was measured, on what, and how. data: what it learnt from, in words.
+    step: that the network is of, where that is known. other: in a sentence, that it is not what the run hands out."""
 
+    config: TrainConfig | None = None
     headline: str = ""
     evidence: Sequence[str] = ()
     tables: Sequence[tuple[list[str], list[list[str]]]] = ()
     measured_on: str = ""
     protocol: str = ""
     data: str = ""
-    step: int = 0
+    step: int | None = None
+    other: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -40,28 +45,33 @@ def check_licence(licence: str | None) -> None:
         raise UserError(f"--licence {licence}: give it as hubs write it, such as mit or cc-by-4.0.")
 
 
-def card(config: TrainConfig, leaving: Leaving, told: Told, code: str, licence: str | None) -> str:
+def card(leaving: Leaving, told: Told, code: str, licence: str | None) -> str:
     """The text of README.md. code: lines that load the folder PATH."""
-    cls = systems.get(config.method)
-    method = config.method.rpartition(":")[2]
+    config = told.config
+    cls = systems.get(config.method) if config else None
+    method = [config.method.rpartition(":")[2]] if config else []
     front = {
         "library_name": "timm", "pipeline_tag": "image-feature-extraction",
-        "tags": ["image-feature-extraction", "timm", "self-supervised-learning", "semblance", method],
+        "tags": ["image-feature-extraction", "timm", "self-supervised-learning", "semblance", *method],
     }  # fmt: skip
     front |= {} if licence is None else {"license": licence}
-    network = f"{leaving.backbone}, {leaving.expected.shape[1]} features of pictures of {config.image_size} px"
+    size = leaving.inputs.shape[-1]
+    network = f"{leaving.backbone}, {leaving.expected.shape[1]} features of pictures of {size} px"
+    step = "" if told.step is None else f", to step {told.step:,}"
+    learnt = f"Trained without labels by {cls.title} ({cls.paper}) on {told.data}{step}." if cls else _UNKNOWN
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# {leaving.backbone}, trained by {cls.title}",
+        f"# {leaving.backbone}{f', trained by {cls.title}' if cls else ''}",
         f"**{told.headline}**" if told.headline else "",
-        f"{network}. Trained without labels by {cls.title} ({cls.paper}) on {told.data}, to step {told.step:,}.",
+        f"{network}. {learnt}",
+        told.other,
         "\n".join(f"- {line}" for line in told.evidence),
         f"## Use\n\n```python\n{code}\nfeatures = network(transform(picture)[None])  # an RGB picture of PIL\n```",
         "PATH is this folder; on a hub, `hf-hub:` and its name stand for `local-dir:PATH`. With `num_classes=10` it "
         "is a classifier of 10 classes, whose last layer begins at random.",
         "\n\n".join(["## What was measured", *(_table(*t) for t in told.tables), _on(told)]) if told.tables else "",
-        f"## Recipe\n\n{_table(['option', 'value'], _recipe(config))}\n\n```bash\n{_command(config)}\n```",
-        f"## Data\n\n{told.data[:1].upper()}{told.data[1:]}. {_labels(config)}",
+        f"## Recipe\n\n{_table(['option', 'value'], _recipe(config))}\n\n{_again(config)}" if config else "",
+        f"## Data\n\n{told.data[:1].upper()}{told.data[1:]}. {_labels(config)}" if config else "",
         f"## Licence\n\n{licence or 'None was given: ask whoever gave you this folder'}{_of_the_start(config)}",
         f"## Versions\n\nWritten with {', '.join(f'{name} {number}' for name, number in told.versions.items())}.",
     ]  # fmt: skip
@@ -75,9 +85,9 @@ def _labels(config: TrainConfig) -> str:
     )
 
 
-def _of_the_start(config: TrainConfig) -> str:
+def _of_the_start(config: TrainConfig | None) -> str:
     """Of weights of others, that their licence goes on."""
-    return f". It began with {PurePath(config.init).name}, whose licence goes on." if config.init else ""
+    return f". It began with {PurePath(config.init).name}, whose licence goes on." if config and config.init else ""
 
 
 def _on(told: Told) -> str:
@@ -101,14 +111,8 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _command(config: TrainConfig) -> str:
+def _again(config: TrainConfig) -> str:
     """What trains such a network again, on pictures of one's own."""
-    file, _, name = config.method.rpartition(":")
-    method = f"{file.rpartition('/')[2]}:{name}" if file else name
-    given = {
-        "data": "PICTURES", "recipe": config.recipe, "backbone": config.backbone, "image-size": config.image_size,
-        "epochs": config.epochs, "max-steps": config.max_steps, "batch-size": config.batch_size, "seed": config.seed,
-        "init": PurePath(config.init).name if config.init else None,
-    }  # fmt: skip
-    flags = " ".join(f"--{flag} {value}" for flag, value in given.items() if value is not None)
-    return f"semblance train {method} {flags}{' --without ' + ' '.join(config.without) if config.without else ''}"
+    line, whole = command(config)
+    more = "Not all of it can be said by flags: give the run's config.yaml by `--config`."
+    return f"```bash\n{line}\n```" + ("" if whole else f"\n\n{more}")

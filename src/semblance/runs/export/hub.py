@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from semblance.runs.export.network import Leaving, Written
 from semblance.runs.export.timm import FEATURES, made_by_timm, write_weights
 from semblance.shown import shown
@@ -26,7 +28,10 @@ def write(
 
     name, options = made_by_timm(leaving, "hub")
     usual: Any = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    parts = {part: getattr(usual, part, None) for part in ("first_conv", "classifier")}
+    parts = {
+        "first_conv": _first_conv(leaving.network, getattr(usual, "first_conv", None)),
+        "classifier": getattr(usual, "classifier", None),
+    }
     config = {
         "architecture": name, "num_classes": 0, "num_features": int(leaving.expected.shape[1]),
         "pretrained_cfg": {
@@ -49,3 +54,11 @@ def write(
 
     (path / "README.md").write_text(card(code(Path("PATH")).replace(str(Path("PATH").absolute()), "PATH")))
     return Written(f"a folder for a hub with timm's {name}", code, FEATURES)
+
+
+def _first_conv(network: nn.Module, usual: Any) -> Any:
+    """Its names as timm has them, or what the network itself begins with: other arguments make another stem."""
+    names = [usual] if isinstance(usual, str) else usual or []
+    if all(f"{name}.weight" in network.state_dict() for name in names):
+        return usual
+    return next(name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))

@@ -20,32 +20,38 @@ from semblance.shown import shown
 
 Names = Mapping[str, str]  # of the network's tensors to the file's
 
+_MOCO_V3 = "MoCo v3, its base encoder"
+_HEADS_OF_384 = 12  # of its ViT of that width (facebookresearch/moco-v3: vits.py); timm's has 6, and the same tensors
 # In words; what stands before the names of an encoder; what else a file of this kind has. The first that fits is taken.
-LAYOUTS = (
-    ("MoCo v1 or v2, its query encoder", r"(state_dict\.)?(module\.)?encoder_q\.", r"encoder_k\.|queue"),
-    ("MoCo v3, its base encoder", r"(state_dict\.)?(module\.)?base_encoder\.", r"momentum_encoder\.|predictor\."),
+_OF_METHODS = (  # whatever wrapped the network or a part of it
+    ("MoCo v1 or v2, its query encoder", r"(state_dict\.)?encoder_q\.", r"encoder_k\.|queue"),
+    (_MOCO_V3, r"(state_dict\.)?base_encoder\.", r"momentum_encoder\.|predictor\."),
     ("VISSL, its trunk", r"(.*\.)?(trunk|base_model)\.(.*\.)?_feature_blocks\.", None),
-    ("PIRL of PyContrast, its encoder", r"model\.module\.encoder\.", r"head_jig\."),
-    ("DINO, its teacher", r"(model\.)?teacher\.(module\.)?backbone\.", None),
-    ("a student's teacher", r"(state_dict\.)?teacher\.(module\.)?", r"^(state_dict\.)?student\."),
+    ("PIRL of PyContrast, its encoder", r"model\.encoder\.", r"head_jig\."),
+    ("DINO, its teacher", r"(state_dict\.)?(model\.)?teacher\.backbone\.", None),
+    ("a student's teacher", r"(state_dict\.)?teacher\.", r"(^|\.)student\."),
     ("DINO of lightly, its teacher", r"(state_dict\.)?teacher_backbone\.", r"student_backbone\."),
-    ("DINO, its student", r"(model\.)?student\.(module\.)?backbone\.", None),
+    ("DINO, its student", r"(state_dict\.)?(model\.)?student\.backbone\.", None),
     ("a checkpoint of Semblance", r"method\.backbone\.", None),
-    ("SimSiam, its encoder", r"(state_dict\.)?module\.encoder\.", r"module\.predictor\."),
-    ("Barlow Twins or VICReg, its backbone", r"(model\.)?module\.backbone\.", r"module\.projector\."),
-    ("SwAV, SeLa-v2 or DeepCluster-v2", r"(state_dict\.)?module\.", r"module\.(prototypes|projection_head)\."),
+    ("SimSiam, its encoder", r"(state_dict\.)?encoder\.", r"module\.predictor\."),
+    ("Barlow Twins or VICReg, its backbone", r"(model\.)?backbone\.", r"module\.projector\."),
+    ("SwAV, SeLa-v2 or DeepCluster-v2", r"(state_dict\.)?", r"module\.(prototypes|projection_head)\."),
     ("DeepCluster", r"(state_dict\.)?", r"top_layer\."),
     ("SeLa", r"(state_dict\.)?features\.", r"top_layer"),
+)
+_OF_CONTAINERS = (
     ("Lightning, as of solo-learn and lightly", r"(state_dict\.)?(backbone|encoder)\.", None),
     ("compiled", r"(.*\.)?_orig_mod\.", None),
     ("DataParallel", r"(.*\.)?module\.", None),
     ("plain names", r"((state_dict|model|model_state|net|weights)\.)?", None),
 )
+LAYOUTS = (*_OF_METHODS, *_OF_CONTAINERS)
 _SLOW = re.compile(r"(momentum|ema|target|teacher|key)(_|\.|$)|_(k|ema|momentum|teacher)\.")  # copies, taken last
 _HEAD = re.compile(r"(.*_)?(heads?|fc|classifier)")  # which may have a classifier that the network has not
 _TOKENS = {"reg_token", "register_tokens", "dist_token"}  # which a ViT sees beside its patches
 _WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and of torch.compile, in the midst of names
 _CLASSIFIER = 2  # tensors at the end of a file that names tell nothing of: weight and bias
+_NAMED = 0.1  # how near a tensor is that has the name and another shape
 _FEWEST = 20  # tensors whose order and shapes are no chance
 
 
@@ -61,7 +67,7 @@ class Recognised:
 
 
 class NotWhole(UserError):
-    """near: the part of network and file that are the same, from 0 to 1."""
+    """near: the part of network and file that are the same, from 0, where no tensor has even its name, to 1."""
 
     def __init__(self, told: str, near: float) -> None:
         super().__init__(told)
@@ -75,12 +81,26 @@ def recognise(held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
     for layout, names in _readings(held, network, own):
         match = _Match.of(layout, names, held, own, network)
         if not match.missing and not match.misshapen and not match.beyond:
-            return match.taken(held, network)
+            _check_heads(match.layout, network)
+            found = match.taken(held, network)
+            found.notes += _left_whole(match.names, held, own)
+            return found
         misfits.append(match)
     best = max(misfits, key=lambda match: match.near(own), default=None)
     if best is None or len(best.missing) == len(own):
         raise NotWhole(f"none of its {len(held)} tensors has a name of the network's, as {shown(next(iter(own)))}", 0)
     raise NotWhole(best.told(held, own), best.near(own))
+
+
+def _left_whole(names: Names, held: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """A note on other whole networks in a file, where neither they nor the one that is taken follow slowly."""
+    first = next(iter(own))
+    whole = [prefix for prefix in _before(held, own) if all(prefix + name in held for name in own)]
+    peers = [prefix for prefix in whole if not _SLOW.search(prefix)]
+    taken = [prefix for prefix in peers if prefix + first == names[first]]
+    left = [shown(prefix) or "no prefix" for prefix in peers if prefix not in taken]
+    told = f"Taken is the network behind {shown(''.join(taken)) or 'no prefix'}; left is that behind {', '.join(left)}."
+    return [told] if taken and left else []
 
 
 def _readings(held: Mapping[str, Tensor], network: nn.Module, own: Mapping[str, Tensor]) -> Iterator[tuple[str, Names]]:
@@ -91,7 +111,7 @@ def _readings(held: Mapping[str, Tensor], network: nn.Module, own: Mapping[str, 
     whole = [(prefix, names) for prefix, names in counted if len(names) == len(own)]
     for prefix, names in sorted(whole, key=lambda found: _place(found[0], held)):
         yield _words(prefix, held), names
-    plain = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in held}
+    plain = {_unwrapped(name): name for name in held}
     for prefix in _before(plain, own):
         if all(prefix + name in plain for name in own):
             yield _words(prefix, plain), {name: plain[prefix + name] for name in own}
@@ -121,13 +141,18 @@ def _place(prefix: str, held: Iterable[str]) -> tuple[bool, int, str]:
     return bool(_SLOW.search(prefix)) and not chosen, number, prefix
 
 
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
 def _words(prefix: str, held: Iterable[str]) -> str:
     return next((row[0] for row in LAYOUTS if _is(row, prefix, held)), f"names behind {shown(prefix)}")
 
 
 def _is(row: tuple[str, str, str | None], prefix: str, held: Iterable[str]) -> bool:
     _, before, beside = row
-    return bool(re.fullmatch(before, prefix)) and (beside is None or any(re.search(beside, name) for name in held))
+    own = _unwrapped(prefix) if row in _OF_METHODS else prefix
+    return bool(re.fullmatch(before, own)) and (beside is None or any(re.search(beside, name) for name in held))
 
 
 def _children_in_order(
@@ -190,7 +215,8 @@ class _Match:
         return cls(layout, names, [name for name in own if name not in names], misshapen, beyond)
 
     def near(self, own: Mapping[str, Tensor]) -> float:
-        return (len(own) - len(self.missing) - len(self.misshapen)) / (len(own) + len(self.beyond))
+        same = len(own) - len(self.missing) - (1 - _NAMED) * len(self.misshapen)
+        return same / (len(own) + len(self.beyond))
 
     def taken(self, held: Mapping[str, Tensor], network: nn.Module) -> Recognised:
         own, notes, tensors = network.state_dict(), [], {}
@@ -199,7 +225,8 @@ class _Match:
             value = held[theirs]
             if value.shape != own[name].shape:
                 value = _resampled(value, network)
-                sides = tuple(round(count**0.5) for count in (held[theirs].shape[1], own[name].shape[1]))
+                prefix = _rows_before_patches(network)
+                sides = tuple(round((count - prefix) ** 0.5) for count in (held[theirs].shape[1], own[name].shape[1]))
                 notes.append(f"Positions of {sides[0]} x {sides[0]} patches are resampled to {sides[1]} x {sides[1]}.")
             tensors[name] = value
         beside = {name: self._count_beside(name) for name in own if _counts(name)}
@@ -261,6 +288,19 @@ def _beyond(taken: Mapping[str, str], held: Mapping[str, Tensor]) -> list[str]:
     return [name for name, path in paths.items() if name not in taken and is_beyond(path)]
 
 
+def _check_heads(layout: str, network: nn.Module) -> None:
+    """NotWhole for a ViT whose tensors fit, and whose heads are others: it would compute something else."""
+    heads = next((part.num_heads for part in network.modules() if hasattr(part, "num_heads")), None)
+    small_vit = layout.startswith(_MOCO_V3) and getattr(network, "embed_dim", None) == 384 and heads is not None
+    if small_vit and heads != _HEADS_OF_384:
+        code = f"timm.create_model('vit_small_patch16_224', num_classes=0, num_heads={_HEADS_OF_384})"
+        raise NotWhole(
+            f"the ViT-S of MoCo v3 has {_HEADS_OF_384} heads and this network {heads}: train with --backbone "
+            f"FILE.py:NAME, a function that returns {code}",
+            1,
+        )
+
+
 def _check_numbers(taken: Mapping[str, Tensor]) -> None:
     """A UserError for tensors that no trained network has."""
     for name, value in taken.items():
@@ -288,14 +328,18 @@ def _counts(name: str) -> bool:
 
 def _grid(name: str, value: Tensor, own: Tensor, network: nn.Module) -> bool:
     """Whether a tensor has the positions of another grid of patches."""
-    prefix = getattr(network, "num_prefix_tokens", 0)
-    side = max(0, value.shape[1] - prefix) ** 0.5 if value.ndim == 3 else 0.5
+    side = max(0, value.shape[1] - _rows_before_patches(network)) ** 0.5 if value.ndim == 3 else 0.5
     return name == "pos_embed" and value.shape[::2] == own.shape[::2] and side >= 1 and side % 1 == 0
+
+
+def _rows_before_patches(network: Any) -> int:
+    """Positions of class tokens and registers, which some ViTs give none."""
+    return 0 if getattr(network, "no_embed_class", False) else getattr(network, "num_prefix_tokens", 0)
 
 
 def _resampled(value: Tensor, network: nn.Module) -> Tensor:
     from timm.layers import resample_abs_pos_embed
 
     vit: Any = network
-    grid, prefix = list(vit.patch_embed.grid_size), vit.num_prefix_tokens
-    return resample_abs_pos_embed(value.float(), new_size=grid, num_prefix_tokens=prefix)
+    grid = list(vit.patch_embed.grid_size)
+    return resample_abs_pos_embed(value.float(), new_size=grid, num_prefix_tokens=_rows_before_patches(network))

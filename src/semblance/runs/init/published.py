@@ -25,15 +25,22 @@ def tagged(name: str) -> tuple[str, str]:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        close = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        hint = f" Did you mean {', '.join(close)}?" if close else ""
-        raise UserError(f"--init {TIMM}{shown(name)}: timm has no model {shown(architecture)}.{hint}")
+        raise UserError(f"--init {TIMM}{shown(name)}: timm has no model {shown(architecture)}.{meant(name)}")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
     if not tags:
         raise UserError(f"--init {TIMM}{shown(name)}: timm has no weights of {architecture}.")
     if tag and tag not in tags:
         raise unknown(f"weights of {architecture} in timm", tag, tags)
     return architecture, tag
+
+
+def meant(name: str, likeness: float = 0.5) -> str:
+    """A question that names models of timm's like one that there is not, " Did you mean resnet18?"; "" where none is.
+    likeness: from 0 to 1, of those that are named."""
+    import timm
+
+    close = get_close_matches(name, timm.list_models(), n=3, cutoff=likeness)
+    return f" Did you mean {', '.join(close)}?" if close else ""
 
 
 def of_timm(name: str) -> dict[str, Tensor]:

@@ -20,6 +20,8 @@ from semblance.runs.documents import brief
 from semblance.shown import quoted, shown
 
 _DEEPEST = 8  # dicts in dicts
+_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # that files of torch.save before version 1.6 begin with
+_PLAIN_PICKLE = "is a pickle that torch.save has not written"
 # Classes that trainers pickle beside their tensors. Those of settings may be dicts, and hold tensors by name.
 _SETTINGS = (
     "argparse.Namespace", "types.SimpleNamespace", "easydict.EasyDict", "addict.addict.Dict",
@@ -86,13 +88,16 @@ def read(path: Path) -> dict[str, Tensor]:
     A UserError where it is no file of weights, is damaged, or wants a class that may do anything.
     """
     try:
-        if path.suffix == ".safetensors":
+        kind = path.suffix.lower()
+        _check_kind(path, kind)
+        if kind == ".safetensors":
             found: Any = load_file(path)
-        elif path.suffix == ".npz":
+        elif kind == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 found = {key: arrays[key] for key in arrays}
         else:
             found = _unpickled(path)
+        tensors = dict(_tensors(found, set()))
     except FileNotFoundError:
         raise UserError(f"There is no file {shown(path)}.") from None
     except IsADirectoryError:
@@ -102,14 +107,12 @@ def read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever a broken or foreign file raises
         told = " ".join(str(error).split())[:400] or type(error).__name__
         raise UserError(f"{shown(path)} cannot be read as weights: {told}.") from error
-    tensors = dict(_tensors(found))
     if not tensors:
         raise UserError(f"{shown(path)} holds no tensors by name, so these are no weights.")
     return tensors
 
 
 def _unpickled(path: Path) -> Any:
-    _check_kind(path)
     check_size(path)
     harmless = [*((_Settings, name) for name in _SETTINGS), *((_Value, name) for name in _VALUES), *_NUMPY]
     with torch.serialization.safe_globals(harmless), warnings.catch_warnings():
@@ -117,13 +120,30 @@ def _unpickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _check_kind(path: Path) -> None:
-    """A ValueError for what torch.save has not written."""
+def is_pickled(path: Path) -> bool:
+    """Whether a file begins as those of torch.save and of pickle."""
+    return _head(path).startswith((b"PK", b"\x80"))
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(40)
-    if not head.startswith((b"PK", b"\x80")):
+        return file.read(40)
+
+
+def _check_kind(path: Path, suffix: str) -> None:
+    """A ValueError for what its name does not say, or torch.save has not written."""
+    pickled, head = is_pickled(path), _head(path)
+    if suffix == ".safetensors" and pickled:
+        raise ValueError("it is a file of torch.save: give it a name that ends in .pth")
+    if suffix != ".safetensors" and not pickled and head[8:9] == b"{":
+        raise ValueError("it is a file of safetensors: give it a name that ends in .safetensors")
+    if suffix in (".safetensors", ".npz"):
+        return
+    if not pickled:
         begins = brief(head.decode(errors="replace"))
         raise ValueError(f"it begins with {begins}, as no file of torch.save does; fetch it anew")
+    if head.startswith(b"\x80") and _MAGIC not in head:
+        raise UnpicklingError(_PLAIN_PICKLE)
     with suppress(BadZipFile), ZipFile(path) as archive:
         if any("/code/" in name for name in archive.namelist()):
             raise ValueError(
@@ -134,13 +154,18 @@ def _check_kind(path: Path) -> None:
 
 def _refused(path: Path, error: UnpicklingError) -> str:
     """What to do with a file that wants a class which is not known to be harmless."""
-    _, _, wanted = str(error).partition("GLOBAL ")
+    told, _, wanted = str(error).partition("GLOBAL ")
     what = f"wants the class {shown(wanted.split()[0])}" if wanted else "is more than tensors by name"
+    load = f"torch.load({str(path)!r}, 'cpu', weights_only=False)"
+    if told == _PLAIN_PICKLE:
+        what, load = told, f"__import__('pickle').load(open({str(path)!r}, 'rb'))"
     out = path.with_suffix(".tensors.pth").name
     code = (
         "import torch; plain = lambda v: {k: plain(x) for k, x in v.items()} if isinstance(v, dict) else "
-        "plain(v.state_dict()) if hasattr(v, 'state_dict') else v if isinstance(v, torch.Tensor) else None; "
-        f"torch.save(plain(torch.load({str(path)!r}, 'cpu', weights_only=False)), {out!r})"
+        "plain(v.state_dict()) if hasattr(v, 'state_dict') else v if isinstance(v, torch.Tensor) else "
+        "torch.tensor(v.astype(v.dtype.newbyteorder('='))) if getattr(getattr(v, 'dtype', 0), 'kind', '-') in 'biuf' "
+        "else None; "
+        f"torch.save(plain({load}), {out!r})"
     )
     return (
         f"{shown(path)} {what}, and loading that could execute anything. If you trust where it is from, keep its "
@@ -148,14 +173,17 @@ def _refused(path: Path, error: UnpicklingError) -> str:
     )
 
 
-def _tensors(value: Any, within: tuple[str, ...] = ()) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of dicts in dicts, by their path."""
-    for key, held in value.items() if isinstance(value, dict) and len(within) < _DEEPEST else ():
+def _tensors(value: Any, seen: set[int], within: tuple[str, ...] = ()) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of dicts in dicts, by their path. seen: dicts that are not entered again, as one that holds itself."""
+    if not isinstance(value, dict) or len(within) >= _DEEPEST or id(value) in seen:
+        return
+    seen.add(id(value))
+    for key, held in value.items():
         if not isinstance(key, str):  # of an optimiser
             continue
         if isinstance(held, np.ndarray) and held.dtype.kind in "?biuf":
-            held = torch.from_numpy(held)
+            held = torch.from_numpy(held.astype(held.dtype.newbyteorder("=")))
         if isinstance(held, Tensor):
             yield ".".join([*within, key]), held.detach()
         else:
-            yield from _tensors(held, (*within, key))
+            yield from _tensors(held, seen, (*within, key))
