@@ -60,13 +60,15 @@ def load(
     canvas, see: of files, as for files.load_files.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data.sources import arrays, datasets, files, joined, named
+    from semblance.data.sources import array_pictures, arrays, datasets, files, joined, named
 
     options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
     given = named_data(data)
     if isinstance(given, Tensor):
-        given = given.detach().cpu().numpy()
+        if (array := array_pictures.as_array(given)) is None:
+            raise UserError("A sparse or quantized tensor cannot be read: give a dense one, such as tensor.to_dense().")
+        given = array
     if isinstance(given, np.ndarray):
         return arrays.from_arrays("array", (given, None), None, image_size, limits, options, grey_levels=grey_levels)
     if is_paths(given):
