@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semblance.errors import UserError, unknown
 from semblance.nets.convolution import mend
-from semblance.nets.trainable import HEADS, check_weights, first_line
+from semblance.nets.trainable import HEADS, check_weights, first_line, set_width
 from semblance.runtime import named
 from semblance.runtime.device import send
 from semblance.shown import shown
@@ -65,7 +65,7 @@ def _own(name: str) -> nn.Module:
                 "function that makes it, backbone=make."
             ) from error
     if hasattr(model, "head_hidden_size") and getattr(model, "num_classes", None) == 0:  # timm's, as in of_timm
-        model.num_features = model.head_hidden_size
+        set_width(model, name, model.head_hidden_size)  # type: ignore[arg-type]
     return as_used(model)
 
 
