@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from torch import nn
 
 import semblance as sb
 from semblance import systems
+from semblance.data import named_data
 from semblance.errors import UserError
 from semblance.evaluation.batch_norms import never_trained
 from semblance.nets.backbones import backbone
 from semblance.runs import checkpoint
 from semblance.runs.own_parts import named_parts
+from semblance.runtime import named
+from semblance.systems.describe import about_all
 
 FILE = mine.__file__
 FEW: dict[str, Any] = {"batch_size": 8, "max_steps": 3, "workers": 0, "precision": "32", "image_size": 16}
@@ -136,6 +140,23 @@ def test_a_package_brings_parts(tmp_path: Path, package: Path) -> None:
     assert "Unknown method 'stripes-clr'" in semblance(tmp_path, "evaluate", "run", fails=True)
 
 
+def test_no_package_takes_the_name_of_a_built_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "stripy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stripy\nVersion: 1.0\n")
+    names = {"methods": ("simclr", "SimCLR", "stripes"), "backbones": ("resnet10-w8-cifar", "own"), "data": ("shapes",)}
+    (info / "entry_points.txt").write_text(
+        "".join(f"[semblance.{kind}]\n" + "".join(f"{n} = nowhere:X\n" for n in own) for kind, own in names.items())
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [systems.get(name).title for name in ("simclr", "SimCLR")] == ["SimCLR"] * 2
+    assert sb.methods() == [*systems.names(), "stripes"]
+    assert list(named.brought(named.BACKBONES)) == ["own"] and not named.brought(named.DATA)
+    assert backbone("resnet10-w8-cifar").num_features == 64 and named_data("shapes") == "shapes"
+    told = {m["method"]: m["problem"] for m in about_all() if "problem" in m}
+    assert told.keys() == {"simclr", "SimCLR", "stripes"} and "a built-in method's: the package" in told["simclr"]
+
+
 def test_what_cannot_be_named_trains_here_and_is_refused_elsewhere(tmp_path: Path) -> None:
     run, module, pictures = tmp_path / "run", mine.Wide(10), np.stack([_picture(i) for i in range(32)])
 
@@ -194,6 +215,14 @@ def test_a_network_of_timm_is_known_by_its_name(tmp_path: Path) -> None:
     assert sb.load_backbone(run).num_features == module.num_features
 
 
+@dataclass(frozen=True)
+class Flat(mine.Halves):
+    """Without an axis for colours."""
+
+    def make(self, raw: Any, index: Any, key: Any) -> torch.Tensor:
+        return super().make(raw, index, key)[:, 0]
+
+
 def test_views_of_ones_own(tmp_path: Path) -> None:
     run = tmp_path / "run"
     sb.train("simclr", views=(mine.Halves(16),), data=mine.Stripes(), out=run, backbone="resnet10-w8-cifar", **FEW)
@@ -213,6 +242,7 @@ def test_views_of_ones_own(tmp_path: Path) -> None:
         ((mine.Halves(count=3),), "SimCLR takes 2 views"),
         ((mine.Halves(size=torch.ones(1)),), "a field of .*Halves.* cannot be written down"),
         ((object(),), "views"),
+        ((Flat(),), r"Flat.make gives float32 \(\d+, 16, 16\) .*, of pictures \(N, 3, size, size\)"),
     ):
         with pytest.raises(UserError, match=said):
             sb.train("simclr", views=views, data=mine.Stripes(), out=tmp_path / "no", **FEW)

@@ -105,6 +105,16 @@ def named_data(data: str | Sequence[str]) -> Any:
     return parts.called(found, data, parts.DATA)
 
 
+def _is_built_in(name: str) -> bool:
+    """Whether a name is that of a set of the house."""
+    from semblance.data.sources import named
+
+    return name == "bounce" or name.lower() in named.NAMES
+
+
+parts.built_in(parts.DATA, _is_built_in)
+
+
 def is_paths(given: Any) -> bool:
     """Whether something is several paths."""
     return isinstance(given, list | tuple) and bool(given) and all(isinstance(p, str | os.PathLike) for p in given)

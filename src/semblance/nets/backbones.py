@@ -49,6 +49,18 @@ def backbone(name: str) -> nn.Module:
     return model
 
 
+def _is_built_in(name: str) -> bool:
+    """Whether a name is that of a network of a library, whatever its suffixes."""
+    import timm
+
+    match = _NAME.fullmatch(name)
+    base = match["base"] if match else ""
+    return base.startswith(_TORCHVISION) or base == "resnet10" or timm.is_model(base.partition(".")[0])
+
+
+named.built_in(named.BACKBONES, _is_built_in)
+
+
 def _own(name: str) -> nn.Module:
     """A module of somebody's own, without dropout; one that was handed over is copied, and stays as it is."""
     given = named.load(name, named.BACKBONES)
