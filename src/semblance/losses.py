@@ -21,7 +21,8 @@ SIMILARITIES_AT_ONCE = 1 << 24  # similarities of a batch with itself that are h
 
 
 def _check(shape: str, *, fewest: int = 1, columns: int = 1, **given: Tensor) -> None:
-    """Raise UserError unless all are floats of one shape, such as (N, D), with as many rows and columns as needed."""
+    """Raise UserError unless all are floats of one kind and shape, such as (N, D), with as many rows and columns as
+    needed."""
     first, other = next(iter(given)), next(iter(given.values()))
     for name, x in given.items():
         if not isinstance(x, Tensor):
@@ -33,10 +34,18 @@ def _check(shape: str, *, fewest: int = 1, columns: int = 1, **given: Tensor) ->
             raise UserError(f"{name}: a tensor {shape}{least} is wanted, and none of its axes empty: not {_shape(x)}.")
         if x.shape != other.shape:
             raise UserError(f"{name} and {first} need one shape {shape}: they are {_shape(x)} and {_shape(other)}.")
+        _check_kind(name, x, first, other)
+
+
+def _check_kind(name: str, x: Tensor, of: str, other: Tensor) -> None:
+    """Raise UserError where two are of different precision: some products of torch take that, and others do not."""
+    if x.dtype != other.dtype:
+        raise UserError(f"{name} and {of} need one number type: they are {x.dtype} and {other.dtype}.")
 
 
 def _check_fits(name: str, x: Tensor, axis: int, of: str, other: Tensor, other_axis: int) -> None:
-    """Raise UserError where an axis of one is not as long as that of another."""
+    """Raise UserError where an axis of one is not as long as that of another, or their number types differ."""
+    _check_kind(name, x, of, other)
     if x.shape[axis] != other.shape[other_axis]:
         raise UserError(
             f"{name} {_shape(x)} does not fit {of} {_shape(other)}: axis {axis} of the one is as long as axis "

@@ -14,6 +14,7 @@ import torch
 
 import semblance as sb
 from semblance.errors import UserError
+from semblance.runs import checkpoint
 
 FAST = {
     "recipe": "quick", "backbone": "resnet10-w8-cifar", "image_size": 8, "batch_size": 8, "epochs": 3, "eval_every": 1,
@@ -119,6 +120,17 @@ def test_one_that_raises_ends_the_run_resumably(data: Path, tmp_path: Path) -> N
     ]  # fmt: skip
     assert sb.train(resume=run, callbacks=[notes])["steps"] == STEPS
     assert [rest[0] for what, *rest in notes.told if what == "step"] == [*range(13, STEPS + 1)]
+
+
+def test_one_that_ends_the_process_loses_no_step(data: Path, tmp_path: Path) -> None:
+    class Leaves:
+        def on_step(self, step, numbers, method):
+            if step == 3:
+                raise SystemExit(4)
+
+    with pytest.raises(SystemExit) as raised:
+        sb.train(data=data, out=tmp_path / "run", callbacks=[Leaves()], **FAST)
+    assert raised.value.code == 4 and checkpoint.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["step"] == 3
 
 
 def test_one_that_raises_at_the_end(data: Path, tmp_path: Path) -> None:

@@ -129,10 +129,32 @@ def test_what_does_not_fit_is_told(index: Tensor, views: slice, said: str) -> No
     assert_close(method.state_dict(), before, 0.0)
 
 
-def test_one_tensor_is_no_list_of_views() -> None:
-    _, method, optimizer, views = made("simclr")
-    with pytest.raises(UserError, match="is a list of tensors"):
-        sb.step(method, optimizer, torch.stack(views), INDEX, Clock(0, 10, 3))
+def test_what_is_no_list_of_views_or_no_index_is_told_and_changes_nothing() -> None:
+    _, method, optimizer, views = made("npid")
+    before, clock = deepcopy(method.state_dict()), Clock(0, 10, 3)
+    unprepared = type(method)(tiny_method(tiny_config("simclr")).backbone)
+    for of, given, at, settings, said in (
+        (method, torch.stack(views), INDEX, {}, "is a list of tensors, .*not one tensor"),
+        (method, [v.numpy() for v in views], INDEX, {}, "is a list of tensors, .*not one of ndarray"),
+        (method, [], INDEX, {}, "is a list of tensors, .*not an empty one"),
+        (method, None, INDEX, {}, "is a list of tensors, .*not one of NoneType"),
+        (method, [v.to(torch.uint8) for v in views], INDEX, {}, "floating point, as .*make_views gives them"),
+        (method, lambda rows: [v[:3] for v in views], INDEX, {}, "each of the 16 rows asked for; .* .3, 3, "),
+        (method, views, INDEX.tolist(), {}, "a tensor int64 .B,., not list"),
+        (method, views, INDEX[:0], {}, "a tensor int64 .B,., not int64 .0,."),
+        (method, views, INDEX - 4, {}, "index: numbers of samples count from 0 and are below the 50 .* -1 to 14"),
+        (method, views, INDEX + 40, {}, "are below the 50 of method.prepare; here are 43 to 58"),
+        (unprepared, views, INDEX, {}, "NPID keeps state of the samples: call method.prepare"),
+        (type(method), views, INDEX, {}, "method is an object of a class derived from"),
+        (method, views, INDEX, {"micro_batch": 0}, "micro_batch: a whole number"),
+        (method, views, INDEX, {"clip_grad": 0.0}, "clip_grad: a number above 0"),
+        (method, views, INDEX, {"clip_each": -1.0}, "clip_each: a number above 0"),
+    ):
+        with pytest.raises(UserError, match=said):
+            sb.step(of, optimizer, given, at, clock, **settings)
+    assert_close(method.state_dict(), before, 0.0)
+    loss, _ = sb.step(method, optimizer, (v for v in views), INDEX, clock)
+    assert loss.isfinite()
 
 
 def test_numbers_to_log_may_be_of_python() -> None:
@@ -149,6 +171,10 @@ def test_numbers_to_log_may_be_of_python() -> None:
     [
         (lambda views: (views[0], views[1]), None, "SimCLR.embed returns a dict of tensors by name, not tuple"),
         (lambda views: {"z": [1.0]}, None, "SimCLR.embed returns a dict of tensors by name, not dict"),
+        (lambda views: {"z": torch.cat(views)}, None, r"z is a tensor \(32, .*each of the 16 .*torch.chunk\(z, 2\)"),
+        (lambda views: {"z": views[0].mean()}, None, r"z is a tensor \(\), and each embedding has one row"),
+        (None, lambda loss: (loss.detach(), {}), "SimCLR.objective: the loss does not require grad, .* leave out"),
+        (None, lambda loss: (loss, {1: loss}), "numbers to log have names, and 1 is no text"),
         (None, lambda loss: loss, r"returns the loss, .*as in `return loss, {}`; not a tensor \(\)"),
         (None, lambda loss: (loss.expand(3), {}), r"not a pair of a tensor \(3,\) and dict"),
         (None, lambda loss: (loss, [loss]), r"not a pair of a tensor \(\) and list"),

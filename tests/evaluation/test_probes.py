@@ -48,7 +48,7 @@ def test_arrays_and_tensors_of_any_kind_are_the_same(measure) -> None:
 def test_linear_probe_says_what_it_chose() -> None:
     probe = sb.linear_probe(*PARTS)
     assert probe.top1 > 0.7 and probe.mean_per_class > 0.7 and probe.lr > 0 and 0 <= probe.validation_top1 <= 1
-    assert sb.linear_probe(*PARTS, lrs=[1.0]).lr == 1.0
+    assert sb.linear_probe(*PARTS, lrs=[1.0], weight_decays=np.array([0.5])).weight_decay == 0.5
 
 
 @pytest.mark.parametrize("measure", [sb.knn, sb.linear_probe])
@@ -81,8 +81,8 @@ def test_what_cannot_be_measured_is_told(measure, place: int, given, told: str) 
     [
         ({"lr": 0.1}, "Unknown setting 'lr'. Did you mean 'lrs'"), ({"batch_size": 0}, "batch_size: a whole number"),
         ({"epochs": 2.5}, "epochs: a whole number"), ({"epochs": 0}, "epochs: a whole number"),
-        ({"lrs": []}, "lrs: one number or more"), ({"weight_decays": [-1.0]}, "weight_decays: one number or more"),
-        ({"lrs": 0.1}, "lrs: one number or more"),
+        ({"lrs": []}, "lrs: one finite number"), ({"weight_decays": [-1.0]}, "weight_decays: one finite number"),
+        ({"lrs": 0.1}, "lrs: one finite number"), ({"lrs": [np.inf]}, "lrs: one finite number"),
     ],
 )  # fmt: skip
 def test_settings_of_the_probe_are_told(settings, told: str) -> None:

@@ -22,6 +22,8 @@ def test_two_views_are_of_one_shape_and_floats(name: str) -> None:
         loss(Z, W, *settings)
     with pytest.raises(UserError, match=r"give \w+.float\(\)"):
         loss(Z.long(), Z, *settings)
+    with pytest.raises(UserError, match="need one number type: they are torch.float32 and torch.float64"):
+        loss(Z, Z.float(), *settings)
     for wrong in (Z[0], Z[None], Z[:0], Z[:, :0]):
         with pytest.raises(UserError, match=r"a tensor \(N, D\)"):
             loss(wrong, wrong, *settings)
@@ -41,6 +43,8 @@ def test_statistics_want_two_samples(name: str) -> None:
         (lambda: losses.nt_xent(Z, Z, 0.0), "temperature: a number above 0"),
         (lambda: losses.batch_nce(Z, Z, float("nan")), "temperature: a number above 0"),
         (lambda: losses.info_nce(Z, Z, W, 0.1), r"negatives \(4, 5\) does not fit query \(4, 3\)"),
+        (lambda: losses.info_nce(Z, Z, Z.float(), 0.1), "negatives and query need one number type"),
+        (lambda: losses.sigreg(Z, normal(3, 2).float()), "directions and z need one number type"),
         (lambda: losses.info_nce(Z, Z, Z[:0], 0.1), r"negatives: a tensor \(K, D\)"),
         (lambda: losses.info_nce(Z, Z, Z, -1), "temperature"),
         (lambda: losses.nce(Z, W[:2], 0.0), r"negative \(2, 5\) does not fit positive \(4, 3\)"),

@@ -85,6 +85,28 @@ def test_labels_are_numbers_or_text_and_a_tenth_is_held_out_as_of_arrays(tmp_pat
     assert len(loaded(PICTURES, split="0.5").train) < 25
 
 
+def test_what_a_dataset_holds_is_asked_for_its_classes_only_where_it_is_a_dataset() -> None:
+    labelled = [(picture, i % 2) for i, picture in enumerate(PICTURES)]
+    for held in ({"dataset": PICTURES}, {"dataset": torch.tensor(PICTURES)}, {"datasets": None}, {"classes": len}):
+        given = Pictures(labelled)
+        vars(given).update(held)
+        assert loaded(given).train.attributes["class"].classes == ["0", "1"]
+    parts = [Pictures(labelled[:15]), Pictures(labelled[15:])]
+    for part in parts:
+        part.classes = np.array(["a", "b"])  # type: ignore[attr-defined]
+    joined = torch.utils.data.ConcatDataset(parts)
+    assert loaded(joined).train.attributes["class"].classes == ["a", "b"]
+    parts[1].classes = ["b", "a"]  # type: ignore[attr-defined]
+    assert loaded(joined).train.attributes["class"].classes == ["0", "1"]
+
+
+def test_bfloat16_is_read_as_float16_is() -> None:
+    pictures = (torch.tensor(PICTURES).permute(0, 3, 1, 2) / 255).bfloat16()
+    expected = loaded(pictures.float()).train.pixels
+    assert torch.equal(loaded(pictures).train.pixels, expected)
+    assert torch.equal(loaded(Pictures(list(pictures))).train.pixels, expected)
+
+
 def test_names_are_those_of_the_dataset() -> None:
     named = Pictures(list(PICTURES))
     named.names = [f"cell {i:02}" for i in range(30)]  # type: ignore[attr-defined]
@@ -150,6 +172,16 @@ class Endless(IterableDataset):
         return iter(())
 
 
+class Nameless(Pictures):
+    @property
+    def names(self) -> Any:
+        raise KeyError("table")
+
+
+def counting(count: Any) -> Any:
+    return type("Counting", (Pictures,), {"__len__": lambda self: count})(list(PICTURES))
+
+
 class Shaken(Pictures):
     def __getitem__(self, i: int) -> Any:
         return np.random.default_rng().integers(0, 256, (16, 16, 3)).astype(np.uint8)
@@ -167,6 +199,11 @@ class Shaken(Pictures):
         (Pictures([{"image": 1, "label": 2}]), "is a dict with image, label"),
         (Pictures([torch.randn(3, 8, 8)]), "a tensor of float32 .3, 8, 8., from -"),
         (Pictures([PICTURES[0].astype(np.uint16)]), "an array of uint16"),
+        (Pictures([torch.tensor(PICTURES[0]).to_sparse()]), "a sparse tensor of uint8 .16, 16, 3.: a picture is"),
+        (torch.tensor(PICTURES).to_sparse(), "sparse or quantized tensor cannot be read: .* tensor.to_dense"),
+        (counting(30.0), "Counting.__len__ does not give how many items there are: TypeError"),
+        (counting(-1), "Counting.__len__ does not give how many items there are: ValueError"),
+        (Nameless(list(PICTURES)), "Nameless.names cannot be read: KeyError: 'table'. Mend it"),
         (Pictures([Image.new("I;16", (8, 8))]), "a picture of mode I;16"),
         (Pictures([(PICTURES[0], PICTURES[1])]), "The label of item 0 of Pictures is an array of uint8"),
         (Pictures([(PICTURES[0], {"box": 1})]), "The label of item 0 of Pictures is a dict with box"),

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ from PIL import Image
 from torch import nn
 
 import semblance as sb
+from semblance import systems
+from semblance.data import named_data
 from semblance.errors import UserError
 from semblance.evaluation.batch_norms import never_trained
 from semblance.nets.backbones import backbone
 from semblance.runs import checkpoint
 from semblance.runs.own_parts import named_parts
+from semblance.runtime import named
+from semblance.systems.describe import about_all
 
 FILE = mine.__file__
 FEW: dict[str, Any] = {"batch_size": 8, "max_steps": 3, "workers": 0, "precision": "32", "image_size": 16}
@@ -135,6 +140,23 @@ def test_a_package_brings_parts(tmp_path: Path, package: Path) -> None:
     assert "Unknown method 'stripes-clr'" in semblance(tmp_path, "evaluate", "run", fails=True)
 
 
+def test_no_package_takes_the_name_of_a_built_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "stripy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stripy\nVersion: 1.0\n")
+    names = {"methods": ("simclr", "SimCLR", "stripes"), "backbones": ("resnet10-w8-cifar", "own"), "data": ("shapes",)}
+    (info / "entry_points.txt").write_text(
+        "".join(f"[semblance.{kind}]\n" + "".join(f"{n} = nowhere:X\n" for n in own) for kind, own in names.items())
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [systems.get(name).title for name in ("simclr", "SimCLR")] == ["SimCLR"] * 2
+    assert sb.methods() == [*systems.names(), "stripes"]
+    assert list(named.brought(named.BACKBONES)) == ["own"] and not named.brought(named.DATA)
+    assert backbone("resnet10-w8-cifar").num_features == 64 and named_data("shapes") == "shapes"
+    told = {m["method"]: m["problem"] for m in about_all() if "problem" in m}
+    assert told.keys() == {"simclr", "SimCLR", "stripes"} and "a built-in method's: the package" in told["simclr"]
+
+
 def test_what_cannot_be_named_trains_here_and_is_refused_elsewhere(tmp_path: Path) -> None:
     run, module, pictures = tmp_path / "run", mine.Wide(10), np.stack([_picture(i) for i in range(32)])
 
@@ -155,6 +177,30 @@ def test_what_cannot_be_named_trains_here_and_is_refused_elsewhere(tmp_path: Pat
         sb.embed(run, data=pictures)
 
 
+def test_how_to_go_on_names_the_parts_that_are_to_be_given_again(tmp_path: Path) -> None:
+    class Fails:
+        def on_step(self, step: int, numbers: Any, method: Any) -> None:
+            raise ZeroDivisionError
+
+    run = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError) as raised:
+        sb.train("simclr", backbone=mine.Wide(10), data=mine.Stripes(), out=run, callbacks=[Fails()], **FEW)
+    assert raised.value.__notes__[-1] == f"Go on with: sb.train(backbone=..., data=..., resume={str(run)!r})"
+
+
+def test_a_method_is_called_by_its_own_name_whatever_it_derives_from() -> None:
+    class Derived(systems.get("simclr")):  # type: ignore[misc]
+        pass
+
+    class Titled(Derived):
+        title = "My CLR"
+
+    assert [cls.title for cls in (systems.get("simclr"), Derived, Titled)] == ["SimCLR", "Derived", "My CLR"]
+    assert Derived.paper == systems.get("simclr").paper
+    with pytest.raises(UserError, match="Unknown hyper-parameter of Derived 'temp'"):
+        sb.train(Derived, hyper={"temp": 1.0}, dry_run=True)
+
+
 def test_a_network_of_timm_is_known_by_its_name(tmp_path: Path) -> None:
     import timm
 
@@ -167,6 +213,14 @@ def test_a_network_of_timm_is_known_by_its_name(tmp_path: Path) -> None:
     table = json.loads((run / "summary.json").read_text())["table"]
     assert json.loads(json.dumps(sb.evaluate(run, data=mine.Stripes()))) == table
     assert sb.load_backbone(run).num_features == module.num_features
+
+
+@dataclass(frozen=True)
+class Flat(mine.Halves):
+    """Without an axis for colours."""
+
+    def make(self, raw: Any, index: Any, key: Any) -> torch.Tensor:
+        return super().make(raw, index, key)[:, 0]
 
 
 def test_views_of_ones_own(tmp_path: Path) -> None:
@@ -188,6 +242,7 @@ def test_views_of_ones_own(tmp_path: Path) -> None:
         ((mine.Halves(count=3),), "SimCLR takes 2 views"),
         ((mine.Halves(size=torch.ones(1)),), "a field of .*Halves.* cannot be written down"),
         ((object(),), "views"),
+        ((Flat(),), r"Flat.make gives float32 \(\d+, 16, 16\) .*, of pictures \(N, 3, size, size\)"),
     ):
         with pytest.raises(UserError, match=said):
             sb.train("simclr", views=views, data=mine.Stripes(), out=tmp_path / "no", **FEW)
@@ -428,6 +483,35 @@ class Wrapped(nn.Module):
         return self.network(x)
 
 
+class Squeezed(mine.Net):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x).squeeze()
+
+
+class Narrower(mine.Net):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x)[:, : 12 if self.training else 8]
+
+
+class Asked(mine.Net):
+    def num_features(self) -> int:
+        return 12
+
+
+class Fixed(mine.Net):
+    @property
+    def num_features(self) -> int | None:
+        return 12
+
+
+class Unsaid(mine.Net):
+    num_features = None
+
+
+class UnsaidForGood(mine.Net):
+    num_features = property(lambda self: None)
+
+
 class Uncopied(mine.Net):
     def __init__(self) -> None:
         super().__init__()
@@ -460,6 +544,10 @@ def _classes(count: int) -> Any:
         ),
         (lambda: mine.Net().to("meta"), "layers.0.weight is on the meta device and has no values"),
         (lambda: mine.Net().requires_grad_(False), "all are frozen: call module.requires_grad_.True"),
+        (Squeezed, "makes a tensor .12,. of a single picture in evaluation mode.*flatten by .flatten.1., not .squeeze"),
+        (Narrower, "makes a tensor .1, 8. of a single picture in evaluation mode, where .1, 12. is wanted"),
+        (Asked, "its num_features is no whole number .TypeError.*let it be how many features it makes"),
+        (UnsaidForGood, "makes 12 features, and its num_features cannot be set to that .AttributeError"),
         (Uncopied, "cannot be copied.*cannot pickle .*lock.*give a function that makes it"),
         (lambda: _classes(10), "makes a tensor .2, 10., .* timm.create_model.*num_classes=0.*reset_classifier.0"),
         (torchvision.models.resnet18, "ends in 1,000 classes.*module.fc = nn.Identity"),
@@ -469,6 +557,13 @@ def _classes(count: int) -> Any:
 def test_a_module_that_cannot_be_trained_is_refused_with_what_to_do(make: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         sb.train("byol", backbone=make(), data=mine.Stripes(), dry_run=True, **FEW | {"image_size": 32})
+
+
+def test_a_width_that_is_said_is_left_as_it_is_and_one_that_is_not_is_counted(tmp_path: Path) -> None:
+    for module in (Fixed(), Unsaid()):
+        run = tmp_path / type(module).__name__
+        sb.train("byol", backbone=module, data=mine.Stripes(), out=run, **FEW | {"max_steps": 1})
+        assert sb.load_backbone(run).num_features == 12
 
 
 def test_a_module_with_a_head_of_its_own_is_taken() -> None:

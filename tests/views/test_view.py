@@ -8,9 +8,12 @@ from scipy import stats
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+from semblance.errors import UserError
 from semblance.runtime import random
 from semblance.views import view
 from semblance.views.boxes import LAWS
+from semblance.views.clip import ClipView
+from semblance.views.sound import SoundView
 from semblance.views.view import View, make_views, normalise
 
 SURE = 1e-3  # the seeds are fixed, so a p-value below this is a fault and not bad luck
@@ -21,6 +24,15 @@ def noise(n: int, canvas: int = 24) -> tuple[torch.Tensor, torch.Tensor, torch.T
     """Canvases, sizes and dataset indices of n pictures."""
     x = torch.randint(0, 256, (n, 3, canvas, canvas), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
     return x, torch.full((n, 2), canvas, dtype=torch.int32), torch.arange(n) * 7 + 3
+
+
+class Turned:
+    """A view that forgets all pictures but the first."""
+
+    count = 1
+
+    def make(self, raw, index, key):
+        return raw[0][0] / 255
 
 
 def spy(monkeypatch, name: str) -> list[tuple]:
@@ -207,6 +219,37 @@ def test_pictures_of_one_grey_survive_everything(level, canvas, size, n):
     recipe = View(size, bicubic=True, jitter=(0.8, 0.8, 0.8, 0.5), jitter_p=1, blur_p=1, solarize_p=1)
     (y,) = make_views([recipe], (x, torch.full((n, 2), canvas)), torch.arange(n), seed=0, step=0)
     assert y.shape == (n, 3, size, size) and y.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"views": View(8)}, "views is a list of views, such as .View.32, count=2.., not View"),
+        ({"x": noise(4)[0] / 255}, r"canvases, a tensor uint8 \(N, 3, S, S\) of N = 4 .*, not float32 \(4, 3, 24, 24"),
+        ({"x": noise(4)[0].permute(0, 2, 3, 1)}, r"canvases, .* not uint8 \(4, 24, 24, 3"),
+        ({"x": noise(4)[0][..., :20]}, r"square canvases, .* not uint8 \(4, 3, 24, 20"),
+        ({"x": noise(4)[0].numpy()}, "square canvases, .* not ndarray"),
+        ({"sizes": torch.full((2, 2), 24)}, r"Sizes are .* of N = 4 as in index, not int64 \(2, 2"),
+        ({"sizes": torch.zeros(4, 2, dtype=torch.int32)}, "Sizes are .* from 1 on, .* from 0 on"),
+        ({"index": torch.arange(3)}, "of N = 3 as in index"), ({"index": [0, 1, 2, 3]}, "index is .* not list"),
+        ({"views": [Turned()]}, r"Turned.make gives float32 \(3, 24, 24\).* row for each of the 4 samples"),
+    ],
+)  # fmt: skip
+def test_what_no_views_can_be_made_of_is_told(change, said):
+    x, sizes, index = noise(4)
+    given = {"views": [View(8)], "x": x, "sizes": sizes, "index": index} | change
+    with pytest.raises(UserError, match=said):
+        make_views(given["views"], (given["x"], given["sizes"]), given["index"], seed=0, step=0)
+
+
+def test_the_fields_of_a_view_are_held_to_their_ranges():
+    for wrong in ({"size": "a"}, {"size": 0}, {"count": 0}, {"blur_p": 1.5}, {"jitter": (0.4,)}, {"law": "none"}):
+        with pytest.raises(UserError, match=f"View: {next(iter(wrong))}"):
+            View(**{"size": 8} | wrong)
+    assert View(8, scale=[0.2, 1]) == View(8, scale=(0.2, 1.0)) and hash(View(8, scale=[0.2, 1]))
+    for make in (lambda: ClipView(View(8), frames=0), lambda: SoundView(hop=0), lambda: View(8).scaled(0.01)):
+        with pytest.raises(UserError, match="greater than or equal to 1"):
+            make()
 
 
 def test_pictures_are_left_as_they_were():

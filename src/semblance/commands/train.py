@@ -31,7 +31,7 @@ from semblance.runs.config import TrainConfig
 from semblance.runs.folder import RunFolder
 from semblance.runs.options import TrainOptions
 from semblance.runs.resolve import resolve
-from semblance.runtime import fsdp, ranks
+from semblance.runtime import fsdp, named, ranks
 from semblance.runtime.allocator import keep_freed_memory
 from semblance.runtime.launch import Launch
 from semblance.runtime.memory import told_when_short
@@ -77,7 +77,7 @@ def train(options: TrainOptions, started: float) -> dict[str, Any]:
             _spread(method, config, device)
             return tell(config, method, source, modality, device, old)
         folder = old or begin.new_folder(options.out, config, held)
-        with _resumable(folder, launch):
+        with _resumable(folder, config, launch):
             if leader:
                 if old is None:
                     if config.began_with_weights:
@@ -220,9 +220,13 @@ def noting(remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def _resumable(folder: RunFolder, launch: Launch) -> Iterator[None]:
+def _resumable(folder: RunFolder, config: TrainConfig, launch: Launch) -> Iterator[None]:
     """Within, what stops the run at any moment, Ctrl-C or a full disk, says how to go on."""
     command = f"semblance train --resume --out {quoted(folder.path)}"
+    parts = {"method": config.method, "backbone": config.backbone, "data": config.data}
+    if again := [name for name, text in parts.items() if isinstance(text, str) and named.is_handed_over(text)]:
+        given = ", ".join(f"{name}=..." for name in again)  # which no other process can make again
+        command = f"sb.train({given}, resume={str(folder.path)!r})"
     launch.advise(f"Go on with: {command}")
     try:
         with noting(f"Go on with: {command}"):

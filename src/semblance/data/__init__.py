@@ -60,13 +60,15 @@ def load(
     canvas, see: of files, as for files.load_files.
     Raises UserError where there is nothing to read.
     """
-    from semblance.data.sources import arrays, datasets, files, joined, named
+    from semblance.data.sources import array_pictures, arrays, datasets, files, joined, named
 
     options = LabelOptions(unlabelled, labels, split)
     limits = Limits.of_machine(memory_fraction, workers)
     given = named_data(data)
     if isinstance(given, Tensor):
-        given = given.detach().cpu().numpy()
+        if (array := array_pictures.as_array(given)) is None:
+            raise UserError("A sparse or quantized tensor cannot be read: give a dense one, such as tensor.to_dense().")
+        given = array
     if isinstance(given, np.ndarray):
         return arrays.from_arrays("array", (given, None), None, image_size, limits, options, grey_levels=grey_levels)
     if is_paths(given):
@@ -101,6 +103,16 @@ def named_data(data: str | Sequence[str]) -> Any:
     if not isinstance(found, type) and (hasattr(found, "__getitem__") or not callable(found)):
         return found
     return parts.called(found, data, parts.DATA)
+
+
+def _is_built_in(name: str) -> bool:
+    """Whether a name is that of a set of the house."""
+    from semblance.data.sources import named
+
+    return name == "bounce" or name.lower() in named.NAMES
+
+
+parts.built_in(parts.DATA, _is_built_in)
 
 
 def is_paths(given: Any) -> bool:

@@ -185,7 +185,7 @@ def _told(
         if watched:
             call(callbacks, "on_evaluate", step, watched, method)
         call(callbacks, "on_step", step, numbers, method)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         return error
     finally:
         for part, training in modes:

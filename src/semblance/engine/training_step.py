@@ -1,6 +1,8 @@
 """One training step of a method on given views: of the run's own loop, and of anybody else's (`semblance.step`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -65,19 +67,21 @@ def step(
     clip_grad, clip_each: largest norm of the whole gradient, and of that of each tensor.
 
     Returns the loss of the global batch, a scalar without gradient, and numbers worth logging, on the device: reading
-    them waits for a GPU. Raises UserError for an index or views of another shape, and for what a method may not
-    return.
+    them waits for a GPU. Raises UserError for an index, views or settings of another kind, shape or range, for a method
+    that lacks the `method.prepare` of its own, and for what a method may not return, a loss without gradient among it.
     """
-    weight, batch = next(method.parameters()), _checked(index)
+    batch = _checked(method, index, micro_batch, clip_grad, clip_each)
+    weight = next(method.parameters())
     device, dtype = weight.device, weight.dtype
-    make = views if callable(views) else _rows_of(views, batch)
+    make = views if callable(views) else _rows_of(views, batch, method)
     index = send(index, device)
 
     def embed(rows: slice) -> Embeddings:
-        own = [send(v, device) for v in make(rows)]
+        count = rows.stop - rows.start
+        own = [send(v, device) for v in _checked_views(make(rows), count, f"the {count} rows asked for", method)]
         own = [v.to(dtype) if v.is_floating_point() else v for v in own]
         with autocast(precision, device):
-            return _embeddings(method, own)
+            return _embeddings(method, own, count)
 
     optimizer.zero_grad()
     loss, numbers, z = gradients.backward(
@@ -97,10 +101,18 @@ def step(
     return loss, numbers
 
 
-def _embeddings(method: Method, views: list[Tensor]) -> Embeddings:
+def _embeddings(method: Method, views: list[Tensor], rows: int) -> Embeddings:
     found = method.embed(views)
     if not (isinstance(found, Mapping) and all(isinstance(z, Tensor) for z in found.values())):
         raise UserError(f"{method.title}.embed returns a dict of tensors by name, not {_kind(found)}.")
+    for name, z in found.items():
+        if z.ndim == 0 or len(z) != rows:
+            joined = z.shape[:1] == (rows * len(views),)
+            apart = f": take them apart again, torch.chunk(z, {len(views)})" if joined else ""
+            raise UserError(
+                f"{method.title}.embed: {name} is {_kind(z)}, and each embedding has one row for each of the {rows} "
+                f"samples of its views{apart}."
+            )
     return found
 
 
@@ -115,6 +127,13 @@ def _loss(method: Method, z: Embeddings, index: Tensor, clock: Clock) -> tuple[T
             f"{method.title}.objective returns the loss, a tensor of one number, and a dict of numbers to log, as in "
             f"`return loss, {{}}`; not {what}."
         )
+    if not loss.requires_grad:
+        raise UserError(
+            f"{method.title}.objective: the loss does not require grad, so nothing could be trained: leave out "
+            ".detach(), .item() and torch.no_grad() on the way from the backbone to it."
+        )
+    if wrong := [name for name in numbers if not isinstance(name, str)]:
+        raise UserError(f"{method.title}.objective: numbers to log have names, and {wrong[0]!r} is no text.")
     if taken := [name for name in numbers if name in OF_THE_RUN]:
         raise UserError(f"{method.title}.objective: {taken[0]} is a run's own number: log yours by another name.")
     try:
@@ -127,22 +146,45 @@ def _kind(found: Any) -> str:
     return f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
 
 
-def _checked(index: Tensor) -> int:
+def _checked(
+    method: Method, index: Tensor, micro_batch: int | None, clip_grad: float | None, clip_each: float | None
+) -> int:
     """The samples of the global batch."""
-    if index.dtype != torch.int64 or index.ndim != 1:
-        got = f"{str(index.dtype).removeprefix('torch.')} {tuple(index.shape)}"
-        raise UserError(f"index holds the number of each sample of the batch, int64 (B,), not {got}.")
+    if not isinstance(method, Method):
+        raise UserError(f"method is an object of a class derived from semblance.Method, not {_kind(method)}.")
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1 or not len(index):
+        kind = f"{str(index.dtype).removeprefix('torch.')} {tuple(index.shape)}" if isinstance(index, Tensor) else ""
+        raise UserError(
+            f"index holds the number of each sample of the batch, a tensor int64 (B,), not {kind or _kind(index)}."
+        )
+    if method.prepared_for == 0:
+        raise UserError(f"{method.title} keeps state of the samples: call method.prepare(samples) before a first step.")
+    if index.device.type == "cpu" and (index.min() < 0 or index.max() >= (method.prepared_for or math.inf)):  # no wait
+        most = f" and are below the {method.prepared_for} of method.prepare" if method.prepared_for else ""
+        raise UserError(f"index: numbers of samples count from 0{most}; here are {index.min()} to {index.max()}.")
+    if micro_batch is not None and not (isinstance(micro_batch, Integral) and micro_batch >= 1):
+        raise UserError(f"micro_batch: a whole number is wanted, 1 or more, not {micro_batch}.")
+    for name, value in {"clip_grad": clip_grad, "clip_each": clip_each}.items():
+        if value is not None and not (isinstance(value, Real) and value > 0):
+            raise UserError(f"{name}: a number above 0 is wanted, not {value}.")
     return len(index)
 
 
-def _rows_of(views: Sequence[Tensor], batch: int) -> Callable[[slice], list[Tensor]]:
+def _checked_views(views: Any, rows: int, whose: str, method: Method) -> list[Tensor]:
+    """A list of tensors with as many rows; whose: these are, in words."""
+    own = [views] if isinstance(views, Tensor) or not isinstance(views, Iterable) else list(views)
+    if not own or isinstance(views, Tensor) or not all(isinstance(v, Tensor) for v in own):
+        found = "one tensor" if isinstance(views, Tensor) else f"one of {_kind(own[0])}" if own else "an empty one"
+        raise UserError(f"views is a list of tensors, one for each view, not {found}.")
+    if wrong := [tuple(v.shape) for v in own if v.ndim == 0 or len(v) != rows]:
+        raise UserError(f"Each view has a row for each of {whose}; one has the shape {wrong[0]}.")
+    if method.of_pictures() and any(v.dtype == torch.uint8 for v in own):
+        raise UserError("Views of pictures are floating point, as semblance.views.make_views gives them, not uint8.")
+    return own
+
+
+def _rows_of(views: Iterable[Tensor], batch: int, method: Method) -> Callable[[slice], list[Tensor]]:
     """A function from a slice of this rank's rows to their views."""
-    if isinstance(views, Tensor):
-        raise UserError("views is a list of tensors, one for each view, not one tensor.")
     own = ranks.shares(batch)[ranks.world()[0]]
-    if wrong := [tuple(v.shape) for v in views if len(v) != own]:
-        raise UserError(
-            f"Each view has a row for each of this rank's {own} of the {batch} samples of index; one has the shape "
-            f"{wrong[0]}."
-        )
-    return lambda rows: [v[rows] for v in views]
+    held = _checked_views(views, own, f"this rank's {own} of the {batch} samples of index", method)
+    return lambda rows: [v[rows] for v in held]

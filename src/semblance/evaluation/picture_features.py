@@ -12,7 +12,7 @@ from semblance.data.loader import PART, in_parts, joined, read_ahead
 from semblance.data.pictures.images import Images
 from semblance.runtime import random
 from semblance.runtime.precision import as_written, autocast
-from semblance.views.view import AnyView, View, plain_view
+from semblance.views.view import AnyView, View, of_each, plain_view
 
 SIDE = 32  # of raw pixels, at most
 
@@ -36,7 +36,7 @@ def view_features(
         view = replace(view, size=min(view.size, SIDE))
     rows = []
     for n in range(count):
-        look = partial(view.make, key=random.key(0, "label-free", n))
+        look = partial(of_each, view, key=random.key(0, "label-free", n))
         rows.append(_rows(backbone, images, look, precision, workers))
     return torch.stack(rows, 1)
 

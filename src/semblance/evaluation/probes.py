@@ -1,5 +1,6 @@
 """`semblance.knn` and `semblance.linear_probe`: what the table of a run measures, of features from anywhere."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -60,7 +61,7 @@ def linear_probe(
         if name in ("epochs", "batch_size"):
             _check_whole(name, value)
         elif name in ("lrs", "weight_decays"):
-            _check_choices(name, value)
+            settings[name] = _choices(name, value)
         else:
             raise unknown("setting", name, ("epochs", "batch_size", "lrs", "weight_decays"))
     return _labelled(train, train_labels, test, test_labels).linear(seed=seed, **settings)
@@ -71,11 +72,13 @@ def _check_whole(name: str, given: Any) -> None:
         raise UserError(f"{name}: a whole number is wanted, 1 or more, not {given}.")
 
 
-def _check_choices(name: str, given: Any) -> None:
+def _choices(name: str, given: Any) -> list[float]:
     """Rates or decays to choose among."""
-    numbers = isinstance(given, Sequence) and all(isinstance(x, Real) and float(x) >= 0 for x in given)
-    if not numbers or not given:
-        raise UserError(f"{name}: one number or more, of at least 0, is wanted in a list, not {given}.")
+    listed = given.tolist() if isinstance(given, np.ndarray) else given
+    numbers = isinstance(listed, Sequence) and all(isinstance(x, Real) and 0 <= float(x) < math.inf for x in listed)
+    if not numbers or not listed:
+        raise UserError(f"{name}: one finite number or more, of at least 0, is wanted in a list, not {given}.")
+    return [float(x) for x in listed]
 
 
 def _labelled(train: Any, train_labels: Any, test: Any, test_labels: Any) -> Labelled:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semblance.errors import UserError, unknown
 from semblance.nets.convolution import mend
-from semblance.nets.trainable import HEADS, check_weights, first_line
+from semblance.nets.trainable import HEADS, check_weights, first_line, set_width
 from semblance.runtime import named
 from semblance.runtime.device import send
 from semblance.shown import shown
@@ -49,6 +49,18 @@ def backbone(name: str) -> nn.Module:
     return model
 
 
+def _is_built_in(name: str) -> bool:
+    """Whether a name is that of a network of a library, whatever its suffixes."""
+    import timm
+
+    match = _NAME.fullmatch(name)
+    base = match["base"] if match else ""
+    return base.startswith(_TORCHVISION) or base == "resnet10" or timm.is_model(base.partition(".")[0])
+
+
+named.built_in(named.BACKBONES, _is_built_in)
+
+
 def _own(name: str) -> nn.Module:
     """A module of somebody's own, without dropout; one that was handed over is copied, and stays as it is."""
     given = named.load(name, named.BACKBONES)
@@ -65,7 +77,7 @@ def _own(name: str) -> nn.Module:
                 "function that makes it, backbone=make."
             ) from error
     if hasattr(model, "head_hidden_size") and getattr(model, "num_classes", None) == 0:  # timm's, as in of_timm
-        model.num_features = model.head_hidden_size
+        set_width(model, name, model.head_hidden_size)  # type: ignore[arg-type]
     return as_used(model)
 
 

@@ -1,5 +1,6 @@
 """Whether a module can be trained as a backbone: a UserError that says what to do, where it cannot."""
 
+import operator
 import re
 from collections.abc import Iterable
 from copy import deepcopy
@@ -48,7 +49,8 @@ def check_weights(model: nn.Module, name: str) -> None:
 
 def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
     """Raise UserError unless the backbone makes features of square pictures of these sizes; some take only one. Of one
-    that does not say its num_features they are counted, and set. One of somebody's own is to have gradients, too."""
+    that does not say its num_features they are counted, and set. One of somebody's own is to have gradients, too, and
+    to make the same of a single picture."""
     trials, told = [deepcopy(model), deepcopy(model)], f"Backbone {shown(name)}"
     for size in sorted(set(sizes)):
         try:
@@ -56,30 +58,78 @@ def check_sizes(model: nn.Module, name: str, sizes: Iterable[int]) -> None:
         except Exception as error:  # whatever a module raises
             fails = f"{told} does not take views of {size} px ({first_line(error)})"
             raise UserError(f"{fails}{_where_it_works(model)}") from error
-        wanted = getattr(model, "num_features", y.shape[-1] if isinstance(y, Tensor) and y.ndim == 2 else 0)
+        wanted = _stated_width(model, told)
+        if wanted is None:
+            wanted = y.shape[-1] if isinstance(y, Tensor) and y.ndim == 2 else 0
         classifier = _classifier(model, y)
         if not isinstance(y, Tensor) or y.shape != (2, wanted):
-            found = f"a tensor {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
             raise UserError(
-                f"{told} does not end in one row of features: of 2 pictures it makes {found}, where "
+                f"{told} does not end in one row of features: of 2 pictures it makes {_found(y)}, where "
                 f"(2, {wanted or 'features'}) is wanted. {classifier or 'Give another --backbone.'}"
             )
         if classifier and wanted in IMAGENET:
             raise UserError(f"{told} ends in {y.shape[1]:,} classes, and not in features. {classifier}")
         if named.is_own(name, named.BACKBONES):
             _check_gradient(y, told)
+            _check_alone(deepcopy(model).eval(), told, size, wanted)
         if not y.is_meta and not torch.allclose(y, again, rtol=1e-3, atol=1e-5, equal_nan=True):
             raise UserError(
                 f"{told} makes other features of the same pictures each time it trains on them: leave "
                 "out what draws there, such as F.dropout. Its masks would be others on every number of processes."
             )
-        model.num_features = int(wanted)  # type: ignore[assignment]
+        set_width(model, name, wanted)
 
 
-def _tried(models: Iterable[nn.Module], size: int) -> list[Any]:
-    """What modules make of the same two pictures."""
+def set_width(model: nn.Module, name: str, width: int) -> None:
+    """Let a module say how many features it makes, where it does not say so already: it may be a property."""
+    told = f"Backbone {shown(name)}"
+    if _stated_width(model, told) == width:
+        return
+    try:
+        model.num_features = width  # type: ignore[assignment]
+    except Exception as error:  # of a property, or of a __setattr__ of its own
+        raise UserError(
+            f"{told} makes {width} features, and its num_features cannot be set to that ({first_line(error)}): let it "
+            "be that number, or leave it out."
+        ) from error
+
+
+def _stated_width(model: nn.Module, told: str) -> int | None:
+    """The num_features that a module says it has, None where it says none."""
+    try:
+        stated = getattr(model, "num_features", None)
+        return None if stated is None else operator.index(stated)
+    except Exception as error:  # of a property, or of what is no whole number
+        raise UserError(
+            f"{told}: its num_features is no whole number ({first_line(error)}): let it be how many features it makes, "
+            "or leave it out."
+        ) from error
+
+
+def _check_alone(model: nn.Module, told: str, size: int, width: int) -> None:
+    """Raise UserError unless a module in evaluation mode makes a row of features of a single picture, too."""
+    try:
+        (y,) = _tried([model], size, pictures=1)
+    except Exception as error:  # whatever a module raises
+        raise UserError(
+            f"{told} does not take a single picture in evaluation mode ({first_line(error)}), as features are made of "
+            "one: let it take (1, 3, H, W)."
+        ) from error
+    if not isinstance(y, Tensor) or y.shape != (1, width):
+        raise UserError(
+            f"{told} makes {_found(y)} of a single picture in evaluation mode, where (1, {width}) is wanted: flatten "
+            "by .flatten(1), not .squeeze(), and give as many features as while it trains."
+        )
+
+
+def _found(y: Any) -> str:
+    return f"a tensor {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+
+
+def _tried(models: Iterable[nn.Module], size: int, pictures: int = 2) -> list[Any]:
+    """What modules make of the same pictures."""
     with torch.random.fork_rng(), torch.enable_grad():
-        x = torch.rand(2, 3, size, size)
+        x = torch.rand(pictures, 3, size, size)
         return [model(x.to(next((p.device for p in model.parameters()), x.device))) for model in models]
 
 

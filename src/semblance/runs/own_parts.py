@@ -1,6 +1,7 @@
 """Objects among the keyword arguments of the public functions: what a configuration calls them."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -57,7 +58,9 @@ def _data(given: Any) -> str:
         return f"{HANDED_OVER}array of {str(given.dtype).removeprefix('torch.')} {tuple(given.shape)}"
     if isinstance(given, type) or (callable(given) and not hasattr(given, "__getitem__")):
         return _function("data", given)
-    count = f" of {len(given):,}" if hasattr(given, "__len__") and hasattr(given, "__getitem__") else ""
+    count = ""
+    with suppress(Exception):  # of a __len__ of its own: what is wrong with it is told where the data is read
+        count = f" of {len(given):,}" if hasattr(given, "__getitem__") else ""
     return f"{HANDED_OVER}{type(given).__name__}{count}"
 
 

@@ -14,6 +14,7 @@ from semblance import systems
 from semblance.errors import UserError
 from semblance.nets.audio import audio_backbone
 from semblance.nets.backbones import backbone
+from semblance.nets.trainable import set_width
 from semblance.nets.video import video_backbone
 from semblance.runs.checkpoint import differing
 from semblance.runs.documents import brief, read_json
@@ -46,7 +47,7 @@ def save(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
     All ranks must call this, since each may hold a part of the model; the first one writes.
     """
     state = {k: v.detach().cpu().contiguous() for k, v in full(model.state_dict()).items()}
-    about = about | {"features": model.num_features}
+    about = about | {"features": int(model.num_features)}  # type: ignore[arg-type]
     if world()[0] == 0:
         write_atomically(path, lambda file: file.write(to_bytes(state, {"semblance": json.dumps(about)})))
 
@@ -71,8 +72,8 @@ def load_with_metadata(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
                 with torch.device("meta"):
                     _check_shapes(path, KINDS[kind](about), held)
             model = KINDS[kind](about)
-            if not hasattr(model, "num_features"):  # of somebody's own
-                model.num_features = int(about["features"])  # type: ignore[assignment]
+            if getattr(model, "num_features", None) is None:  # of somebody's own
+                set_width(model, str(about[kind]), int(about["features"]))
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise

@@ -7,7 +7,7 @@ and within `handed_over` that text stands for the object itself.
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import reduce
@@ -31,6 +31,7 @@ _AGAIN = {  # what to do where an object is gone
     "backbone FILE.py:NAME, a function in a file that needs no arguments and returns the module.",
     DATA: "Give data= from Python, or --data: a path, or FILE.py:NAME, a function in a file that returns it.",
 }
+_BUILT_IN: dict[str, Callable[[str], bool]] = {}  # by group, whether a text names a part of the house
 _OBJECTS: ContextVar[Mapping[str, Any]] = ContextVar("objects", default={})  # noqa: B039, it is never changed
 _IMPORTING: ContextVar[str] = ContextVar("importing", default="")
 
@@ -137,9 +138,17 @@ def short(text: str) -> str:
     return text.removeprefix(HANDED_OVER).split(" ")[0] if is_handed_over(text) else text.rpartition(":")[2]
 
 
-def brought(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group that other packages bring, by name; none of them is imported."""
-    return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+def built_in(group: str, names_one: Callable[[str], bool]) -> None:
+    """Let a group know the names of the house, which mean what they mean whatever packages are installed."""
+    _BUILT_IN[group] = names_one
+
+
+def brought(group: str, *, shadowed: bool = False) -> dict[str, EntryPoint]:
+    """The entry points of a group that other packages bring, by name; none of them is imported. shadowed: those instead
+    that nothing reaches, since their names are those of built-in parts."""
+    points = {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+    house = _BUILT_IN.get(group, lambda name: False)
+    return {name: point for name, point in points.items() if house(name) == shadowed}
 
 
 def package(point: EntryPoint) -> str:

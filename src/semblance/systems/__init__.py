@@ -34,9 +34,9 @@ def names() -> list[str]:
     return list(_modules())
 
 
-def brought() -> dict[str, str]:
-    """Methods of other packages, and which package brings each."""
-    return {name: named.package(point) for name, point in named.brought(named.METHODS).items()}
+def brought(*, shadowed: bool = False) -> dict[str, str]:
+    """Methods of other packages, and which package brings each; shadowed: those instead that nothing reaches."""
+    return {name: named.package(point) for name, point in named.brought(named.METHODS, shadowed=shadowed).items()}
 
 
 def canonical(name: str, *, families: bool = False) -> str:
@@ -48,7 +48,7 @@ def canonical(name: str, *, families: bool = False) -> str:
     if named.is_own(name, named.METHODS):
         return named.canonical(name)
     named.refuse_a_file_alone(name, named.METHODS)
-    known = {_squashed(n): n for n in names()} | ALIASES
+    known = _spellings()
     if _squashed(name) not in known:
         known_names = [*names(), *brought(), *[f.name for f in FAMILIES] * families]
         raise unknown("method or family" if families else "method", name, known_names)
@@ -86,6 +86,14 @@ def hyper_parameters(cls: type[Method]) -> dict[str, Parameter]:
 
 def _squashed(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
+
+
+def _spellings() -> dict[str, str]:
+    """The built-in methods by their squashed names."""
+    return {_squashed(n): n for n in names()} | ALIASES
+
+
+named.built_in(named.METHODS, lambda name: _squashed(name) in _spellings())
 
 
 def _checked(cls: Any, name: str) -> type[Method]:

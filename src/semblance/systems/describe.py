@@ -55,14 +55,16 @@ def about(name: str) -> dict[str, Any]:
 
 
 def about_all() -> list[dict[str, Any]]:
-    """The same of all methods, those of other packages last; of one that cannot be loaded `problem` says why."""
+    """The same of all methods, those of other packages last; of one that cannot be used `problem` says why."""
     told = [about(name) for name in names()]
     for name, package in brought().items():
         try:
             told.append(about(name))
         except Exception as error:  # whatever is wrong with a package that happens to be here
             told.append({"method": name, "package": package, "problem": str(error)})
-    return told
+    hidden = "not reachable under that name, which is a built-in method's: the package has to give it another."
+    of_the_house = brought(shadowed=True).items()
+    return told + [{"method": name, "package": package, "problem": hidden} for name, package in of_the_house]
 
 
 def about_family(family: Family) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semblance.runtime import random
+from semblance.views.ranges import hold_to_ranges
 from semblance.views.view import View, plain_view
 
 
@@ -20,6 +21,9 @@ class ClipView:
     frames: Annotated[int, Field(ge=1, le=10_000)] = 8
     fps: Annotated[float, Field(gt=0, le=1000)] = 16.0
     count: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        hold_to_ranges(self, ClipView)
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semblance.runtime import random
 from semblance.runtime.device import send
+from semblance.views.ranges import hold_to_ranges
 
 FLOOR = 1e-10  # of the power, -100 dB
 RANGE = 100.0  # dB below a clip's own maximum that are kept
@@ -33,6 +34,9 @@ class SoundView:
     mel: Annotated[int, Field(ge=0, le=128)] = 0  # mel bands, 0 for pairs of bins
     volume: tuple[Volume, Volume] = (0.9, 1.1)  # range of the factor drawn for each clip
     count: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        hold_to_ranges(self, SoundView)
 
     @property
     def samples(self) -> int:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from semblance.errors import UserError
 from semblance.runtime import random
 from semblance.runtime.device import send
 from semblance.views.blur import gaussian_blur, kernel_size
@@ -15,6 +16,7 @@ from semblance.views.boxes import LAWS, centre_boxes, on_canvas
 from semblance.views.colour import ORDERS, grey, jitter, solarize
 from semblance.views.crop import resized_crop
 from semblance.views.jigsaw import cut, mosaic
+from semblance.views.ranges import hold_to_ranges
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as timm and torchvision backbones expect
 
@@ -58,6 +60,9 @@ class View:
     solarize_p: Chance = 0.0
     grid: Annotated[int, Field(ge=1, le=100)] = 1
     cell: Annotated[int, Field(ge=0, le=4096)] = 0  # side of a cell of the grid in pixels
+
+    def __post_init__(self) -> None:
+        hold_to_ranges(self, View)
 
     def __call__(self, pictures: Tensor, sizes: Tensor, index: Tensor, key: int | Tensor) -> Tensor:
         """One crop of each picture.
@@ -162,21 +167,74 @@ V = TypeVar("V", bound=AnyView)
 
 
 def make_views(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor, *, seed: int, step: int) -> list[Tensor]:
-    """Every view of a batch as the network takes it: a list of float32 (N, ...).
+    """Every view of a batch as the network takes it: a list of float32 (N, ...), of pictures (N, 3, size, size) by
+    ImageNet's mean and deviation.
 
     View v of a sample depends on (seed, step, dataset index, v) only. Views of one recipe are made in one go:
     one at a time, a GPU would wait for its next kernels.
-    raw: what the data set reads, or the crops of each recipe, uint8 (N, count, 3, side, side) (data/pictures/crops.py).
+
+    views: a list of recipes, each of which makes as many views as its `count` says.
+    raw: what the data set reads. Of pictures, square canvases uint8 (N, 3, S, S), from 0 to 255, on any device, and
+        sizes (N, 2) on the CPU, the height and width of each picture, whole numbers from 1 on; or the crops of each
+        recipe, uint8 (N, count, 3, side, side) (data/pictures/crops.py).
+    index: int64 (N,) on the CPU, the number of each sample in its set.
+    seed, step: whole numbers; the same give the same views.
+    Raises UserError for what has another shape or type of number, and for a view that makes other than a row for each
+    sample.
     """
+    _check(views, raw, index)
     made: list[Tensor] = []
     for place, (view, keys) in enumerate(numbered(views, random.key(seed, "view", step))):
         key, rows = keys.repeat_interleave(len(index)), _times(index, view.count)
         if isinstance(view, View) and raw[0].ndim == 5:
             x = normalise(view.of_crops(raw[place].transpose(0, 1).flatten(0, 1).float(), rows, key))
         else:
-            x = view.make([_times(t, view.count) for t in raw], rows, key)
+            x = of_each(view, [_times(t, view.count) for t in raw], rows, key)
         made += x.split(len(index))
     return made
+
+
+def of_each(view: AnyView, raw: Sequence[Tensor], index: Tensor, key: int | Tensor) -> Tensor:
+    """A view of each sample, by a class that may be somebody's own."""
+    x = view.make(raw, index, key)
+    pictures = len(raw) == 2 and raw[0].ndim == 4 and raw[0].dtype == torch.uint8  # canvases and sizes
+    if not isinstance(x, Tensor) or x.shape[:1] != index.shape or (pictures and x.ndim != 4):
+        raise UserError(
+            f"{type(view).__name__}.make gives {_kind(x)}: a tensor with a row for each of the {len(index)} samples is "
+            "wanted, of pictures (N, 3, size, size)."
+        )
+    return x
+
+
+def _check(views: Sequence[AnyView], raw: Sequence[Tensor], index: Tensor) -> None:
+    """Raise UserError unless views can be made of these."""
+    if not isinstance(views, Sequence) or not all(hasattr(view, "make") for view in views):
+        raise UserError(f"views is a list of views, such as [View(32, count=2)], not {_kind(views)}.")
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1 or index.device.type != "cpu":
+        raise UserError(f"index is the number of each sample, a tensor int64 (N,) on the CPU, not {_kind(index)}.")
+    if not any(isinstance(view, View) for view in views) or (isinstance(raw[0], Tensor) and raw[0].ndim == 5):
+        return
+    if len(raw) < 2:
+        raise UserError("raw is a list of canvases and sizes, [pictures, sizes].")
+    pictures, sizes, n = raw[0], raw[1], len(index)
+    fits = isinstance(pictures, Tensor) and pictures.shape == (n, 3, *pictures.shape[-1:] * 2)
+    if not fits or pictures.dtype != torch.uint8:
+        raise UserError(
+            f"Pictures are on square canvases, a tensor uint8 (N, 3, S, S) of N = {n} as in index, not "
+            f"{_kind(pictures)}."
+        )
+    fits = isinstance(sizes, Tensor) and sizes.shape == (n, 2) and sizes.device.type == "cpu"
+    if not fits or sizes.is_floating_point() or (n and int(sizes.min()) < 1):
+        raise UserError(
+            f"Sizes are the height and width of each picture, a tensor of whole numbers (N, 2) from 1 on, on the CPU, "
+            f"of N = {n} as in index, not {_kind(sizes)}{f' from {sizes.min()} on' if fits else ''}."
+        )
+
+
+def _kind(given: Any) -> str:
+    if not isinstance(given, Tensor):
+        return type(given).__name__
+    return f"{str(given.dtype).removeprefix('torch.')} {tuple(given.shape)} on the {given.device.type}"
 
 
 def numbered(views: Sequence[V], key: int) -> Iterator[tuple[V, Tensor]]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from semblance.data.pictures.grey_levels import LADDER, extent, outside, scale
 from semblance.data.sources.npy import NpyFile
@@ -16,6 +18,14 @@ _MOST = 100_000_000  # pictures of a set
 _PIXELS = 178_956_970  # of a picture, as Pillow has it
 _AT_ONCE = 1 << 20  # values
 _LOOKED_AT = 200  # rows of an array on disk
+
+
+def as_array(tensor: Tensor) -> np.ndarray | None:
+    """A tensor as an array; bfloat16, which NumPy does not know, as float32. None of a sparse one and the like."""
+    try:
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
+    except (RuntimeError, TypeError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from semblance.data.decode_in_threads import decode_in_threads
 from semblance.data.pictures.canvas import choose_canvas
@@ -21,6 +23,7 @@ from semblance.data.pictures.grey_levels import is_deep
 from semblance.data.pictures.images import Images
 from semblance.data.samples import Source
 from semblance.data.sources.array_labels import attributes_of
+from semblance.data.sources.array_pictures import as_array
 from semblance.data.sources.arrays import divided
 from semblance.data.splits import LabelOptions
 from semblance.errors import UserError
@@ -84,8 +87,13 @@ def load_dataset(name: str, dataset: Any, image_size: int, limits: Limits, optio
 
 def _rows(dataset: Any) -> tuple[list[_Row], list[str]]:
     """Every item with its name, and a note where its names cannot be those of its rows."""
-    count, names = len(dataset), getattr(dataset, "names", None)
-    by_index = [_Row(i, str(i)) for i in range(count)]
+    try:
+        count = len(dataset)
+    except Exception as error:  # len itself refuses what is no whole number, or is below 0
+        raise UserError(
+            f"{type(dataset).__name__}.__len__ does not give how many items there are: {type(error).__name__}: {error}."
+        ) from error
+    names, by_index = _said(dataset, "names"), [_Row(i, str(i)) for i in range(count)]
     if not count:
         raise UserError(f"{type(dataset).__name__} is empty: there is nothing to train on.")
     if names is None or callable(names):
@@ -160,7 +168,7 @@ def _pixels(picture: Any) -> np.ndarray | None:
     """uint8 (H, W) or (H, W, 1 | 3 | 4); None of what is no picture."""
     if isinstance(picture, Image.Image):
         return None if is_deep(picture) else np.asarray(EightBit(picture, 0).made())
-    array = picture.detach().cpu().numpy() if isinstance(picture, Tensor) else picture
+    array = as_array(picture) if isinstance(picture, Tensor) else picture
     if not isinstance(array, np.ndarray) or 0 in array.shape or array.ndim not in (2, 3):
         return None
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4):
@@ -179,8 +187,12 @@ def _described(found: Any) -> str:
     if isinstance(found, Image.Image):
         return f"a picture of mode {found.mode}"
     if isinstance(found, Tensor | np.ndarray):
-        values = f", from {float(found.min()):.3g} to {float(found.max()):.3g}" if found.shape and len(found) else ""
-        kind = "a tensor" if isinstance(found, Tensor) else "an array"
+        values = ""
+        with suppress(RuntimeError, TypeError, ValueError):  # of an empty one, and of what has no order
+            values = f", from {float(found.min()):.3g} to {float(found.max()):.3g}"
+        kind = "an array"
+        if isinstance(found, Tensor):
+            kind = "a tensor" if found.layout == torch.strided else "a sparse tensor"
         return f"{kind} of {str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}{values}"
     keys = f" with {', '.join(map(str, list(found)[:4]))}" if isinstance(found, Mapping) else ""
     return f"a {type(found).__name__}{keys}"
@@ -197,8 +209,9 @@ def _cut(dataset: Any, row: _Row, draw: Draw) -> list[Tensor]:
 
 def _all_labels(name: str, dataset: Any, rows: Sequence[_Row]) -> list[Any]:
     """By `dataset.targets`, as torchvision's sets have them, else by a pass over all items, if these are labelled."""
-    targets = getattr(dataset, "targets", None)
-    if targets is not None and len(targets) == len(rows) and getattr(dataset, "target_transform", None) is None:
+    targets = _said(dataset, "targets")
+    held = isinstance(targets, list | tuple | np.ndarray | Tensor) and len(targets) == len(rows)
+    if held and getattr(dataset, "target_transform", None) is None:
         return np.asarray(targets).tolist()
 
     def read_label(i: int) -> int | float | str | None:
@@ -220,15 +233,27 @@ def _as_array(labels: Sequence[Any]) -> np.ndarray | None:
 def _classes(dataset: Any, labels: np.ndarray | None) -> list[str] | None:
     """Names of classes, where labels are indices of them."""
     names = _names_of_classes(dataset)
-    if labels is None or labels.dtype.kind not in "iu" or not isinstance(names, list | tuple):
+    if labels is None or labels.dtype.kind not in "iu" or names is None:
         return None
-    return list(map(str, names)) if labels.min() >= -1 and labels.max() < len(names) else None
+    return names if labels.min() >= -1 and labels.max() < len(names) else None
 
 
-def _names_of_classes(dataset: Any) -> Any:
-    """Its own, or those of what it is a part of (torch.utils.data.Subset) or made of (ConcatDataset)."""
-    inner = [*getattr(dataset, "datasets", []), *filter(None, [getattr(dataset, "dataset", None)])]
-    if hasattr(dataset, "classes") or not inner:
-        return getattr(dataset, "classes", None)
-    found = [_names_of_classes(part) for part in inner]
-    return found[0] if all(names == found[0] for names in found) else None
+def _names_of_classes(dataset: Any) -> list[str] | None:
+    """Its own, or those of the Dataset that it is a part of (torch.utils.data.Subset) or of those that it is made of
+    (ConcatDataset)."""
+    if (names := _said(dataset, "classes")) is not None:
+        return list(map(str, names)) if isinstance(names, list | tuple | np.ndarray) else None
+    several = _said(dataset, "datasets")
+    inner = [*(several if isinstance(several, list | tuple) else []), _said(dataset, "dataset")]
+    found = [_names_of_classes(part) for part in inner if isinstance(part, Dataset)]
+    return found[0] if found and all(names == found[0] for names in found) else None
+
+
+def _said(dataset: Any, name: str) -> Any:
+    """What a Dataset says of itself by an attribute, None where it has none; a UserError where that cannot be read."""
+    try:
+        return getattr(dataset, name, None)
+    except Exception as error:  # of a property
+        raise UserError(
+            f"{type(dataset).__name__}.{name} cannot be read: {type(error).__name__}: {error}. Mend it or leave it out."
+        ) from error
