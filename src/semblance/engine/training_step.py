@@ -1,6 +1,5 @@
 """One training step of a method on given views: of the run's own loop, and of anybody else's (`semblance.step`)."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -67,8 +66,8 @@ def step(
     clip_grad, clip_each: largest norm of the whole gradient, and of that of each tensor.
 
     Returns the loss of the global batch, a scalar without gradient, and numbers worth logging, on the device: reading
-    them waits for a GPU. Raises UserError for an index, views or settings of another kind, shape or range, for a method
-    that lacks the `method.prepare` of its own, and for what a method may not return, a loss without gradient among it.
+    them waits for a GPU. Raises UserError for an index, views or settings of another kind, shape or range, and for what
+    a method may not return, a loss without gradient among it.
     """
     batch = _checked(method, index, micro_batch, clip_grad, clip_each)
     weight = next(method.parameters())
@@ -157,11 +156,8 @@ def _checked(
         raise UserError(
             f"index holds the number of each sample of the batch, a tensor int64 (B,), not {kind or _kind(index)}."
         )
-    if method.prepared_for == 0:
-        raise UserError(f"{method.title} keeps state of the samples: call method.prepare(samples) before a first step.")
-    if index.device.type == "cpu" and (index.min() < 0 or index.max() >= (method.prepared_for or math.inf)):  # no wait
-        most = f" and are below the {method.prepared_for} of method.prepare" if method.prepared_for else ""
-        raise UserError(f"index: numbers of samples count from 0{most}; here are {index.min()} to {index.max()}.")
+    if index.device.type == "cpu" and index.min() < 0:  # without a wait for a GPU
+        raise UserError(f"index: numbers of samples count from 0, and here is {index.min()}.")
     if micro_batch is not None and not (isinstance(micro_batch, Integral) and micro_batch >= 1):
         raise UserError(f"micro_batch: a whole number is wanted, 1 or more, not {micro_batch}.")
     for name, value in {"clip_grad": clip_grad, "clip_each": clip_each}.items():

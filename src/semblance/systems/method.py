@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from math import cos, pi
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -55,17 +54,6 @@ class WholeSet(Protocol):
         """The items in turn, with a progress bar."""
 
 
-def _noted(prepare: Callable[[Any, int], None]) -> Callable[[Any, int], None]:
-    """`prepare`, and a note in the method that it was called."""
-
-    @wraps(prepare)
-    def noted(method: "Method", samples: int) -> None:
-        prepare(method, samples)
-        method.prepared_for = samples
-
-    return noted
-
-
 class Method(nn.Module):
     """A joint-embedding system in two parts, `embed` and `objective` (docs/architecture.md).
 
@@ -88,15 +76,12 @@ class Method(nn.Module):
     weights: ClassVar[tuple[str, ...]] = ()  # hyper-parameters that weigh the terms of the loss: not all of them are 0
     no_momentum: ClassVar[tuple[str, ...]] = ()  # parts trained without momentum
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # parts whose learning rate stays at its peak after the warm-up
-    prepared_for: int | None = None  # samples given to a `prepare` of its own, 0 before that; None where it has none
     network: str = "student"  # that is measured and handed out, or "teacher": the one that its authors evaluate
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         if "title" not in vars(cls):  # that of a method it derives from is another's
             cls.title = cls.__name__
-        if "prepare" in vars(cls):
-            cls.prepare, cls.prepared_for = _noted(cls.prepare), 0  # type: ignore[assignment,method-assign]
 
     def __init__(self, backbone: nn.Module, without: Collection[str] = ()) -> None:
         super().__init__()
