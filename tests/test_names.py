@@ -81,7 +81,8 @@ def pictures(folder: bytes, names: Iterable[bytes]) -> None:
             file.write(b"no picture")
 
 
-@pytest.mark.parametrize("environment", ["utf-8", pytest.param("ascii", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("environment", ["utf-8", "ascii"])
 def test_a_run_with_such_names_finishes(environment: str, tmp_path: Path) -> None:
     """Of classes, pictures, damaged files, the data's folder and the run's own folder."""
     home = os.fsencode(tmp_path)

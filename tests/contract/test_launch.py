@@ -100,7 +100,7 @@ def test_torchrun(pictures: Path, alone: Path, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "run", alone)
 
 
-@pytest.mark.parametrize("to", ["all-of-the-group-twice", "one-rank"])
+@pytest.mark.parametrize("to", [pytest.param("all-of-the-group-twice", marks=pytest.mark.long), "one-rank"])
 def test_sigterm_saves_on_all_ranks(to: str, pictures: Path, tmp_path: Path) -> None:
     """With workers that read pictures from the disk, at a step that is not logged: nothing is lost."""
     script, out = tmp_path / "run.py", tmp_path / "run"
@@ -315,6 +315,7 @@ def two_hosts() -> Iterator[list[list[str]]]:
         yield [["ip", "netns", "exec", name] for name in names]
 
 
+@pytest.mark.long
 def test_two_hosts(two_hosts: list[list[str]], pictures: Path, alone: Path, tmp_path: Path) -> None:
     """One process on each, that can reach each other over the cable only."""
     rendezvous = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", HOSTS[0], "--master-port", "29517"]
@@ -328,6 +329,7 @@ def test_two_hosts(two_hosts: list[list[str]], pictures: Path, alone: Path, tmp_
     assert_same_run(tmp_path / "run", alone)
 
 
+@pytest.mark.long
 def test_sharded_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
     """From flags to the backbone and the report, by torchrun."""
 

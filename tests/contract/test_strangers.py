@@ -458,6 +458,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.long
 def test_a_checkpoint_takes_no_more_memory_than_its_file(whole: Path, tmp_path: Path) -> None:
     """Zeros of half a GiB, compressed to half a MB, within a tensor, within the pickle, or laid over each other."""
     plain = tmp_path / "plain.ckpt"

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 DOC = Path(__file__).parents[2] / "docs" / "own_parts.md"
 
 
+@pytest.mark.long
 def test_the_examples_run(tmp_path: Path) -> None:
     blocks = re.findall(r"```(\w+)\n(.*?)```", DOC.read_text(), re.DOTALL)
     files = {text.split("\n")[0].removeprefix("# "): text for kind, text in blocks if kind == "python"}

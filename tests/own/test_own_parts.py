@@ -80,6 +80,7 @@ def test_objects_are_trained_and_go_on_in_another_process(tmp_path: Path) -> Non
     assert sb.train(resume=run, data=mine.Stripes(), max_steps=5)["steps"] == 5
 
 
+@pytest.mark.long
 def test_by_name_all_of_it_is_opened_anywhere(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(Path(FILE).read_text())
     told = semblance(
@@ -124,6 +125,7 @@ def package(tmp_path: Path) -> Path:
     return site
 
 
+@pytest.mark.long
 def test_a_package_brings_parts(tmp_path: Path, package: Path) -> None:
     told = semblance(tmp_path, "methods", path=package)
     assert {"packages:", "stripes-clr", "stripy"} <= set(told.split())

@@ -421,6 +421,7 @@ def test_a_run_starts_with_them_and_so_do_its_copies(method: str, tmp_path: Path
     assert all(torch.equal(own[name], value) for name, value in theirs.items())  # the statistics of batch norms too
 
 
+@pytest.mark.long
 def test_a_run_goes_on_and_is_measured_when_the_file_is_gone(tmp_path: Path) -> None:
     torch.save(network(5).state_dict(), file := tmp_path / "theirs.pth")
     sb.train("simclr", out=str(tmp_path / "run"), init=str(file), **FAST)
