@@ -147,10 +147,7 @@ def embed(
     """
     getting_ready()
     from semblance.commands import embed as command
-    from semblance.errors import UserError
 
-    if isinstance(data, list | tuple) and not data:
-        raise UserError("data names no pictures: the list is empty.")
     with _parts({"data": data}) as given:
         return command.embed(
             fspath(run), out=Path(out) if out else None, normalise=normalise, data_root=data_root, download=download,

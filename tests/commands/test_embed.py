@@ -298,6 +298,7 @@ def test_what_cannot_be_embedded_says_what_can(run: Path, pictures: Path, tmp_pa
         (lambda: sb.embed(tmp_path / "nowhere", data=pictures), "No trained backbone.*Train one with"),
         (lambda: sb.embed("resnett18", data=pictures), "No trained backbone at resnett18. Did you mean resnet18"),
         (lambda: sb.embed(run, data=[]), "names no pictures: the list is empty"),
+        (lambda: sb.evaluate(run, data=[]), "names no pictures: the list is empty"),
         (lambda: sb.embed(run, data=["no.png"]), "Nor is there a file or folder"),
         (lambda: sb.embed(run, data=[pictures / "cat" / "0.png"], labels="folders"), "leave out --labels"),
     ):

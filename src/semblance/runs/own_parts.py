@@ -54,6 +54,8 @@ def _backbone(given: Any, image_size: Any) -> str:
 
 
 def _data(given: Any) -> str:
+    if isinstance(given, list | tuple) and not given:
+        raise UserError("data names no pictures: the list is empty.")
     if isinstance(given, Tensor) or hasattr(given, "dtype"):
         return f"{HANDED_OVER}array of {str(given.dtype).removeprefix('torch.')} {tuple(given.shape)}"
     if isinstance(given, type) or (callable(given) and not hasattr(given, "__getitem__")):

@@ -21,6 +21,7 @@ from semblance.shown import quoted, shown
 
 _DEEPEST = 8  # dicts in dicts
 _MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # that files of torch.save before version 1.6 begin with
+_PICKLED = b"PK", b"\x80"  # files of torch.save, and of pickle, begin with one of these
 _PLAIN_PICKLE = "is a pickle that torch.save has not written"
 # Classes that trainers pickle beside their tensors. Those of settings may be dicts, and hold tensors by name.
 _SETTINGS = (
@@ -122,7 +123,7 @@ def _unpickled(path: Path) -> Any:
 
 def is_pickled(path: Path) -> bool:
     """Whether a file begins as those of torch.save and of pickle."""
-    return _head(path).startswith((b"PK", b"\x80"))
+    return _head(path).startswith(_PICKLED)
 
 
 def _head(path: Path) -> bytes:
@@ -132,7 +133,8 @@ def _head(path: Path) -> bytes:
 
 def _check_kind(path: Path, suffix: str) -> None:
     """A ValueError for what its name does not say, or torch.save has not written."""
-    pickled, head = is_pickled(path), _head(path)
+    head = _head(path)
+    pickled = head.startswith(_PICKLED)
     if suffix == ".safetensors" and pickled:
         raise ValueError("it is a file of torch.save: give it a name that ends in .pth")
     if suffix != ".safetensors" and not pickled and head[8:9] == b"{":
